@@ -1,0 +1,1 @@
+//! What can be called? OpenAPI documents: import, report, merge, publish.

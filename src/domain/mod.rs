@@ -1,0 +1,24 @@
+//! What do our words mean? The vocabulary every other room speaks: identifiers, partners, money, time, scopes,
+//! certificates and connections.
+//!
+//! Invariants: no I/O, no async, no reading of a clock; a value of a type here has passed its checks.
+
+mod certificate;
+mod connection;
+mod id;
+mod money;
+mod partner;
+mod random;
+mod scope;
+mod time;
+
+pub use certificate::{ChainTrust, PeerCertificate, SubjectAltNames, Thumbprint};
+pub use connection::{Connection, TlsFacts};
+pub use id::{
+    ApiId, ClientId, IdError, InstitutionId, InteractionId, OperationId, OperationIndex, PlanId, ProductId, TenantId,
+};
+pub use money::{Currency, Money, MoneyError};
+pub use partner::{Client, Environment, Jurisdiction, JurisdictionError, LicenceRole, PartnerStatus, Risk, Tenant};
+pub use random::Random;
+pub use scope::{Scope, ScopeError, ScopeSet};
+pub use time::{Clock, Timestamp};

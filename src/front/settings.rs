@@ -1,0 +1,68 @@
+//! What the operator says of the listeners.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Whether a listener asks for a client certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientCertificate {
+    None,
+    Optional,
+    Required,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerTls {
+    pub certificate_file: PathBuf,
+    pub private_key_file: PathBuf,
+    pub client_certificate: ClientCertificate,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerSettings {
+    pub name: String,
+    pub address: SocketAddr,
+    /// Absent: plain HTTP. `config` has checked that the address is then a loopback address.
+    pub tls: Option<ListenerTls>,
+}
+
+/// Every bound of the edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeLimits {
+    pub connections_max: usize,
+    pub connections_per_address_max: usize,
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request (or the handshake) to the end of its header section.
+    pub header_timeout: Duration,
+    /// Keep-alive: longest silence between requests.
+    pub idle_timeout: Duration,
+    /// Longest silence within a body, either way.
+    pub body_idle_timeout: Duration,
+    /// Longest time for a whole request body to arrive.
+    pub body_timeout: Duration,
+    pub header_bytes_max: usize,
+    pub header_count_max: usize,
+    pub uri_bytes_max: usize,
+    /// Largest streamed request body; an operation may override it.
+    pub body_bytes_max: u64,
+    /// Largest body that is held whole (contracts, policies, redaction).
+    pub buffered_bytes_max: usize,
+    /// All bodies held whole at once.
+    pub buffered_total_bytes_max: usize,
+    /// Streams of one HTTP/2 connection that may be in work at once.
+    pub in_flight_per_connection_max: usize,
+    pub requests_per_connection_max: u32,
+    /// How long a draining process waits for requests under way.
+    pub drain_timeout: Duration,
+    /// Proxies whose `Forwarded`/`X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+/// Failed authentications that an address or a certificate may cause before it is refused unseen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FloodSettings {
+    pub failures_max: u32,
+    pub window: Duration,
+}

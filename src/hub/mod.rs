@@ -1,0 +1,1 @@
+//! Who is a partner, and what has it subscribed to? Tenants, clients, institutions, products, plans, subscriptions.
