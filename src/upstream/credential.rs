@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest;
@@ -17,7 +17,7 @@ use oauth2::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::error::{CredentialError, PoolError, UrlFault};
 use super::identity::Identity;
@@ -177,72 +177,74 @@ impl TokenSource {
     }
 
     /// The `Authorization` value of a token that holds; asks for one if there is none.
-    pub async fn authorization(self: &Arc<Self>) -> Result<HeaderValue, CredentialError> {
+    pub async fn authorization(self: &Arc<Self>, now: Instant) -> Result<HeaderValue, CredentialError> {
         self.used.store(true, Ordering::Relaxed);
-        if let Some(value) = self.current() {
+        if let Some(value) = self.current(now) {
             return Ok(value);
         }
         // A task of its own, so that a caller that goes away does not undo the request for those who wait with it.
         let source = self.clone();
-        tokio::spawn(async move { source.refresh(Need::Now).await }).await.map_err(|_| CredentialError::Unreachable)?
+        tokio::spawn(async move { source.refresh(Need::Now, now).await })
+            .await
+            .map_err(|_| CredentialError::Unreachable)?
     }
 
     /// The back end refused this value with a 401. Answers whether a fresh token is worth a try.
-    pub async fn refused(&self, presented: &HeaderValue) -> bool {
+    pub async fn refused(&self, presented: &HeaderValue, now: Instant) -> bool {
         let mut flight = self.flight.lock().await;
         if self.token.load().as_ref().is_none_or(|token| token.value != *presented) {
             return true; // Somebody else renewed it meanwhile.
         }
-        if flight.discarded.is_some_and(|at| at.elapsed() < DISCARD_PAUSE) {
+        if flight.discarded.is_some_and(|at| now.saturating_duration_since(at) < DISCARD_PAUSE) {
             return false; // The last fresh one was refused as well: it is not the token's age.
         }
-        flight.discarded = Some(Instant::now());
+        flight.discarded = Some(now);
         self.token.store(None);
         true
     }
 
-    /// Renews ahead if due. Answers when to look again.
-    pub async fn renew(&self) -> Instant {
+    /// Renews ahead if due. Answers how long to wait before looking again.
+    pub async fn renew(&self, now: Instant) -> Duration {
         if let Some(token) = self.token.load_full()
-            && Instant::now() < token.renew_at
+            && now < token.renew_at
         {
-            return token.renew_at;
+            return token.renew_at.saturating_duration_since(now);
         }
         if !self.used.load(Ordering::Relaxed) {
-            return Instant::now() + RENEW_AHEAD_MAX;
+            return RENEW_AHEAD_MAX; // Nobody asked since: the next one who does fetches it.
         }
-        match self.refresh(Need::Ahead).await {
+        match self.refresh(Need::Ahead, now).await {
             Ok(_) => {
                 self.used.store(false, Ordering::Relaxed);
-                self.token.load().as_ref().map_or_else(Instant::now, |token| token.renew_at)
+                let renew_at = self.token.load().as_ref().map(|token| token.renew_at);
+                renew_at.map_or(FAILURE_PAUSE, |at| at.saturating_duration_since(now)).max(FAILURE_PAUSE)
             }
             Err(error) => {
                 tracing::warn!(token_url = %self.oauth.token_uri().as_str(), %error, "no new token");
-                Instant::now() + FAILURE_PAUSE
+                FAILURE_PAUSE
             }
         }
     }
 
-    fn current(&self) -> Option<HeaderValue> {
+    fn current(&self, now: Instant) -> Option<HeaderValue> {
         let token = self.token.load();
-        token.as_ref().filter(|token| Instant::now() < token.expires_at).map(|token| token.value.clone())
+        token.as_ref().filter(|token| now < token.expires_at).map(|token| token.value.clone())
     }
 
-    async fn refresh(&self, need: Need) -> Result<HeaderValue, CredentialError> {
+    async fn refresh(&self, need: Need, now: Instant) -> Result<HeaderValue, CredentialError> {
         let mut flight = self.flight.lock().await;
-        let due = |token: &Token| need == Need::Ahead && token.renew_at <= Instant::now();
         if let Some(token) = self.token.load().as_ref()
-            && Instant::now() < token.expires_at
-            && !due(token)
+            && now < token.expires_at
+            && (need == Need::Now || now < token.renew_at)
         {
             return Ok(token.value.clone()); // The flight that we waited for brought it.
         }
         if let Some((at, error)) = flight.failed
-            && at.elapsed() < FAILURE_PAUSE
+            && now.saturating_duration_since(at) < FAILURE_PAUSE
         {
             return Err(error);
         }
-        match timeout(self.wait, self.request()).await.unwrap_or(Err(CredentialError::TimedOut)) {
+        match timeout(self.wait, self.request(now)).await.unwrap_or(Err(CredentialError::TimedOut)) {
             Ok(token) => {
                 let value = token.value.clone();
                 self.token.store(Some(Arc::new(token)));
@@ -250,14 +252,13 @@ impl TokenSource {
                 Ok(value)
             }
             Err(error) => {
-                flight.failed = Some((Instant::now(), error));
+                flight.failed = Some((now, error));
                 Err(error)
             }
         }
     }
 
-    async fn request(&self) -> Result<Token, CredentialError> {
-        let asked = Instant::now();
+    async fn request(&self, asked: Instant) -> Result<Token, CredentialError> {
         let http = |request: HttpRequest| exchange(self.http.clone(), request);
         let grant = self.oauth.exchange_client_credentials().add_scopes(self.scopes.iter().cloned());
         let answer = grant.request_async(&http).await.map_err(|error| match error {

@@ -8,7 +8,7 @@ use http::Method;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_http::RequestHeader;
 use tokio::sync::watch;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::backend::Backend;
 use super::credential::Credential;
@@ -81,9 +81,9 @@ async fn resolve(backend: &Backend) {
 async fn keep_token(pool: Weak<Pool>) {
     while let Some(pool) = pool.upgrade() {
         let Credential::OAuth2(source) = pool.credential() else { return };
-        let next = source.renew().await;
+        let pause = source.renew(Instant::now()).await;
         drop(pool);
-        sleep_until(next).await;
+        sleep(pause).await;
     }
 }
 

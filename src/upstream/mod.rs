@@ -25,3 +25,8 @@ pub use settings::{
     BackendSettings, BreakerSettings, CredentialSettings, HealthSettings, PoolSettings, Timeouts, UpstreamTls,
 };
 pub use transport::{NO_ROOTS_FILE, Transport};
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -109,10 +109,15 @@ impl Pool {
             .enumerate()
             .filter(|(p, b)| allowed(*p, b) && b.availability(now) == Availability::Ready)
             .enumerate()
-            .filter(|(rank, _)| *rank == one || *rank == other)
-            .map(|(_, candidate)| candidate);
-        let first = candidates.next()?;
-        let best = candidates.next().filter(|next| next.1.score(now) < first.1.score(now)).unwrap_or(first);
+            .filter(|(rank, _)| *rank == one || *rank == other);
+        let (rank, mut best) = candidates.next()?;
+        if let Some((_, next)) = candidates.next() {
+            let (held, offered) = (best.1.score(now), next.1.score(now));
+            // Equals are decided by the draw, or the first in the list would take everything.
+            if offered < held || (offered == held && rank != one) {
+                best = next;
+            }
+        }
         best.1.claim(best.0, false, now)
     }
 
@@ -146,19 +151,19 @@ impl Pool {
     }
 
     /// The field that carries our own credential, if the back end asks for one.
-    pub async fn authorization(&self) -> Result<Option<(HeaderName, HeaderValue)>, CredentialError> {
+    pub async fn authorization(&self, now: Instant) -> Result<Option<(HeaderName, HeaderValue)>, CredentialError> {
         match &self.credential {
             Credential::None => Ok(None),
             Credential::ApiKey(name, value) => Ok(Some((name.clone(), value.clone()))),
-            Credential::OAuth2(source) => Ok(Some((header::AUTHORIZATION, source.authorization().await?))),
+            Credential::OAuth2(source) => Ok(Some((header::AUTHORIZATION, source.authorization(now).await?))),
         }
     }
 
     /// The back end answered 401 to this value. Answers whether a fresh credential is worth one more try.
-    pub async fn refused(&self, presented: &HeaderValue) -> bool {
+    pub async fn refused(&self, presented: &HeaderValue, now: Instant) -> bool {
         match &self.credential {
             Credential::None | Credential::ApiKey(..) => false,
-            Credential::OAuth2(source) => source.refused(presented).await,
+            Credential::OAuth2(source) => source.refused(presented, now).await,
         }
     }
 

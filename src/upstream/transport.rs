@@ -29,8 +29,15 @@ impl Transport {
         self.connector.get_http_session(peer).await
     }
 
-    /// Gives back a connection whose exchange ended cleanly. Anything else is dropped instead, which closes it.
-    pub async fn release(&self, session: HttpSession, peer: &HttpPeer) {
+    /// Ends an exchange. A connection is shared again only if the exchange ended cleanly: a broken HTTP/1.1 one is
+    /// closed, a broken HTTP/2 stream is reset while its connection goes on.
+    pub async fn release(&self, mut session: HttpSession, peer: &HttpPeer, clean: bool) {
+        if !clean {
+            session.shutdown().await;
+            if matches!(session, HttpSession::H1(_)) {
+                return;
+            }
+        }
         self.connector.release_http_session(session, peer, peer.options.idle_timeout).await;
     }
 
