@@ -101,15 +101,16 @@ fn load_spreads_and_the_slow_and_the_busy_get_less() {
     }
     assert!(counts.len() == 3 && counts.values().all(|n| (80..=120).contains(n)), "by requests under way: {counts:?}");
     drop(held);
-    let mut slow = pool.pick(&mut Tried::default(), now).unwrap();
-    slow.report(Outcome::Answered { status: 200 }, now + Duration::from_secs(2));
-    let slow = slow.url().clone();
+    let mut picked = pool.pick(&mut Tried::default(), now).unwrap();
+    picked.report(Outcome::Answered { status: 200 }, now + Duration::from_secs(2));
+    let slow = picked.url().clone();
+    drop(picked);
     let later = now + Duration::from_secs(2);
     let hits = (0..300).filter(|_| pool.pick(&mut Tried::default(), later).unwrap().url() == &slow).count();
     assert_eq!(hits, 0, "two choices never take the slowest of three");
     let healed = later + Duration::from_secs(120);
     let hits = (0..300).filter(|_| pool.pick(&mut Tried::default(), healed).unwrap().url() == &slow).count();
-    assert!(hits > 0, "what was slow once is tried again");
+    assert!((60..=140).contains(&hits), "what was slow once is an equal again: {hits}");
 }
 
 fn fail(pool: &Pool, now: Instant, times: usize) {
