@@ -163,7 +163,8 @@ impl Pending {
         let path = CanonicalPath::parse(head.path)?;
         let route = self.snapshot.routes.resolve(head.method, path)?;
         let contract = &operation.contract;
-        let mut errors = contract.check_parameters(route.captures.as_slice(), head.query, head.headers);
+        let captures: Vec<_> = route.captures.iter().collect();
+        let mut errors = contract.check_parameters(&captures, head.query, head.headers);
         if self.body_need() == BodyNeed::Whole || !contract.takes_body() {
             let content_type = head.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
             match contract.check_body(content_type, body) {
