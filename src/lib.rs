@@ -24,13 +24,13 @@ pub mod policy;
 
 pub mod admission;
 
-pub mod config;
-pub mod endpoint;
+// pub mod config;
+// pub mod endpoint;
 pub mod front;
 pub mod proxy;
 pub mod sandbox;
 pub mod store;
 
-pub mod server;
+// pub mod server;
 
-pub mod cli;
+// pub mod cli;

@@ -1,1 +1,2 @@
-//! (to be built)
+//! What do operators see?
+pub struct OperationMetrics;
