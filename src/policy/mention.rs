@@ -108,9 +108,7 @@ impl Mentions {
     pub fn of(policy: &Template) -> Self {
         let mut mentions = Self::default();
         match &policy.principal {
-            PrincipalConstraint::Eq(entity)
-            | PrincipalConstraint::In(entity)
-            | PrincipalConstraint::IsIn(_, entity) => {
+            PrincipalConstraint::Eq(entity) | PrincipalConstraint::In(entity) | PrincipalConstraint::IsIn(_, entity) => {
                 if let EntityOrSlot::Entity(uid) = entity {
                     mentions.literal(&uid.ty.to_string(), uid.eid.as_str());
                 }
@@ -161,9 +159,7 @@ impl Mentions {
                     }
                 }
                 Expr::UnaryOp { expr, .. } | Expr::Like { expr, .. } => open.push(expr),
-                Expr::Is { expr, in_expr, .. } => {
-                    open.extend([Some(expr), in_expr.as_ref()].into_iter().flatten().map(AsRef::as_ref))
-                }
+                Expr::Is { expr, in_expr, .. } => open.extend([Some(expr), in_expr.as_ref()].into_iter().flatten().map(AsRef::as_ref)),
                 Expr::IfThenElse { cond, then_expr, else_expr } => open.extend([cond.as_ref(), then_expr, else_expr]),
                 Expr::Set(elements) => open.extend(elements.iter().map(AsRef::as_ref)),
                 Expr::Record(members) => open.extend(members.values().map(AsRef::as_ref)),
@@ -197,12 +193,7 @@ impl Mentions {
     fn comparison(&mut self, op: BinaryOp, left: &Expr, right: &Expr) -> bool {
         let compares = matches!(
             op,
-            BinaryOp::Less
-                | BinaryOp::LessEq
-                | BinaryOp::Greater
-                | BinaryOp::GreaterEq
-                | BinaryOp::Eq
-                | BinaryOp::NotEq
+            BinaryOp::Less | BinaryOp::LessEq | BinaryOp::Greater | BinaryOp::GreaterEq | BinaryOp::Eq | BinaryOp::NotEq
         );
         let threshold = match (left, right) {
             (Expr::Literal(Literal::Long(threshold)), amount) | (amount, Expr::Literal(Literal::Long(threshold)))

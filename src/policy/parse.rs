@@ -73,11 +73,9 @@ fn bounded(sources: &[PolicySource], issues: &mut Vec<PolicyIssue>) -> bool {
         return false;
     }
     let large: Vec<_> = sources.iter().filter(|source| source.text.len() > FILE_BYTES_MAX).collect();
-    issues.extend(
-        large.iter().map(|source| {
-            PolicyIssue::of_file(&source.file, format!("a policy file has at most {FILE_BYTES_MAX} bytes"))
-        }),
-    );
+    issues.extend(large.iter().map(|source| {
+        PolicyIssue::of_file(&source.file, format!("a policy file has at most {FILE_BYTES_MAX} bytes"))
+    }));
     large.is_empty()
 }
 
@@ -168,10 +166,7 @@ impl Reader<'_> {
     /// Cedar takes an attribute behind `has` that no schema knows for absent; here it is a slip.
     fn attributes(&mut self, mentions: &Mentions) {
         for name in &mentions.unknown_attributes {
-            let found = self
-                .tokens
-                .iter()
-                .find(|token| matches!(token.kind, TokenKind::Word(w) | TokenKind::Text(w) if w == name));
+            let found = self.tokens.iter().find(|token| matches!(token.kind, TokenKind::Word(w) | TokenKind::Text(w) if w == name));
             let offset = found.or(self.tokens.first()).map_or(0, |token| token.start);
             let known = super::mention::attribute_names();
             let suggestion = super::suggest::closest(name, known).map(|known| format!("did you mean `{known}`?"));

@@ -164,10 +164,7 @@ impl PolicySet {
 
 impl std::fmt::Debug for PolicySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PolicySet")
-            .field("hash", &self.hash)
-            .field("policies", &self.rules.len())
-            .finish_non_exhaustive()
+        f.debug_struct("PolicySet").field("hash", &self.hash).field("policies", &self.rules.len()).finish_non_exhaustive()
     }
 }
 

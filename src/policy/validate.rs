@@ -19,12 +19,7 @@ use super::schema;
 const NOBODY: &str = "(no operation)";
 
 /// Adds what Cedar finds wrong with the types of the policies.
-pub(super) fn validate(
-    sources: &[PolicySource],
-    parsed: &[Parsed],
-    catalogue: &Catalogue,
-    issues: &mut Vec<PolicyIssue>,
-) {
+pub(super) fn validate(sources: &[PolicySource], parsed: &[Parsed], catalogue: &Catalogue, issues: &mut Vec<PolicyIssue>) {
     let mut alike: BTreeMap<&[String], Vec<&Parsed>> = BTreeMap::new();
     for policy in parsed {
         alike.entry(policy.actions.as_slice()).or_default().push(policy);
@@ -34,8 +29,7 @@ pub(super) fn validate(
         let schema = match Schema::from_cedarschema_str(&text) {
             Ok((schema, _)) => schema,
             Err(error) => {
-                let message =
-                    format!("the schema of the catalogue is not well-formed: {}", DetailedError::from(&error).message);
+                let message = format!("the schema of the catalogue is not well-formed: {}", DetailedError::from(&error).message);
                 issues.push(PolicyIssue::of_file(std::path::Path::new("(catalogue)"), message));
                 return;
             }
@@ -48,13 +42,7 @@ pub(super) fn validate(
     }
 }
 
-fn check(
-    validator: &Validator,
-    set: &PolicySet,
-    sources: &[PolicySource],
-    parsed: &[Parsed],
-    issues: &mut Vec<PolicyIssue>,
-) {
+fn check(validator: &Validator, set: &PolicySet, sources: &[PolicySource], parsed: &[Parsed], issues: &mut Vec<PolicyIssue>) {
     let result = validator.validate(set, ValidationMode::Strict);
     let errors = result
         .validation_errors()
