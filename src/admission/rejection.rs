@@ -139,7 +139,10 @@ fn quota(exceeded: &Exceeded) -> Problem {
     let seconds = exceeded.retry_after.as_secs() + u64::from(exceeded.retry_after.subsec_nanos() > 0);
     let problem = Problem::new(Kind::QuotaExceeded).member("violated-policies", exceeded.violated.clone());
     let problem = with(problem, RETRY_AFTER, &seconds.max(1).to_string());
-    problem
-        .header(HeaderName::from_static("ratelimit-policy"), exceeded.fields.policy.clone())
-        .header(HeaderName::from_static("ratelimit"), exceeded.fields.limit.clone())
+    match &exceeded.fields {
+        Some(fields) => problem
+            .header(HeaderName::from_static("ratelimit-policy"), fields.policy.clone())
+            .header(HeaderName::from_static("ratelimit"), fields.limit.clone()),
+        None => problem,
+    }
 }
