@@ -49,7 +49,8 @@ impl Catalogue {
             }
             let reserved = PREFIXES.iter().any(|prefix| action.id.starts_with(prefix));
             if reserved || action.id == READ || action.id == WRITE {
-                issues.push(of_catalogue(format!("the operation `{}` has the name of a group of operations", action.id)));
+                issues
+                    .push(of_catalogue(format!("the operation `{}` has the name of a group of operations", action.id)));
             }
             for group in &action.groups {
                 catalogue.groups.entry(group.clone()).or_default().push(position);
@@ -70,10 +71,9 @@ impl Catalogue {
                 })
             }
             "Jurisdiction" => match Jurisdiction::parse(id) {
-                Ok(code) if code.as_str() == "UK" => Some((
-                    "\"UK\" is not a code of ISO 3166-1 alpha-2".to_owned(),
-                    mend(kind, Some("GB")),
-                )),
+                Ok(code) if code.as_str() == "UK" => {
+                    Some(("\"UK\" is not a code of ISO 3166-1 alpha-2".to_owned(), mend(kind, Some("GB"))))
+                }
                 Ok(_) => None,
                 Err(error) => Some((error.to_string(), None)),
             },

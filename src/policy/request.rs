@@ -132,14 +132,13 @@ impl Vocabulary {
                 pairs.extend(value().map(|value| (name.to_owned(), value)));
             }
         };
-        pair(Fact::Environment, "environment", &|| {
-            Some(reference(&self.environment, question.environment.as_str()))
-        });
+        pair(Fact::Environment, "environment", &|| Some(reference(&self.environment, question.environment.as_str())));
         pair(Fact::Risk, "risk", &|| Some(reference(&self.risk, question.risk.as_str())));
         pair(Fact::Product, "product", &|| Some(reference(&self.product, question.product.as_str())));
         pair(Fact::SenderConstrained, "sender_constrained", &|| Some(truth(question.sender_constrained)));
         pair(Fact::Scopes, "scopes", &|| {
-            let scopes = question.scopes.iter().map(|scope| RestrictedExpression::new_string(scope.as_str().to_owned()));
+            let scopes =
+                question.scopes.iter().map(|scope| RestrictedExpression::new_string(scope.as_str().to_owned()));
             Some(RestrictedExpression::new_set(scopes))
         });
         pair(Fact::LicenceRole, "licence_role", &|| {

@@ -12,6 +12,7 @@ use super::catalogue::Action;
 use super::compile;
 use super::decision::Decision;
 use super::issue::{PolicyIssue, PolicySource};
+use super::mention::Facts;
 use super::question::{Question, World};
 use super::request::Vocabulary;
 use super::slice::{Slice, Slices};
@@ -126,10 +127,14 @@ impl PolicySet {
         Some((self.actions.get(position)?, self.slices.slices.get(slice as usize)?))
     }
 
-    /// Asks Cedar.
+    /// Asks Cedar, showing it no more than the key holds.
     fn evaluate(&self, question: &Question<'_>, action: &Action, slice: &Slice) -> Decision {
         self.evaluations.fetch_add(1, Ordering::Relaxed);
-        let (request, entities) = match self.vocabulary.request(question, action, slice.plan.facts) {
+        self.evaluate_with(question, action, slice, slice.plan.facts)
+    }
+
+    fn evaluate_with(&self, question: &Question<'_>, action: &Action, slice: &Slice, facts: Facts) -> Decision {
+        let (request, entities) = match self.vocabulary.request(question, action, facts) {
             Ok(made) => made,
             Err(error) => {
                 tracing::error!(%error, operation = action.id, "a policy question could not be asked");
@@ -155,6 +160,15 @@ impl PolicySet {
         }
     }
 
+    /// Decides without memory, for comparison.
+    #[cfg(test)]
+    pub(super) fn forgetful(&self, question: &Question<'_>) -> Decision {
+        match self.slice(question.operation) {
+            Some((action, slice)) => self.evaluate_with(question, action, slice, Facts::all()),
+            None => Decision::unpermitted(),
+        }
+    }
+
     /// The id that Cedar knows a policy by is its position.
     fn rules<'s>(&'s self, ids: impl Iterator<Item = &'s PolicyId>) -> Vec<&'s Rule> {
         ids.filter_map(|id| AsRef::<str>::as_ref(id).parse().ok().and_then(|position: usize| self.rules.get(position)))
@@ -164,7 +178,10 @@ impl PolicySet {
 
 impl std::fmt::Debug for PolicySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PolicySet").field("hash", &self.hash).field("policies", &self.rules.len()).finish_non_exhaustive()
+        f.debug_struct("PolicySet")
+            .field("hash", &self.hash)
+            .field("policies", &self.rules.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use cedar_policy::pst::{ActionConstraint, EntityOrSlot, ResourceConstraint};
 use cedar_policy::PolicySet;
+use cedar_policy::pst::{ActionConstraint, EntityOrSlot, ResourceConstraint};
 
 use super::catalogue::{Action, Catalogue};
 use super::key::KeyPlan;

@@ -19,7 +19,12 @@ use super::schema;
 const NOBODY: &str = "(no operation)";
 
 /// Adds what Cedar finds wrong with the types of the policies.
-pub(super) fn validate(sources: &[PolicySource], parsed: &[Parsed], catalogue: &Catalogue, issues: &mut Vec<PolicyIssue>) {
+pub(super) fn validate(
+    sources: &[PolicySource],
+    parsed: &[Parsed],
+    catalogue: &Catalogue,
+    issues: &mut Vec<PolicyIssue>,
+) {
     let mut alike: BTreeMap<&[String], Vec<&Parsed>> = BTreeMap::new();
     for policy in parsed {
         alike.entry(policy.actions.as_slice()).or_default().push(policy);
@@ -29,7 +34,8 @@ pub(super) fn validate(sources: &[PolicySource], parsed: &[Parsed], catalogue: &
         let schema = match Schema::from_cedarschema_str(&text) {
             Ok((schema, _)) => schema,
             Err(error) => {
-                let message = format!("the schema of the catalogue is not well-formed: {}", DetailedError::from(&error).message);
+                let message =
+                    format!("the schema of the catalogue is not well-formed: {}", DetailedError::from(&error).message);
                 issues.push(PolicyIssue::of_file(std::path::Path::new("(catalogue)"), message));
                 return;
             }
@@ -42,7 +48,13 @@ pub(super) fn validate(sources: &[PolicySource], parsed: &[Parsed], catalogue: &
     }
 }
 
-fn check(validator: &Validator, set: &PolicySet, sources: &[PolicySource], parsed: &[Parsed], issues: &mut Vec<PolicyIssue>) {
+fn check(
+    validator: &Validator,
+    set: &PolicySet,
+    sources: &[PolicySource],
+    parsed: &[Parsed],
+    issues: &mut Vec<PolicyIssue>,
+) {
     let result = validator.validate(set, ValidationMode::Strict);
     let errors = result
         .validation_errors()
@@ -63,8 +75,8 @@ fn check(validator: &Validator, set: &PolicySet, sources: &[PolicySource], parse
         }
         failed.insert(id.clone());
         if let Some(source) = sources.get(policy.source) {
-            let message = spoken(&error.message, id);
-            issues.push(PolicyIssue::at(source, policy.offset + start, message).suggest(error.help));
+            let help = error.help.map(|help| spoken(&help, id));
+            issues.push(PolicyIssue::at(source, policy.offset + start, spoken(&error.message, id)).suggest(help));
         }
     }
 }
