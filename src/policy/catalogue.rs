@@ -59,15 +59,18 @@ impl Catalogue {
         (catalogue, issues)
     }
 
-    /// What is wrong with an entity literal, if anything: the message, and a suggestion.
+    /// What is wrong with an entity literal, if anything: the message, and a suggestion if one is wanted.
     /// Names of unknown types are Cedar's to refuse.
-    pub fn check(&self, kind: &str, id: &str) -> Option<(String, Option<String>)> {
+    pub fn check(&self, kind: &str, id: &str, suggest: bool) -> Option<(String, Option<String>)> {
         match kind {
             "Action" => {
                 let known = self.positions.contains_key(id) || self.groups.contains_key(id);
                 (!known).then(|| {
                     let names = self.positions.keys().chain(self.groups.keys()).map(String::as_str);
-                    (format!("there is no operation or group of operations {id:?}"), mend(kind, closest(id, names)))
+                    (
+                        format!("there is no operation or group of operations {id:?}"),
+                        mend(kind, suggest.then(|| closest(id, names)).flatten()),
+                    )
                 })
             }
             "Jurisdiction" => match Jurisdiction::parse(id) {

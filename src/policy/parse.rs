@@ -18,6 +18,8 @@ const TOTAL_BYTES_MAX: usize = 16 * 1024 * 1024;
 const POLICIES_MAX: usize = 10_000;
 /// Most tokens of one policy.
 const TOKENS_MAX: usize = 10_000;
+/// Among this many issues a suggestion is looked for: it compares a name with every other.
+const SUGGESTED_MAX: usize = 100;
 /// Cedar's parser, checker and destructors recurse, so what nests is bounded before they see it: brackets within
 /// brackets, and characters of operators (a chain of `&&` is a deep tree).
 const BRACKETS_MAX: usize = 24;
@@ -158,7 +160,9 @@ impl Reader<'_> {
         let mut actions = Vec::new();
         for literal in lexer::literals(self.tokens).filter(|literal| !literal.qualified) {
             let Some(id) = self.unescape(&literal) else { continue };
-            if let Some((message, suggestion)) = self.catalogue.check(literal.kind, &id) {
+            if let Some((message, suggestion)) =
+                self.catalogue.check(literal.kind, &id, self.issues.len() < SUGGESTED_MAX)
+            {
                 self.issue(literal.start, message, suggestion);
             }
             if literal.kind == "Action" {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::ffi::DetailedError;
-use cedar_policy::{PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator};
+use cedar_policy::{PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationWarning, Validator};
 
 use super::catalogue::Catalogue;
 use super::issue::{PolicyIssue, PolicySource};
@@ -61,8 +61,14 @@ fn check(
         // Names of enumerations are compared when reading, with a suggestion.
         .filter(|error| !matches!(error, ValidationError::InvalidEnumEntity(_)))
         .map(|error| (error.policy_id(), DetailedError::from(error)));
-    // Warnings are mistakes as well: a policy that can never apply, or letters that only look alike.
-    let warnings = result.validation_warnings().map(|warning| (warning.policy_id(), DetailedError::from(warning)));
+    // Warnings are mistakes as well: a policy that can never apply, or letters that only look alike. Names of entities
+    // may mix scripts, as a tag of a document may: each was found in the catalogue, letter by letter.
+    let warnings = result
+        .validation_warnings()
+        .filter(|warning| {
+            !matches!(warning, ValidationWarning::ConfusableIdentifier(_) | ValidationWarning::MixedScriptIdentifier(_))
+        })
+        .map(|warning| (warning.policy_id(), DetailedError::from(warning)));
     let mut seen = BTreeSet::new();
     let mut failed = BTreeSet::new();
     for (id, error) in errors.chain(warnings) {
@@ -81,9 +87,9 @@ fn check(
     }
 }
 
+/// The id that Cedar knows a policy by is its position.
 fn find<'p>(parsed: &'p [Parsed], id: &PolicyId) -> Option<&'p Parsed> {
-    let id: &str = id.as_ref();
-    parsed.iter().find(|policy| AsRef::<str>::as_ref(policy.policy.id()) == id)
+    parsed.get(AsRef::<str>::as_ref(id).parse::<usize>().ok()?)
 }
 
 /// Cedar's message without its own name for the policy.

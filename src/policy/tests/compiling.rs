@@ -203,6 +203,18 @@ fn the_schema_is_valid_cedar_and_names_every_operation() {
 }
 
 #[test]
+fn any_tag_can_be_named() {
+    let mut owned = Owned::new();
+    let tag = "a \"b\" \\c 'd' \u{7}\n\u{301}é 账户 🦀";
+    owned.actions[0].tags = vec![tag.to_owned()];
+    let text = format!("@id(\"p\") permit (principal, action in Action::\"tag:{}\", resource);", tag.escape_debug());
+    let set = owned.compile(&text).unwrap();
+    assert!(cedar_policy::Schema::from_cedarschema_str(set.schema_text()).is_ok());
+    permitted(&Call::new(ACCOUNTS).ask(&set));
+    refused(&Call::new(PAYMENT).ask(&set));
+}
+
+#[test]
 fn the_hash_is_of_the_texts() {
     let owned = Owned::new();
     let (p, q) = (OK, "@id(\"q\") permit (principal, action, resource);");
