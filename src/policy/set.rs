@@ -1,6 +1,7 @@
 //! The policies in force.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -24,6 +25,8 @@ const MEMORY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// What a remembered decision takes beside its key and texts.
 const ENTRY_BYTES: usize = 256;
 
+type Key = Arc<[u8]>;
+
 /// A compiled set of policies; immutable but for its memory of decisions.
 pub struct PolicySet {
     hash: String,
@@ -33,7 +36,7 @@ pub struct PolicySet {
     slices: Slices,
     vocabulary: Vocabulary,
     authorizer: Authorizer,
-    memory: Cache<Box<[u8]>, Decision>,
+    memory: Cache<Key, Decision>,
     evaluations: AtomicU64,
 }
 
@@ -59,7 +62,7 @@ impl PolicySet {
         rules: Vec<Rule>,
         slices: Slices,
     ) -> Self {
-        let weigher = |key: &Box<[u8]>, decision: &Decision| {
+        let weigher = |key: &Key, decision: &Decision| {
             u32::try_from(key.len() + decision.weight() + ENTRY_BYTES).unwrap_or(u32::MAX)
         };
         Self {
@@ -120,7 +123,7 @@ impl PolicySet {
         self.evaluations.fetch_add(1, Ordering::Relaxed);
         match self.evaluate(question, action, slice, slice.plan.facts) {
             Ok(decision) => {
-                self.memory.insert(key.into_boxed_slice(), decision.clone());
+                self.memory.insert(key.into(), decision.clone());
                 decision
             }
             // Not remembered: it may have been for want of stack, which the key does not know.

@@ -9,8 +9,10 @@ fn base() -> PolicySet {
     Owned::new().compile_all(&shipped("base")).unwrap_or_else(|issues| panic!("{issues:#?}"))
 }
 
+type Change = fn(Call) -> Call;
+
 /// Callers and circumstances; each is in order but for what its name says.
-fn circumstances() -> Vec<(&'static str, fn(Call) -> Call)> {
+fn circumstances() -> Vec<(&'static str, Change)> {
     vec![
         ("in order", |call| call),
         ("tenant suspended", |call| call.tenant(|tenant| tenant.status = PartnerStatus::Suspended)),
