@@ -81,10 +81,10 @@ impl Pool {
         let picked = fresh.or_else(|| self.choose(now, |p, b| tried.times(p) < b.state.addresses()));
         match picked {
             Some(picked) => {
-                tried.0.push(picked.position());
+                tried.note(picked.position());
                 Ok(picked)
             }
-            None if tried.0.is_empty() => Err(NoBackend::AllOut { retry_after: self.retry_after(now) }),
+            None if tried.attempts == 0 => Err(NoBackend::AllOut { retry_after: self.retry_after(now) }),
             None => Err(NoBackend::Exhausted),
         }
     }
@@ -284,16 +284,29 @@ impl Drop for InFlight {
 
 /// Which back ends one request has tried, so that none is asked twice over the same address.
 #[derive(Debug, Default)]
-pub struct Tried(Vec<usize>);
+pub struct Tried {
+    positions: Vec<usize>,
+    attempts: usize,
+}
 
 impl Tried {
     fn times(&self, position: usize) -> usize {
-        self.0.iter().filter(|tried| **tried == position).count()
+        self.positions.iter().filter(|tried| **tried == position).count()
+    }
+
+    fn note(&mut self, position: usize) {
+        self.positions.push(position);
+        self.attempts += 1;
+    }
+
+    /// Lets this back end be asked again: it was not to blame. The attempt counts all the same.
+    pub fn forgive(&mut self, picked: &Picked) {
+        self.positions.retain(|position| *position != picked.position());
     }
 
     /// How many attempts there were.
-    pub fn attempts(&self) -> usize {
-        self.0.len()
+    pub const fn attempts(&self) -> usize {
+        self.attempts
     }
 }
 

@@ -21,8 +21,8 @@ use crate::domain::{Environment, InstitutionId};
 /// One request as a back end saw it.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// Counts connections from 0.
-    pub connection: usize,
+    /// Counts requests on one connection from 0.
+    pub ordinal: usize,
     pub head: String,
     pub body: Vec<u8>,
     /// Common name of the client certificate.
@@ -90,13 +90,13 @@ impl Server {
         let (counter, tls) = (connections.clone(), acceptor.is_some());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let number = counter.fetch_add(1, Ordering::SeqCst);
+                counter.fetch_add(1, Ordering::SeqCst);
                 let (acceptor, script, report) = (acceptor.clone(), script.clone(), report.clone());
                 tokio::spawn(async move {
-                    let Some(acceptor) = acceptor else { return serve(stream, number, None, &script, &report).await };
+                    let Some(acceptor) = acceptor else { return serve(stream, None, &script, &report).await };
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let client = stream.get_ref().1.peer_certificates().and_then(|c| common_name(&c[0]));
-                    serve(stream, number, client, &script, &report).await;
+                    serve(stream, client, &script, &report).await;
                 });
             }
         });
@@ -130,14 +130,14 @@ fn common_name(der: &[u8]) -> Option<String> {
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
-    connection: usize,
     client: Option<String>,
     script: &Script,
     report: &mpsc::UnboundedSender<Seen>,
 ) {
-    let mut buffer = Vec::new();
+    let (mut buffer, mut ordinal) = (Vec::new(), 0);
     while let Some((head, body)) = read_request(&mut stream, &mut buffer).await {
-        let seen = Seen { connection, head, body, client: client.clone() };
+        let seen = Seen { ordinal, head, body, client: client.clone() };
+        ordinal += 1;
         let act = script(&seen);
         let _ = report.send(seen);
         match act {
