@@ -24,7 +24,7 @@ pub mod policy;
 
 pub mod admission;
 
-// pub mod config;
+pub mod config;
 // pub mod endpoint;
 pub mod front;
 pub mod proxy;

@@ -1,14 +1,31 @@
 //! Who is calling? An access token and a connection become a `Caller`, or a refusal.
+//!
+//! Invariants: a [`VerifiedToken`] is made by [`Issuer::verify`] only, after the checks of RFC 9068 §4 in their order;
+//! expiry, revocation, the sender constraint and the trust in the signing key are checked on every request, also when
+//! the signature check is remembered; a fault of ours is never answered as a fault of the caller's.
+//!
+//! A remembered token costs one SHA-256 and four look-ups, and allocates nothing: see [`Authenticator::authenticate`].
 
+mod authenticator;
+mod caller;
+mod challenge;
+mod credentials;
+mod error;
+mod issuer;
+mod remote_keys;
+mod revocations;
 mod settings;
+mod token;
 
+#[cfg(test)]
+mod tests;
+
+pub use authenticator::{Authenticator, CACHED_TOKENS_MAX};
+pub use caller::Caller;
+pub use challenge::Challenges;
+pub use credentials::Credentials;
+pub use error::{AuthnError, IssuerError, JwksFetchError};
+pub use issuer::Issuer;
+pub use revocations::Revocations;
 pub use settings::{IssuerSettings, JwksSource, UnknownPartners};
-pub struct Authenticator; 
-#[derive(Clone, Copy)] pub enum Credentials<'a> { Bearer(&'a str) }
-impl<'a> Credentials<'a> { pub fn read(_: &'a http::HeaderMap) -> Result<Self, AuthnError> { todo!() } pub fn token(self) -> &'a str { match self { Self::Bearer(t) => t } } }
-#[derive(Debug, thiserror::Error)] pub enum AuthnError { #[error("m")] Missing, #[error("m")] SeveralCredentials, #[error("m")] CertificateMissing, #[error("m")] CertificateMismatch{}, #[error("m")] KeysUnavailable(()), #[error("m")] ClientUnknown, #[error("m")] Other }
-#[derive(Debug)] pub struct VerifiedToken { pub issuer: std::sync::Arc<str>, pub client_id: crate::domain::ClientId, pub tenant: Option<crate::domain::TenantId>, pub scopes: crate::domain::ScopeSet, pub jti: Option<String> }
-impl VerifiedToken { pub fn is_sender_constrained(&self) -> bool { false } }
-impl Authenticator { pub async fn authenticate(&self, _: &str, _: &crate::domain::Connection, _: crate::domain::Timestamp) -> Result<std::sync::Arc<VerifiedToken>, AuthnError> { todo!() } }
-pub struct Challenges;
-impl Challenges { pub fn for_error(&self, _: &AuthnError) -> Option<http::HeaderValue> { None } pub fn insufficient_scope(&self, _: &crate::domain::ScopeSet) -> http::HeaderValue { todo!() } }
+pub use token::{Binding, VerifiedToken};

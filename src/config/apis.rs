@@ -41,6 +41,8 @@ pub struct ApiSettings {
     pub request_contract: Mode,
     pub response_contract: Mode,
     pub licence_role: Option<LicenceRole>,
+    /// Demanded by every operation, in place of what the document says.
+    pub scopes: Option<ScopeSet>,
     /// Demanded where the document names no OAuth scope.
     pub default_scope: Option<ScopeSet>,
     /// By the operation's name in the document, without the API's id.
@@ -82,6 +84,7 @@ fn api(entry: &Entry<'_>, institutions: &[Located<InstitutionSettings>]) -> Opti
     let request_contract = entry.or("request_contract", Mode::Enforce, scalar::one_of(MODES));
     let response_contract = entry.or("response_contract", Mode::Off, scalar::one_of(MODES));
     let licence_role = entry.optional("licence_role", licence_role);
+    let scopes = entry.optional("scopes", scalar::scopes);
     let default_scope = entry.optional("default_scope", scalar::scopes);
     let operations = entry.named_sections("operations");
     let operations = operations.iter().map(|(name, section)| (name.clone(), operation(section))).collect();
@@ -93,6 +96,7 @@ fn api(entry: &Entry<'_>, institutions: &[Located<InstitutionSettings>]) -> Opti
         request_contract,
         response_contract,
         licence_role,
+        scopes,
         default_scope,
         operations,
     })

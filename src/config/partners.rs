@@ -10,7 +10,8 @@ use rustls_pki_types::pem::PemObject;
 use crate::domain::{
     Client, ClientId, Environment, LicenceRole, PartnerStatus, PlanId, ProductId, Tenant, Thumbprint,
 };
-use crate::oauth::{ClientAuthentication, ClientRegistration, TlsSubject};
+use crate::jose;
+use crate::oauth::{ClientAuthentication, ClientRegistration, DistinguishedName, TlsSubject};
 use crate::quota::Plan;
 
 use super::apis::ProductSettings;
@@ -149,8 +150,7 @@ fn authentication(entry: &Entry<'_>) -> Option<ClientAuthentication> {
     let method = entry.required("method", scalar::one_of(words))?;
     let authentication = match method {
         Method::PrivateKeyJwt => {
-            let jwks = entry.required("jwks_file", jwks)?;
-            ClientAuthentication::PrivateKeyJwt { jwks: Arc::new(jwks) }
+            entry.required("jwks_file", jwks)?
         }
         Method::TlsClientAuth => ClientAuthentication::TlsClientAuth(tls_subject(entry)?),
         Method::SelfSigned => {
@@ -170,7 +170,9 @@ fn authentication(entry: &Entry<'_>) -> Option<ClientAuthentication> {
 /// Exactly one subject (RFC 8705 §2.1.2).
 fn tls_subject(entry: &Entry<'_>) -> Option<TlsSubject> {
     let mut subjects = Vec::new();
-    subjects.extend(entry.optional("subject_dn", scalar::text).map(TlsSubject::Dn));
+    subjects.extend(entry.optional("subject_dn", |entry, node| {
+        DistinguishedName::parse(&scalar::text(entry, node)?).map(TlsSubject::Dn).map_err(|error| error.to_string())
+    }));
     subjects.extend(entry.optional("san_dns", scalar::text).map(TlsSubject::SanDns));
     subjects.extend(entry.optional("san_uri", scalar::text).map(TlsSubject::SanUri));
     subjects.extend(entry.optional("san_ip", scalar::ip).map(TlsSubject::SanIp));
@@ -183,15 +185,17 @@ fn tls_subject(entry: &Entry<'_>) -> Option<TlsSubject> {
     None
 }
 
-fn jwks(entry: &Entry<'_>, node: &Node) -> Result<serde_json::Value, String> {
+/// A client's public keys. One unusable key is a mistake: it would otherwise fail only when it is first used.
+fn jwks(entry: &Entry<'_>, node: &Node) -> Result<ClientAuthentication, String> {
     let path = scalar::file(entry, node)?;
-    let bytes = std::fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    let value: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|error| format!("{} is not JSON: {error}", path.display()))?;
-    let keys = value.get("keys").and_then(serde_json::Value::as_array);
-    match keys {
-        Some(keys) if !keys.is_empty() => Ok(value),
-        _ => Err(format!("{} is not a JWK set with at least one key", path.display())),
+    let name = path.display();
+    let bytes = std::fs::read(&path).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let jwks = jose::parse_strict(&bytes).map_err(|error| format!("{name} is not JSON: {error}"))?;
+    let (authentication, skipped) =
+        ClientAuthentication::private_key_jwt(&jwks).map_err(|error| format!("{name}: {error}"))?;
+    match skipped.first() {
+        None => Ok(authentication),
+        Some(key) => Err(format!("{name}: key {} cannot be used: {}", key.position, key.error)),
     }
 }
 

@@ -243,12 +243,10 @@ fn parse(path: &Path) -> Result<Node, Diagnostic> {
 
 /// Budgets that grow with the file: an operator's own large file is read, a small bomb is not.
 fn options(bytes: usize) -> serde_saphyr::Options {
-    let budget = serde_saphyr::Budget {
-        max_events: bytes.saturating_mul(2).max(10_000),
-        max_nodes: bytes.max(10_000),
-        max_total_scalar_bytes: bytes.saturating_mul(2).max(10_000),
-        ..serde_saphyr::Budget::default()
-    };
+    let mut budget = serde_saphyr::Budget::default();
+    budget.max_events = bytes.saturating_mul(2).max(10_000);
+    budget.max_nodes = bytes.max(10_000);
+    budget.max_total_scalar_bytes = bytes.saturating_mul(2).max(10_000);
     let mut options = serde_saphyr::Options::default();
     options.budget = Some(budget);
     options.strict_booleans = true;
@@ -369,11 +367,10 @@ impl<'c> Entry<'c> {
     }
 
     fn check_version(&self) {
-        let version = self.required("version", |_, node| match &node.value {
+        self.required("version", |_, node| match &node.value {
             Value::Number(text) if text == "1" => Ok(()),
             other => Err(format!("this release reads version 1, found {}", other.kind())),
         });
-        drop(version);
     }
 
     /// Reports every key that nobody asked for.

@@ -54,7 +54,7 @@ pub(super) async fn usage(State(edge): State<Edge>, request: Request) -> Respons
         Err(rejection) => {
             let mut response = edge.problem(&rejection.problem(&snapshot.challenges), name);
             if rejection.is_failed_authentication() {
-                response.extensions_mut().insert(super::oauth::AuthenticationFailed);
+                response.extensions_mut().insert(crate::oauth::AuthenticationFailed);
             }
             return response;
         }

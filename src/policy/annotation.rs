@@ -97,7 +97,10 @@ impl Reader<'_> {
     fn sentence(&mut self, name: &str, value: &str) -> Option<String> {
         let text = value.split_whitespace().collect::<Vec<_>>().join(" ");
         if text.is_empty() || text.len() > SENTENCE_LEN_MAX || text.chars().any(char::is_control) {
-            self.complain(name, format!("`@{name}` is a text of 1 to {SENTENCE_LEN_MAX} bytes without control characters"));
+            self.complain(
+                name,
+                format!("`@{name}` is a text of 1 to {SENTENCE_LEN_MAX} bytes without control characters"),
+            );
         }
         Some(text)
     }

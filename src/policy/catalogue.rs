@@ -49,7 +49,8 @@ impl Catalogue {
             }
             let reserved = PREFIXES.iter().any(|prefix| action.id.starts_with(prefix));
             if reserved || action.id == READ || action.id == WRITE {
-                issues.push(of_catalogue(format!("the operation `{}` has the name of a group of operations", action.id)));
+                issues
+                    .push(of_catalogue(format!("the operation `{}` has the name of a group of operations", action.id)));
             }
             for group in &action.groups {
                 catalogue.groups.entry(group.clone()).or_default().push(position);
@@ -58,22 +59,24 @@ impl Catalogue {
         (catalogue, issues)
     }
 
-    /// What is wrong with an entity literal, if anything: the message, and a suggestion.
+    /// What is wrong with an entity literal, if anything: the message, and a suggestion if one is wanted.
     /// Names of unknown types are Cedar's to refuse.
-    pub fn check(&self, kind: &str, id: &str) -> Option<(String, Option<String>)> {
+    pub fn check(&self, kind: &str, id: &str, suggest: bool) -> Option<(String, Option<String>)> {
         match kind {
             "Action" => {
                 let known = self.positions.contains_key(id) || self.groups.contains_key(id);
                 (!known).then(|| {
                     let names = self.positions.keys().chain(self.groups.keys()).map(String::as_str);
-                    (format!("there is no operation or group of operations {id:?}"), mend(kind, closest(id, names)))
+                    (
+                        format!("there is no operation or group of operations {id:?}"),
+                        mend(kind, suggest.then(|| closest(id, names)).flatten()),
+                    )
                 })
             }
             "Jurisdiction" => match Jurisdiction::parse(id) {
-                Ok(code) if code.as_str() == "UK" => Some((
-                    "\"UK\" is not a code of ISO 3166-1 alpha-2".to_owned(),
-                    mend(kind, Some("GB")),
-                )),
+                Ok(code) if code.as_str() == "UK" => {
+                    Some(("\"UK\" is not a code of ISO 3166-1 alpha-2".to_owned(), mend(kind, Some("GB"))))
+                }
                 Ok(_) => None,
                 Err(error) => Some((error.to_string(), None)),
             },

@@ -111,9 +111,8 @@ mod tests {
     fn semicolons_in_texts_and_comments_end_no_policy() {
         let text = "// a; \"b\npermit(a, \";\\\";\"); forbid (x);\n // end;";
         let tokens = tokens(text).unwrap();
-        let cut: Vec<_> = policies(&tokens)
-            .map(|policy| &text[policy.first().unwrap().start..policy.last().unwrap().end])
-            .collect();
+        let cut: Vec<_> =
+            policies(&tokens).map(|policy| &text[policy.first().unwrap().start..policy.last().unwrap().end]).collect();
         assert_eq!(cut, ["permit(a, \";\\\";\");", "forbid (x);"]);
     }
 

@@ -74,7 +74,8 @@ impl Facts {
         Self(self.0 | other.0)
     }
 
-    fn all() -> Self {
+    /// Every fact that there is.
+    pub fn all() -> Self {
         let mut facts = Self::default();
         Fact::ALL.iter().for_each(|(fact, _)| facts.add(*fact));
         facts
@@ -108,7 +109,9 @@ impl Mentions {
     pub fn of(policy: &Template) -> Self {
         let mut mentions = Self::default();
         match &policy.principal {
-            PrincipalConstraint::Eq(entity) | PrincipalConstraint::In(entity) | PrincipalConstraint::IsIn(_, entity) => {
+            PrincipalConstraint::Eq(entity)
+            | PrincipalConstraint::In(entity)
+            | PrincipalConstraint::IsIn(_, entity) => {
                 if let EntityOrSlot::Entity(uid) = entity {
                     mentions.literal(&uid.ty.to_string(), uid.eid.as_str());
                 }
@@ -143,28 +146,21 @@ impl Mentions {
         while let Some(expression) = open.pop() {
             match expression {
                 Expr::Literal(Literal::EntityUID(uid)) => self.literal(&uid.ty.to_string(), uid.eid.as_str()),
-                Expr::Literal(_) | Expr::Slot(_) | Expr::Unknown { .. } => {}
                 Expr::Var(variable) => self.variable(variable),
-                Expr::GetAttr { expr, .. } => match path(expression) {
+                Expr::GetAttr { .. } => match path(expression) {
                     Some(path) => self.path(&path),
-                    None => self.everything(expr, &mut open),
+                    None => self.everything(expression, &mut open),
                 },
                 Expr::HasAttr { expr, attrs } => match path(expr) {
                     Some(base) => drop(attrs.iter().fold(base, |base, name| self.presence(&base, name.as_str()))),
-                    None => self.everything(expr, &mut open),
+                    None => self.everything(expression, &mut open),
                 },
-                Expr::BinaryOp { op, left, right } => {
-                    if !self.comparison(*op, left, right) {
-                        open.extend([left.as_ref(), right.as_ref()]);
-                    }
-                }
-                Expr::UnaryOp { expr, .. } | Expr::Like { expr, .. } => open.push(expr),
-                Expr::Is { expr, in_expr, .. } => open.extend([Some(expr), in_expr.as_ref()].into_iter().flatten().map(AsRef::as_ref)),
-                Expr::IfThenElse { cond, then_expr, else_expr } => open.extend([cond.as_ref(), then_expr, else_expr]),
-                Expr::Set(elements) => open.extend(elements.iter().map(AsRef::as_ref)),
-                Expr::Record(members) => open.extend(members.values().map(AsRef::as_ref)),
-                // A kind of expression that this version of Cedar does not write: assume the worst.
-                _ => self.everything(expression, &mut Vec::new()),
+                Expr::BinaryOp { op, left, right } if self.comparison(*op, left, right) => {}
+                _ => match operands(expression) {
+                    Some(operands) => open.extend(operands),
+                    // A kind of expression that this version of Cedar does not write: assume the worst.
+                    None => self.everything_known(),
+                },
             }
         }
     }
@@ -193,7 +189,12 @@ impl Mentions {
     fn comparison(&mut self, op: BinaryOp, left: &Expr, right: &Expr) -> bool {
         let compares = matches!(
             op,
-            BinaryOp::Less | BinaryOp::LessEq | BinaryOp::Greater | BinaryOp::GreaterEq | BinaryOp::Eq | BinaryOp::NotEq
+            BinaryOp::Less
+                | BinaryOp::LessEq
+                | BinaryOp::Greater
+                | BinaryOp::GreaterEq
+                | BinaryOp::Eq
+                | BinaryOp::NotEq
         );
         let threshold = match (left, right) {
             (Expr::Literal(Literal::Long(threshold)), amount) | (amount, Expr::Literal(Literal::Long(threshold)))
@@ -243,9 +244,9 @@ impl Mentions {
     }
 
     /// An attribute of something that is not a plain path, as in `(if a then principal else b).status`.
-    fn everything<'e>(&mut self, base: &'e Expr, open: &mut Vec<&'e Expr>) {
+    fn everything<'e>(&mut self, expression: &'e Expr, open: &mut Vec<&'e Expr>) {
         self.everything_known();
-        open.push(base);
+        open.extend(operands(expression).into_iter().flatten());
     }
 
     fn everything_known(&mut self) {
@@ -279,6 +280,37 @@ fn path(expression: &Expr) -> Option<String> {
     attributes.push(variable);
     attributes.reverse();
     Some(attributes.join("."))
+}
+
+/// What an expression is made of; nothing if its kind is unknown.
+fn operands(expression: &Expr) -> Option<Vec<&Expr>> {
+    Some(match expression {
+        Expr::Literal(_) | Expr::Var(_) | Expr::Slot(_) | Expr::Unknown { .. } => Vec::new(),
+        Expr::UnaryOp { expr, .. } | Expr::Like { expr, .. } => vec![expr],
+        Expr::GetAttr { expr, .. } | Expr::HasAttr { expr, .. } => vec![expr],
+        Expr::BinaryOp { left, right, .. } => vec![left, right],
+        Expr::Is { expr, in_expr, .. } => {
+            [Some(expr), in_expr.as_ref()].into_iter().flatten().map(AsRef::as_ref).collect()
+        }
+        Expr::IfThenElse { cond, then_expr, else_expr } => vec![cond, then_expr, else_expr],
+        Expr::Set(elements) => elements.iter().map(AsRef::as_ref).collect(),
+        Expr::Record(members) => members.values().map(AsRef::as_ref).collect(),
+        _ => return None,
+    })
+}
+
+/// How many expressions within expressions the deepest condition has.
+pub(super) fn depth(policy: &Template) -> usize {
+    let roots = policy.clauses().iter().map(|clause| match clause {
+        Clause::When(condition) | Clause::Unless(condition) => (condition.as_ref(), 1),
+    });
+    let mut open: Vec<(&Expr, usize)> = roots.collect();
+    let mut deepest = 0;
+    while let Some((expression, depth)) = open.pop() {
+        deepest = deepest.max(depth);
+        open.extend(operands(expression).into_iter().flatten().map(|operand| (operand, depth + 1)));
+    }
+    deepest
 }
 
 /// The names of all attributes, for suggestions.

@@ -19,11 +19,7 @@ pub struct Obligations {
 }
 
 impl Obligations {
-    pub(super) fn new(
-        masks: Vec<Pattern>,
-        redactions: Vec<Pattern>,
-        headers: Vec<(HeaderName, HeaderValue)>,
-    ) -> Self {
+    pub(super) fn new(masks: Vec<Pattern>, redactions: Vec<Pattern>, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
         let mut all = Self::default();
         all.add(&Self { masks, redactions, headers });
         all

@@ -1,6 +1,6 @@
 //! From policy files to parsed policies, one by one, so that a mistake in one hides none in another.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{Effect, Policy, PolicyId, pst};
@@ -9,7 +9,7 @@ use super::annotation::{self, Rule};
 use super::catalogue::Catalogue;
 use super::issue::{PolicyIssue, PolicySource};
 use super::lexer::{self, Token, TokenKind, Unterminated};
-use super::mention::Mentions;
+use super::mention::{self, Mentions};
 
 /// Largest policy file and largest set, in bytes.
 const FILE_BYTES_MAX: usize = 256 * 1024;
@@ -18,10 +18,14 @@ const TOTAL_BYTES_MAX: usize = 16 * 1024 * 1024;
 const POLICIES_MAX: usize = 10_000;
 /// Most tokens of one policy.
 const TOKENS_MAX: usize = 10_000;
+/// Among this many issues a suggestion is looked for: it compares a name with every other.
+const SUGGESTED_MAX: usize = 100;
 /// Cedar's parser, checker and destructors recurse, so what nests is bounded before they see it: brackets within
 /// brackets, and characters of operators (a chain of `&&` is a deep tree).
 const BRACKETS_MAX: usize = 24;
 const OPERATORS_MAX: usize = 512;
+/// Deepest condition. Cedar recurses on the thread of the request: 50 kB a level without optimisation, of 2 MiB.
+const DEPTH_MAX: usize = 24;
 
 /// A policy that Cedar parsed.
 pub(super) struct Parsed {
@@ -41,41 +45,51 @@ pub(super) struct Parsed {
 /// Reads all sources; every mistake that can be seen in a policy alone, or by comparing names with the catalogue.
 pub(super) fn read(sources: &[PolicySource], catalogue: &Catalogue, issues: &mut Vec<PolicyIssue>) -> Vec<Parsed> {
     let mut parsed = Vec::new();
-    if !bounded(sources, issues) {
+    let lexed = if bounded(sources, issues) { lex(sources, issues) } else { Vec::new() };
+    if lexed.iter().map(|(_, _, tokens)| lexer::policies(tokens).count()).sum::<usize>() > POLICIES_MAX {
+        let message = format!("there are more than {POLICIES_MAX} policies");
+        issues.push(PolicyIssue::of_file(Path::new("(policies)"), message));
         return parsed;
     }
-    for (position, source) in sources.iter().enumerate() {
-        let tokens = match lexer::tokens(&source.text) {
-            Ok(tokens) => tokens,
-            Err(Unterminated(offset)) => {
-                issues.push(PolicyIssue::at(source, offset, "this text has no closing `\"`"));
-                continue;
-            }
-        };
-        for policy in lexer::policies(&tokens) {
-            if parsed.len() >= POLICIES_MAX {
-                let message = format!("there are more than {POLICIES_MAX} policies");
-                issues.push(PolicyIssue::of_file(&source.file, message));
-                return parsed;
-            }
+    for (position, source, tokens) in &lexed {
+        for policy in lexer::policies(tokens) {
             let id = PolicyId::new(parsed.len().to_string());
-            parsed.extend(Reader { source, tokens: policy, catalogue, issues }.read(position, id));
+            parsed.extend(Reader { source, tokens: policy, catalogue, issues }.read(*position, id));
         }
     }
     parsed
+}
+
+/// The tokens of each source, with its position.
+fn lex<'s>(
+    sources: &'s [PolicySource],
+    issues: &mut Vec<PolicyIssue>,
+) -> Vec<(usize, &'s PolicySource, Vec<Token<'s>>)> {
+    let mut lexed = Vec::with_capacity(sources.len());
+    for (position, source) in sources.iter().enumerate() {
+        match lexer::tokens(&source.text) {
+            Ok(tokens) => lexed.push((position, source, tokens)),
+            Err(Unterminated(offset)) => {
+                issues.push(PolicyIssue::at(source, offset, "this text has no closing `\"`"));
+            }
+        }
+    }
+    lexed
 }
 
 fn bounded(sources: &[PolicySource], issues: &mut Vec<PolicyIssue>) -> bool {
     let total: usize = sources.iter().map(|source| source.text.len()).sum();
     if sources.len() > POLICIES_MAX || total > TOTAL_BYTES_MAX {
         let message = format!("policies are at most {POLICIES_MAX} files with {TOTAL_BYTES_MAX} bytes together");
-        issues.push(PolicyIssue::of_file(&PathBuf::from("(policies)"), message));
+        issues.push(PolicyIssue::of_file(Path::new("(policies)"), message));
         return false;
     }
     let large: Vec<_> = sources.iter().filter(|source| source.text.len() > FILE_BYTES_MAX).collect();
-    issues.extend(large.iter().map(|source| {
-        PolicyIssue::of_file(&source.file, format!("a policy file has at most {FILE_BYTES_MAX} bytes"))
-    }));
+    issues.extend(
+        large.iter().map(|source| {
+            PolicyIssue::of_file(&source.file, format!("a policy file has at most {FILE_BYTES_MAX} bytes"))
+        }),
+    );
     large.is_empty()
 }
 
@@ -109,6 +123,11 @@ impl Reader<'_> {
                 return None;
             }
         };
+        if mention::depth(&tree) > DEPTH_MAX {
+            let message = format!("this policy nests more than {DEPTH_MAX} operators; write several policies instead");
+            self.issue(offset, message, None);
+            return None;
+        }
         let mentions = Mentions::of(&tree);
         let actions = self.literals();
         self.attributes(&mentions);
@@ -141,7 +160,9 @@ impl Reader<'_> {
         let mut actions = Vec::new();
         for literal in lexer::literals(self.tokens).filter(|literal| !literal.qualified) {
             let Some(id) = self.unescape(&literal) else { continue };
-            if let Some((message, suggestion)) = self.catalogue.check(literal.kind, &id) {
+            if let Some((message, suggestion)) =
+                self.catalogue.check(literal.kind, &id, self.issues.len() < SUGGESTED_MAX)
+            {
                 self.issue(literal.start, message, suggestion);
             }
             if literal.kind == "Action" {
@@ -166,9 +187,12 @@ impl Reader<'_> {
     /// Cedar takes an attribute behind `has` that no schema knows for absent; here it is a slip.
     fn attributes(&mut self, mentions: &Mentions) {
         for name in &mentions.unknown_attributes {
-            let found = self.tokens.iter().find(|token| matches!(token.kind, TokenKind::Word(w) | TokenKind::Text(w) if w == name));
+            let found = self
+                .tokens
+                .iter()
+                .find(|token| matches!(token.kind, TokenKind::Word(w) | TokenKind::Text(w) if w == name));
             let offset = found.or(self.tokens.first()).map_or(0, |token| token.start);
-            let known = super::mention::attribute_names();
+            let known = mention::attribute_names();
             let suggestion = super::suggest::closest(name, known).map(|known| format!("did you mean `{known}`?"));
             self.issue(offset, format!("there is no attribute `{name}` here, so `has` is always false"), suggestion);
         }

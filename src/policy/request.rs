@@ -26,16 +26,17 @@ pub(super) struct Vocabulary {
 }
 
 /// Cedar refused to take a value. It cannot happen with names and values of ours; if it does, the answer is no.
-#[derive(Debug, thiserror::Error)]
+/// Without the cause, which would quote the value into the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RequestError {
     #[error("an entity could not be made")]
-    Entity(#[from] cedar_policy::EntityAttrEvaluationError),
+    Entity,
     #[error("the entities contradict one another")]
-    Entities(#[from] cedar_policy::entities_errors::EntitiesError),
+    Entities,
     #[error("the context could not be made")]
-    Context(#[from] cedar_policy::ContextCreationError),
+    Context,
     #[error("the request could not be made")]
-    Request(#[from] cedar_policy::RequestValidationError),
+    Request,
 }
 
 type Attributes = HashMap<String, RestrictedExpression>;
@@ -71,17 +72,17 @@ impl Vocabulary {
         let institution = uid(&self.institution, question.institution.as_str());
         let operation = uid(&self.action, &action.id);
         let groups = action.groups.iter().map(|group| uid(&self.action, group));
-        let entities = Entities::from_entities(
-            [
-                Entity::new(client.clone(), self.client(question, facts, &tenant), HashSet::from([tenant.clone()]))?,
-                Entity::new(tenant, self.tenant(question, facts), HashSet::new())?,
-                Entity::new(institution.clone(), self.institution(question, facts), HashSet::new())?,
-                Entity::new_no_attrs(operation.clone(), groups.collect()),
-            ],
-            None,
-        )?;
-        let context = Context::from_pairs(self.context(question, action, facts))?;
-        Ok((Request::new(client, operation, institution, context, None)?, entities))
+        let parents = HashSet::from([tenant.clone()]);
+        let entities = [
+            entity(client.clone(), self.client(question, facts, &tenant), parents)?,
+            entity(tenant, self.tenant(question, facts), HashSet::new())?,
+            entity(institution.clone(), self.institution(question, facts), HashSet::new())?,
+            Entity::new_no_attrs(operation.clone(), groups.collect()),
+        ];
+        let entities = Entities::from_entities(entities, None).map_err(|_| RequestError::Entities)?;
+        let context = Context::from_pairs(self.context(question, action, facts)).map_err(|_| RequestError::Context)?;
+        let request = Request::new(client, operation, institution, context, None).map_err(|_| RequestError::Request)?;
+        Ok((request, entities))
     }
 
     fn client(&self, question: &Question<'_>, facts: Facts, tenant: &EntityUid) -> Attributes {
@@ -132,14 +133,13 @@ impl Vocabulary {
                 pairs.extend(value().map(|value| (name.to_owned(), value)));
             }
         };
-        pair(Fact::Environment, "environment", &|| {
-            Some(reference(&self.environment, question.environment.as_str()))
-        });
+        pair(Fact::Environment, "environment", &|| Some(reference(&self.environment, question.environment.as_str())));
         pair(Fact::Risk, "risk", &|| Some(reference(&self.risk, question.risk.as_str())));
         pair(Fact::Product, "product", &|| Some(reference(&self.product, question.product.as_str())));
         pair(Fact::SenderConstrained, "sender_constrained", &|| Some(truth(question.sender_constrained)));
         pair(Fact::Scopes, "scopes", &|| {
-            let scopes = question.scopes.iter().map(|scope| RestrictedExpression::new_string(scope.as_str().to_owned()));
+            let scopes =
+                question.scopes.iter().map(|scope| RestrictedExpression::new_string(scope.as_str().to_owned()));
             Some(RestrictedExpression::new_set(scopes))
         });
         pair(Fact::LicenceRole, "licence_role", &|| {
@@ -160,6 +160,10 @@ impl Vocabulary {
         }
         RestrictedExpression::new_record(parts).ok() // The two names differ.
     }
+}
+
+fn entity(uid: EntityUid, attributes: Attributes, parents: HashSet<EntityUid>) -> Result<Entity, RequestError> {
+    Entity::new(uid, attributes, parents).map_err(|_| RequestError::Entity)
 }
 
 fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {

@@ -48,10 +48,7 @@ pub(super) fn whole(catalogue: &Catalogue) -> String {
 }
 
 /// A schema of these groups and actions. Actions of the same groups share a declaration.
-pub(super) fn write<'c>(
-    groups: impl Iterator<Item = &'c str>,
-    actions: impl Iterator<Item = Entry<'c>>,
-) -> String {
+pub(super) fn write<'c>(groups: impl Iterator<Item = &'c str>, actions: impl Iterator<Item = Entry<'c>>) -> String {
     let mut text = String::from(HEAD);
     for (kind, names) in enumerations() {
         text.push_str(&format!("entity {kind} enum [{}];\n", quoted(&names)));

@@ -1,6 +1,7 @@
 //! The policies in force.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -12,6 +13,7 @@ use super::catalogue::Action;
 use super::compile;
 use super::decision::Decision;
 use super::issue::{PolicyIssue, PolicySource};
+use super::mention::Facts;
 use super::question::{Question, World};
 use super::request::Vocabulary;
 use super::slice::{Slice, Slices};
@@ -23,6 +25,8 @@ const MEMORY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// What a remembered decision takes beside its key and texts.
 const ENTRY_BYTES: usize = 256;
 
+type Key = Arc<[u8]>;
+
 /// A compiled set of policies; immutable but for its memory of decisions.
 pub struct PolicySet {
     hash: String,
@@ -32,7 +36,7 @@ pub struct PolicySet {
     slices: Slices,
     vocabulary: Vocabulary,
     authorizer: Authorizer,
-    memory: Cache<Box<[u8]>, Decision>,
+    memory: Cache<Key, Decision>,
     evaluations: AtomicU64,
 }
 
@@ -58,7 +62,7 @@ impl PolicySet {
         rules: Vec<Rule>,
         slices: Slices,
     ) -> Self {
-        let weigher = |key: &Box<[u8]>, decision: &Decision| {
+        let weigher = |key: &Key, decision: &Decision| {
             u32::try_from(key.len() + decision.weight() + ENTRY_BYTES).unwrap_or(u32::MAX)
         };
         Self {
@@ -109,15 +113,33 @@ impl PolicySet {
             return Decision::unpermitted(); // An index of another snapshot: nothing permits what nobody knows.
         };
         if action.institution != question.institution.as_str() {
+            tracing::error!(operation = action.id, "a policy question names another institution than the catalogue");
             return Decision::failed(Vec::new());
         }
         let key = slice.plan.key(question, action);
         if let Some(decision) = self.memory.get(key.as_slice()) {
             return decision;
         }
-        let decision = self.evaluate(question, action, slice);
-        self.memory.insert(key.into_boxed_slice(), decision.clone());
-        decision
+        self.evaluations.fetch_add(1, Ordering::Relaxed);
+        match self.evaluate(question, action, slice, slice.plan.facts) {
+            Ok(decision) => {
+                self.memory.insert(key.into(), decision.clone());
+                decision
+            }
+            // Not remembered: it may have been for want of stack, which the key does not know.
+            Err(failed) => Decision::failed(failed),
+        }
+    }
+
+    /// Decides without memory, with every fact shown, for comparison.
+    #[cfg(test)]
+    pub(super) fn forgetful(&self, question: &Question<'_>) -> Decision {
+        match self.slice(question.operation) {
+            Some((action, slice)) => {
+                self.evaluate(question, action, slice, Facts::all()).unwrap_or_else(Decision::failed)
+            }
+            None => Decision::unpermitted(),
+        }
     }
 
     fn slice(&self, operation: OperationIndex) -> Option<(&Action, &Slice)> {
@@ -126,37 +148,39 @@ impl PolicySet {
         Some((self.actions.get(position)?, self.slices.slices.get(slice as usize)?))
     }
 
-    /// Asks Cedar.
-    fn evaluate(&self, question: &Question<'_>, action: &Action, slice: &Slice) -> Decision {
-        self.evaluations.fetch_add(1, Ordering::Relaxed);
-        let (request, entities) = match self.vocabulary.request(question, action, slice.plan.facts) {
-            Ok(made) => made,
-            Err(error) => {
-                tracing::error!(%error, operation = action.id, "a policy question could not be asked");
-                return Decision::failed(Vec::new());
-            }
-        };
+    /// Asks Cedar, showing it no more than these facts; gives the policies that failed, if any.
+    fn evaluate<'s>(
+        &'s self,
+        question: &Question<'_>,
+        action: &Action,
+        slice: &Slice,
+        facts: Facts,
+    ) -> Result<Decision, Vec<&'s Rule>> {
+        let (request, entities) = self.vocabulary.request(question, action, facts).map_err(|error| {
+            tracing::error!(%error, operation = action.id, "a policy question could not be asked");
+            Vec::new()
+        })?;
         let response = self.authorizer.is_authorized(&request, &slice.cedar, &entities);
-        let failed: Vec<_> = response.diagnostics().errors().collect();
+        // Cedar skips a policy that fails, also a forbid. Here it denies.
+        let failed = self.rules(response.diagnostics().errors().map(|error| match error {
+            cedar_policy::AuthorizationError::PolicyEvaluationError(error) => error.policy_id(),
+        }));
         if !failed.is_empty() {
-            // Cedar skips a policy that fails, also a forbid. Here it denies.
-            for error in &failed {
-                tracing::error!(%error, operation = action.id, "a policy failed");
-            }
-            return Decision::failed(self.rules(failed.iter().map(|error| match error {
-                cedar_policy::AuthorizationError::PolicyEvaluationError(error) => error.policy_id(),
-            })));
+            // Without Cedar's message, which quotes the values it stumbled over.
+            let policies: Vec<&str> = failed.iter().map(|rule| rule.id.as_str()).collect();
+            tracing::error!(?policies, operation = action.id, "policies could not be evaluated");
+            return Err(failed);
         }
         let determining = self.rules(response.diagnostics().reason());
-        match response.decision() {
+        Ok(match response.decision() {
             Verdict::Allow => Decision::permit(determining),
             Verdict::Deny if determining.is_empty() => Decision::unpermitted(),
             Verdict::Deny => Decision::forbid(determining),
-        }
+        })
     }
 
     /// The id that Cedar knows a policy by is its position.
-    fn rules<'s>(&'s self, ids: impl Iterator<Item = &'s PolicyId>) -> Vec<&'s Rule> {
+    fn rules<'i>(&self, ids: impl Iterator<Item = &'i PolicyId>) -> Vec<&Rule> {
         ids.filter_map(|id| AsRef::<str>::as_ref(id).parse().ok().and_then(|position: usize| self.rules.get(position)))
             .collect()
     }
@@ -164,7 +188,10 @@ impl PolicySet {
 
 impl std::fmt::Debug for PolicySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PolicySet").field("hash", &self.hash).field("policies", &self.rules.len()).finish_non_exhaustive()
+        f.debug_struct("PolicySet")
+            .field("hash", &self.hash)
+            .field("policies", &self.rules.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use cedar_policy::pst::{ActionConstraint, EntityOrSlot, ResourceConstraint};
-use cedar_policy::PolicySet;
+use cedar_policy::{PolicySet, PolicySetError};
 
 use super::catalogue::{Action, Catalogue};
 use super::key::KeyPlan;
@@ -26,7 +26,7 @@ pub(super) struct Slices {
 }
 
 impl Slices {
-    pub fn cut(parsed: &[Parsed], catalogue: &Catalogue) -> Result<Self, cedar_policy::PolicySetError> {
+    pub fn cut(parsed: &[Parsed], catalogue: &Catalogue) -> Result<Self, Box<PolicySetError>> {
         let index = Index::new(parsed);
         let mut known: HashMap<Vec<u32>, u32> = HashMap::new();
         let mut cut = Self { slices: Vec::new(), of_action: Vec::with_capacity(catalogue.actions.len()) };
@@ -48,7 +48,7 @@ impl Slices {
 }
 
 impl Slice {
-    fn new(position: u32, policies: Vec<u32>, parsed: &[Parsed]) -> Result<Self, cedar_policy::PolicySetError> {
+    fn new(position: u32, policies: Vec<u32>, parsed: &[Parsed]) -> Result<Self, Box<PolicySetError>> {
         let mut mentions = Mentions::default();
         let mut cedar = PolicySet::new();
         for policy in policies.iter().filter_map(|policy| parsed.get(*policy as usize)) {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::ffi::DetailedError;
-use cedar_policy::{PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator};
+use cedar_policy::{PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationWarning, Validator};
 
 use super::catalogue::Catalogue;
 use super::issue::{PolicyIssue, PolicySource};
@@ -19,7 +19,12 @@ use super::schema;
 const NOBODY: &str = "(no operation)";
 
 /// Adds what Cedar finds wrong with the types of the policies.
-pub(super) fn validate(sources: &[PolicySource], parsed: &[Parsed], catalogue: &Catalogue, issues: &mut Vec<PolicyIssue>) {
+pub(super) fn validate(
+    sources: &[PolicySource],
+    parsed: &[Parsed],
+    catalogue: &Catalogue,
+    issues: &mut Vec<PolicyIssue>,
+) {
     let mut alike: BTreeMap<&[String], Vec<&Parsed>> = BTreeMap::new();
     for policy in parsed {
         alike.entry(policy.actions.as_slice()).or_default().push(policy);
@@ -29,7 +34,8 @@ pub(super) fn validate(sources: &[PolicySource], parsed: &[Parsed], catalogue: &
         let schema = match Schema::from_cedarschema_str(&text) {
             Ok((schema, _)) => schema,
             Err(error) => {
-                let message = format!("the schema of the catalogue is not well-formed: {}", DetailedError::from(&error).message);
+                let message =
+                    format!("the schema of the catalogue is not well-formed: {}", DetailedError::from(&error).message);
                 issues.push(PolicyIssue::of_file(std::path::Path::new("(catalogue)"), message));
                 return;
             }
@@ -42,15 +48,27 @@ pub(super) fn validate(sources: &[PolicySource], parsed: &[Parsed], catalogue: &
     }
 }
 
-fn check(validator: &Validator, set: &PolicySet, sources: &[PolicySource], parsed: &[Parsed], issues: &mut Vec<PolicyIssue>) {
+fn check(
+    validator: &Validator,
+    set: &PolicySet,
+    sources: &[PolicySource],
+    parsed: &[Parsed],
+    issues: &mut Vec<PolicyIssue>,
+) {
     let result = validator.validate(set, ValidationMode::Strict);
     let errors = result
         .validation_errors()
         // Names of enumerations are compared when reading, with a suggestion.
         .filter(|error| !matches!(error, ValidationError::InvalidEnumEntity(_)))
         .map(|error| (error.policy_id(), DetailedError::from(error)));
-    // Warnings are mistakes as well: a policy that can never apply, or letters that only look alike.
-    let warnings = result.validation_warnings().map(|warning| (warning.policy_id(), DetailedError::from(warning)));
+    // Warnings are mistakes as well: a policy that can never apply, or letters that only look alike. Names of entities
+    // may mix scripts, as a tag of a document may: each was found in the catalogue, letter by letter.
+    let warnings = result
+        .validation_warnings()
+        .filter(|warning| {
+            !matches!(warning, ValidationWarning::ConfusableIdentifier(_) | ValidationWarning::MixedScriptIdentifier(_))
+        })
+        .map(|warning| (warning.policy_id(), DetailedError::from(warning)));
     let mut seen = BTreeSet::new();
     let mut failed = BTreeSet::new();
     for (id, error) in errors.chain(warnings) {
@@ -63,15 +81,15 @@ fn check(validator: &Validator, set: &PolicySet, sources: &[PolicySource], parse
         }
         failed.insert(id.clone());
         if let Some(source) = sources.get(policy.source) {
-            let message = spoken(&error.message, id);
-            issues.push(PolicyIssue::at(source, policy.offset + start, message).suggest(error.help));
+            let help = error.help.map(|help| spoken(&help, id));
+            issues.push(PolicyIssue::at(source, policy.offset + start, spoken(&error.message, id)).suggest(help));
         }
     }
 }
 
+/// The id that Cedar knows a policy by is its position.
 fn find<'p>(parsed: &'p [Parsed], id: &PolicyId) -> Option<&'p Parsed> {
-    let id: &str = id.as_ref();
-    parsed.iter().find(|policy| AsRef::<str>::as_ref(policy.policy.id()) == id)
+    parsed.get(AsRef::<str>::as_ref(id).parse::<usize>().ok()?)
 }
 
 /// Cedar's message without its own name for the policy.

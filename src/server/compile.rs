@@ -347,7 +347,8 @@ fn upstream_base_path(draft: &Draft<'_>) -> String {
 
 /// The operator's word, else the document's, else the API's default, else the API's id.
 pub(super) fn scopes(draft: &Draft<'_>) -> ScopeSet {
-    if let Some(scopes) = &draft.settings.scopes {
+    let of_api = draft.api.settings.value.scopes.as_ref();
+    if let Some(scopes) = draft.settings.scopes.as_ref().or(of_api) {
         return scopes.clone();
     }
     if !draft.imported.scopes.is_empty() {

@@ -1,0 +1,332 @@
+//! The OAuth endpoints over HTTP. Handlers parse nothing but the envelope: the `oauth` room decides, this file renders.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use serde::Serialize;
+use utoipa::OpenApi;
+
+use crate::domain::{ClientId, Connection};
+use crate::oauth::{
+    AuthenticatedClient, AuthenticationFailed, AuthorizationServer, Cause, FORM_BYTES_MAX, IntrospectionResponse,
+    OAuthError, Request, TokenResponse,
+};
+
+/// The authorization server in force; a reload stores a new one.
+pub type Shared = Arc<ArcSwap<AuthorizationServer>>;
+
+/// RFC 6749 §5.1: what carries tokens or speaks of them is not stored by anybody.
+const NO_STORE: [(HeaderName, HeaderValue); 2] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::PRAGMA, HeaderValue::from_static("no-cache")),
+];
+/// Keys and metadata. The key ring counts on this age: see `oauth::NEXT_KEY_PUBLISHED_MIN`.
+const PUBLIC_FIVE_MINUTES: HeaderValue = HeaderValue::from_static("public, max-age=300");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// The body of a refusal (RFC 6749 §5.2).
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ErrorBody {
+    /// A code of RFC 6749 §5.2, RFC 7009 §2.2.1 or RFC 8707 §2.
+    #[schema(example = "invalid_client")]
+    error: &'static str,
+    error_description: &'static str,
+}
+
+/// What every request that a client authenticates carries: an assertion, or its `client_id` over mutual TLS.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "documents the form; `oauth` reads it")]
+struct ClientForm {
+    /// Required with client authentication by certificate (RFC 8705 §2).
+    client_id: Option<String>,
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
+    client_assertion_type: Option<String>,
+    /// A JWT signed with a registered key; `aud` is the issuer identifier as a string (RFC 7523 §2.2, FAPI 2.0).
+    client_assertion: Option<String>,
+}
+
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "documents the form; `oauth` reads it")]
+struct TokenForm {
+    #[schema(example = "client_credentials")]
+    grant_type: String,
+    /// Space-delimited; all scopes of the client if absent.
+    #[schema(example = "accounts")]
+    scope: Option<String>,
+    /// The resource identifier of RFC 9728 (RFC 8707 §2).
+    resource: Option<String>,
+    #[schema(inline)]
+    #[serde(flatten)]
+    client: ClientForm,
+}
+
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "documents the form; `oauth` reads it")]
+struct AboutTokenForm {
+    /// An access token of this server.
+    token: String,
+    /// Not needed: there is one kind of token.
+    #[schema(example = "access_token")]
+    token_type_hint: Option<String>,
+    #[schema(inline)]
+    #[serde(flatten)]
+    client: ClientForm,
+}
+
+/// The routes below the issuer's path. Each request must carry an `Arc<Connection>` among its extensions.
+pub fn router(server: Shared) -> Router {
+    let now = server.load();
+    let (issuer_path, resource_path) = (now.issuer_path(), now.resource_path());
+    let oauth = Router::new()
+        .route("/oauth/token", post(token))
+        .route("/oauth/introspect", post(introspect))
+        .route("/oauth/revoke", post(revoke))
+        .route("/oauth/jwks", get(jwks));
+    let oauth = if issuer_path.is_empty() { oauth } else { Router::new().nest(&issuer_path, oauth) };
+    // RFC 8414 §3.1 puts the well-known part before the issuer's path, OpenID Connect Discovery §4 behind it.
+    oauth
+        .route(&format!("/.well-known/oauth-authorization-server{issuer_path}"), get(authorization_server_metadata))
+        .route(&format!("{issuer_path}/.well-known/openid-configuration"), get(openid_configuration))
+        .route(&format!("/.well-known/oauth-protected-resource{resource_path}"), get(protected_resource_metadata))
+        .with_state(server)
+}
+
+/// The description of these operations, for our part of the unified document.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    paths(
+        token,
+        introspect,
+        revoke,
+        jwks,
+        authorization_server_metadata,
+        openid_configuration,
+        protected_resource_metadata
+    ),
+    tags((name = "OAuth", description = "Access tokens: RFC 6749, RFC 7523, RFC 8705, RFC 9068."))
+)]
+struct Document;
+
+/// Obtain an access token
+///
+/// Client credentials with private_key_jwt, tls_client_auth or self_signed_tls_client_auth.
+#[utoipa::path(
+    post, path = "/oauth/token", tag = "OAuth", operation_id = "oauth.token",
+    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "An access token.", body = TokenResponse),
+        (status = 400, description = "The request is refused.", body = ErrorBody),
+        (status = 401, description = "The client did not prove itself.", body = ErrorBody),
+        (status = 413, description = "The body is too large.", body = ErrorBody),
+        (status = 503, description = "Retry later.", body = ErrorBody),
+    )
+)]
+async fn token(State(server): State<Shared>, request: axum::extract::Request) -> Response {
+    let server = server.load_full();
+    let envelope = match Envelope::read(request).await {
+        Ok(envelope) => envelope,
+        Err(error) => return refusal(error),
+    };
+    match server.token(envelope.request()).await {
+        Ok(answer) => private_json(&answer.client.id, &answer.body),
+        Err(error) => refusal(error),
+    }
+}
+
+/// Ask about a token
+///
+/// For registered resource servers, about every token; for other clients, about their own (RFC 7662).
+#[utoipa::path(
+    post, path = "/oauth/introspect", tag = "OAuth", operation_id = "oauth.introspect",
+    request_body(content = AboutTokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "What the token says, if it is active.", body = IntrospectionResponse),
+        (status = 400, description = "The request is refused.", body = ErrorBody),
+        (status = 401, description = "The client did not prove itself.", body = ErrorBody),
+        (status = 503, description = "Retry later.", body = ErrorBody),
+    )
+)]
+async fn introspect(State(server): State<Shared>, request: axum::extract::Request) -> Response {
+    let server = server.load_full();
+    let envelope = match Envelope::read(request).await {
+        Ok(envelope) => envelope,
+        Err(error) => return refusal(error),
+    };
+    match server.introspect(envelope.request()).await {
+        Ok(answer) => private_json(&answer.client.id, &answer.body),
+        Err(error) => refusal(error),
+    }
+}
+
+/// Revoke a token
+///
+/// In force from the next request on (RFC 7009). Unknown and expired tokens are as good as revoked.
+#[utoipa::path(
+    post, path = "/oauth/revoke", tag = "OAuth", operation_id = "oauth.revoke",
+    request_body(content = AboutTokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "The token is not valid any more."),
+        (status = 400, description = "The request is refused.", body = ErrorBody),
+        (status = 401, description = "The client did not prove itself.", body = ErrorBody),
+        (status = 503, description = "Not known to be revoked; retry later.", body = ErrorBody),
+    )
+)]
+async fn revoke(State(server): State<Shared>, request: axum::extract::Request) -> Response {
+    let server = server.load_full();
+    let envelope = match Envelope::read(request).await {
+        Ok(envelope) => envelope,
+        Err(error) => return refusal(error),
+    };
+    match server.revoke(envelope.request()).await {
+        Ok(answer) => {
+            let mut response = (StatusCode::OK, NO_STORE, Body::empty()).into_response();
+            response.extensions_mut().insert(AuthenticatedClient(answer.client.id.clone()));
+            response
+        }
+        Err(error) => refusal(error),
+    }
+}
+
+/// The keys that verify access tokens
+#[utoipa::path(
+    get, path = "/oauth/jwks", tag = "OAuth", operation_id = "oauth.jwks",
+    responses((status = 200, description = "A JWK set (RFC 7517 §5).", content_type = "application/jwk-set+json",
+               body = serde_json::Value))
+)]
+async fn jwks(State(server): State<Shared>) -> Response {
+    public(server.load().jwks(), HeaderValue::from_static("application/jwk-set+json"))
+}
+
+/// Authorization server metadata (RFC 8414)
+#[utoipa::path(
+    get, path = "/.well-known/oauth-authorization-server", tag = "OAuth",
+    operation_id = "oauth.authorizationServerMetadata",
+    responses((status = 200, description = "RFC 8414 §3.2.", body = serde_json::Value))
+)]
+async fn authorization_server_metadata(State(server): State<Shared>) -> Response {
+    public(server.load().metadata(), JSON)
+}
+
+/// Authorization server metadata at the place where OpenID Connect Discovery looks for it
+#[utoipa::path(
+    get, path = "/.well-known/openid-configuration", tag = "OAuth", operation_id = "oauth.openidConfiguration",
+    responses((status = 200, description = "The same document as RFC 8414's.", body = serde_json::Value))
+)]
+async fn openid_configuration(State(server): State<Shared>) -> Response {
+    public(server.load().metadata(), JSON)
+}
+
+/// Protected resource metadata (RFC 9728)
+#[utoipa::path(
+    get, path = "/.well-known/oauth-protected-resource", tag = "OAuth",
+    operation_id = "oauth.protectedResourceMetadata",
+    responses((status = 200, description = "RFC 9728 §3.2.", body = serde_json::Value))
+)]
+async fn protected_resource_metadata(State(server): State<Shared>) -> Response {
+    public(server.load().resource_metadata(), JSON)
+}
+
+/// A request whose body has arrived, and the connection on which it came.
+struct Envelope {
+    head: axum::http::request::Parts,
+    body: Bytes,
+    connection: Arc<Connection>,
+}
+
+impl Envelope {
+    async fn read(request: axum::extract::Request) -> Result<Self, EnvelopeError> {
+        let (head, body) = request.into_parts();
+        // Whoever mounts the router without the connection must not get tokens without their binding.
+        let connection = head.extensions.get::<Arc<Connection>>().cloned().ok_or(EnvelopeError::NoConnection)?;
+        let body = to_bytes(body, FORM_BYTES_MAX).await.map_err(|error| EnvelopeError::of(&error))?;
+        Ok(Self { head, body, connection })
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request { headers: &self.head.headers, body: &self.body, connection: &self.connection }
+    }
+}
+
+/// Why there is no request to answer.
+enum EnvelopeError {
+    NoConnection,
+    TooLarge,
+    Interrupted,
+}
+
+impl EnvelopeError {
+    fn of(error: &axum::Error) -> Self {
+        let cause = std::error::Error::source(error);
+        match cause.is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>()) {
+            true => Self::TooLarge,
+            false => Self::Interrupted,
+        }
+    }
+}
+
+/// Either kind of refusal.
+enum Refusal {
+    OAuth(OAuthError),
+    Defect,
+}
+
+impl From<OAuthError> for Refusal {
+    fn from(error: OAuthError) -> Self {
+        Self::OAuth(error)
+    }
+}
+
+impl From<EnvelopeError> for Refusal {
+    fn from(error: EnvelopeError) -> Self {
+        match error {
+            EnvelopeError::NoConnection => Self::Defect,
+            EnvelopeError::TooLarge => Self::OAuth(OAuthError::BodyTooLarge),
+            EnvelopeError::Interrupted => Self::OAuth(OAuthError::InvalidRequest("The body did not arrive.")),
+        }
+    }
+}
+
+fn refusal(refusal: impl Into<Refusal>) -> Response {
+    let error = match refusal.into() {
+        Refusal::OAuth(error) => error,
+        Refusal::Defect => {
+            let body = ErrorBody { error: "server_error", error_description: "The authorization server failed." };
+            return (StatusCode::INTERNAL_SERVER_ERROR, NO_STORE, axum::Json(body)).into_response();
+        }
+    };
+    let body = ErrorBody { error: error.code(), error_description: error.description() };
+    let mut response = (error.status(), NO_STORE, axum::Json(body)).into_response();
+    if let Some(challenge) = error.challenge() {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if error.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if matches!(error, OAuthError::InvalidClient(_)) {
+        response.extensions_mut().insert(AuthenticationFailed);
+    }
+    response.extensions_mut().insert(Cause(Arc::new(error)));
+    response
+}
+
+fn private_json(client: &ClientId, body: &impl Serialize) -> Response {
+    let mut response = (StatusCode::OK, NO_STORE, axum::Json(body)).into_response();
+    response.extensions_mut().insert(AuthenticatedClient(client.clone()));
+    response
+}
+
+fn public(body: Bytes, content_type: HeaderValue) -> Response {
+    let fields = [(header::CACHE_CONTROL, PUBLIC_FIVE_MINUTES), (header::CONTENT_TYPE, content_type)];
+    (StatusCode::OK, fields, body).into_response()
+}
