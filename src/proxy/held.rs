@@ -70,20 +70,24 @@ impl Growing {
     }
 }
 
+/// Where a body comes from, chunk by chunk.
+pub(super) trait Source {
+    /// The next bytes; `None` at the end.
+    fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Fault>> + Send;
+}
+
 /// Reads a body to its end: each chunk within `idle`, all of it before `deadline`.
-pub(super) async fn read_whole<E>(
+pub(super) async fn read_whole(
     mut body: Growing,
     idle: Duration,
     deadline: Instant,
-    mut next: impl AsyncFnMut() -> Result<Option<Bytes>, E>,
-    fault: impl Fn(E) -> Fault,
-    late: Fault,
+    source: &mut impl Source,
 ) -> Result<Held, Fault> {
     loop {
         let limit = deadline.min(Instant::now() + idle);
-        match timeout_at(limit, next()).await {
-            Err(_) => return Err(late),
-            Ok(Err(error)) => return Err(fault(error)),
+        match timeout_at(limit, source.chunk()).await {
+            Err(_) => return Err(Fault::BodyTimedOut),
+            Ok(Err(fault)) => return Err(fault),
             Ok(Ok(None)) => return Ok(body.finish()),
             Ok(Ok(Some(chunk))) => body.push(&chunk)?,
         }
@@ -123,26 +127,27 @@ mod tests {
         assert_eq!(two.push(b"x"), Ok(()));
     }
 
+    /// Gives these chunks from the last to the first, then ends, or never does.
+    struct Chunks(Vec<Bytes>, bool);
+
+    impl Source for Chunks {
+        async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+            if self.0.is_empty() && !self.1 {
+                std::future::pending::<()>().await;
+            }
+            Ok(self.0.pop())
+        }
+    }
+
     #[tokio::test]
     async fn a_body_that_pauses_or_takes_too_long_is_given_up() {
         let budget = ByteBudget::new(1 << 20);
-        let never = async || -> Result<Option<Bytes>, ()> { std::future::pending().await };
-        let read = |idle, deadline| {
-            read_whole(growing(&budget, 10), idle, deadline, never, |()| Fault::CallerGone, Fault::BodyTimedOut)
-        };
-        let far = Instant::now() + Duration::from_secs(3600);
-        assert_eq!(read(Duration::ZERO, far).await.err(), Some(Fault::BodyTimedOut), "a pause");
-        assert_eq!(read(Duration::from_secs(3600), Instant::now()).await.err(), Some(Fault::BodyTimedOut), "the whole");
-        let mut chunks = vec![Bytes::from_static(b"lo"), Bytes::from_static(b"hel")];
-        let next = async || Ok::<_, ()>(chunks.pop());
-        let body = read_whole(
-            growing(&budget, 10),
-            Duration::from_secs(5),
-            far,
-            next,
-            |()| Fault::CallerGone,
-            Fault::BodyTimedOut,
-        );
-        assert_eq!(body.await.unwrap().bytes, "hello");
+        let (hour, now) = (Duration::from_secs(3600), Instant::now());
+        let silent = read_whole(growing(&budget, 10), Duration::ZERO, now + hour, &mut Chunks(vec![], false)).await;
+        assert_eq!(silent.err(), Some(Fault::BodyTimedOut), "a pause");
+        let late = read_whole(growing(&budget, 10), hour, now, &mut Chunks(vec![], false)).await;
+        assert_eq!(late.err(), Some(Fault::BodyTimedOut), "the whole");
+        let mut chunks = Chunks(vec![Bytes::from_static(b"lo"), Bytes::from_static(b"hel")], true);
+        assert_eq!(read_whole(growing(&budget, 10), hour, now + hour, &mut chunks).await.unwrap().bytes, "hello");
     }
 }
