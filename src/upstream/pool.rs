@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use http::{HeaderName, HeaderValue, header};
 use serde::Serialize;
 
+use crate::domain::{Environment, InstitutionId};
+
 use super::backend::{Availability, Backend, BackendState, Picked};
 use super::credential::Credential;
 use super::error::{CredentialError, NoBackend, PoolError, PoolFull};
@@ -18,12 +20,16 @@ use super::settings::{BackendSettings, HealthSettings, PoolSettings, Timeouts};
 use super::target::Target;
 use super::transport::Transport;
 
+/// Idle connections that the buffered lane keeps to one pool.
+const IDLE_CONNECTIONS_MAX: usize = 64;
+
 /// A compiled pool. Invariant: at least one back end; everything that its files could do wrong was found by `new`.
 pub struct Pool {
     settings: PoolSettings,
     backends: Vec<Arc<Backend>>,
     credential: Credential,
     in_flight: Arc<AtomicU32>,
+    /// Connections of this pool only: no other institution's exchange can ever meet them.
     transport: Arc<Transport>,
     /// State of the cheap generator behind the two choices; unpredictability is not needed.
     seed: AtomicU64,
@@ -32,11 +38,7 @@ pub struct Pool {
 impl Pool {
     /// Reads and checks everything. Back ends that `previous` knows with the same address and identity keep their
     /// health, and an unchanged grant its token.
-    pub fn new(
-        settings: PoolSettings,
-        transport: &Arc<Transport>,
-        previous: Option<&Self>,
-    ) -> Result<Arc<Self>, Vec<PoolError>> {
+    pub fn new(settings: PoolSettings, previous: Option<&Self>) -> Result<Arc<Self>, Vec<PoolError>> {
         let mut errors = check_numbers(&settings);
         let identity = match settings.tls.as_ref().map(Identity::load).transpose() {
             Ok(identity) => identity,
@@ -56,7 +58,8 @@ impl Pool {
                 backends,
                 credential,
                 in_flight: previous.map_or_else(Arc::default, |old| old.in_flight.clone()),
-                transport: transport.clone(),
+                transport: previous
+                    .map_or_else(|| Arc::new(Transport::new(IDLE_CONNECTIONS_MAX)), |old| old.transport.clone()),
                 seed: AtomicU64::new(0),
             })),
             Ok(_) => Err(errors),
@@ -170,6 +173,14 @@ impl Pool {
     /// Whether a 401 of the back end speaks of our credential, and so must not reach the caller as one.
     pub const fn has_credential(&self) -> bool {
         !matches!(self.credential, Credential::None)
+    }
+
+    pub const fn institution(&self) -> &InstitutionId {
+        &self.settings.institution
+    }
+
+    pub const fn environment(&self) -> Environment {
+        self.settings.environment
     }
 
     pub const fn settings(&self) -> &PoolSettings {

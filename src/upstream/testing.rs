@@ -15,7 +15,6 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::settings::*;
-use super::transport::Transport;
 use crate::domain::{Environment, InstitutionId};
 
 /// One request as a back end saw it.
@@ -311,8 +310,7 @@ pub(crate) fn settings(urls: &[String]) -> PoolSettings {
     }
 }
 
-pub(crate) fn transport() -> Arc<Transport> {
-    // Without an installed provider Pingora would bring its own; with it, tests speak the same TLS as the product.
+/// Without an installed provider Pingora would bring its own; with it, tests speak the same TLS as the product.
+pub(crate) fn provider() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    Arc::new(Transport::new(16))
 }

@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use super::error::{CredentialError, NoBackend, PoolError, UrlFault};
 use super::health::check;
 use super::settings::*;
-use super::testing::{Act, Pki, Server, dead_port, settings, transport};
+use super::testing::{Act, Pki, Server, dead_port, provider, settings};
 use super::{BackendHealth, Outcome, PeerTerms, Pool, Tried};
 
 const TERMS: PeerTerms = PeerTerms { budget: Duration::from_secs(5), uploading: false, websocket: false };
@@ -23,7 +23,8 @@ fn three() -> PoolSettings {
 }
 
 fn pool(settings: PoolSettings) -> Arc<Pool> {
-    Pool::new(settings, &transport(), None).map_err(|errors| format!("{errors:?}")).unwrap()
+    provider();
+    Pool::new(settings, None).map_err(|errors| format!("{errors:?}")).unwrap()
 }
 
 #[test]
@@ -41,7 +42,7 @@ fn every_mistake_is_named_in_one_run() {
         header: HeaderName::from_static("host"),
         secret: SecretString::from("k".to_owned()),
     };
-    let errors = Pool::new(bad, &transport(), None).err().unwrap();
+    let errors = Pool::new(bad, None).err().unwrap();
     let text = errors.iter().map(|e| e.to_string()).collect::<Vec<_>>().join("\n");
     for expected in [
         "in_flight_max must be greater than zero",
@@ -66,7 +67,7 @@ fn files_are_read_and_cross_checked_when_compiling() {
     let with = |ca: &str, client| {
         let mut settings = settings(&["https://127.0.0.1:1".into()]);
         settings.tls = Some(UpstreamTls { ca_file: path(ca), client_certificate: client });
-        Pool::new(settings, &transport(), None).map(drop).map_err(|e| e.into_iter().next().unwrap())
+        Pool::new(settings, None).map(drop).map_err(|e| e.into_iter().next().unwrap())
     };
     assert!(with("ca.pem", None).is_ok());
     assert!(with("ca.pem", Some(one.clone())).is_ok());
@@ -144,13 +145,13 @@ fn an_open_circuit_sends_requests_elsewhere_and_survives_a_reload() {
     let urls = ["http://127.0.0.1:1".to_owned(), "http://127.0.0.1:2".to_owned()];
     let first = pool(settings(&urls[..1]));
     fail(&first, now, 3);
-    let both = Pool::new(settings(&urls), &transport(), Some(&first)).map_err(|_| ()).unwrap();
+    let both = Pool::new(settings(&urls), Some(&first)).map_err(|_| ()).unwrap();
     for _ in 0..20 {
         assert_eq!(&**both.pick(&mut Tried::default(), now).unwrap().url(), urls[1]);
     }
     let mut other = settings(&urls);
     other.environment = crate::domain::Environment::Live;
-    let other = Pool::new(other, &transport(), Some(&first)).map_err(|_| ()).unwrap();
+    let other = Pool::new(other, Some(&first)).map_err(|_| ()).unwrap();
     assert!(other.status(now).iter().all(|s| s.state == BackendHealth::Healthy), "another pool's health is its own");
 }
 
@@ -161,7 +162,7 @@ fn requests_under_way_are_capped_and_counted_over_a_reload() {
     let old = pool(small.clone());
     let (one, two) = (old.admit().unwrap(), old.admit().unwrap());
     assert!(old.admit().is_err());
-    let new = Pool::new(small, &transport(), Some(&old)).map_err(|_| ()).unwrap();
+    let new = Pool::new(small, Some(&old)).map_err(|_| ()).unwrap();
     assert!(new.admit().is_err(), "they still run against the same institution");
     drop(one);
     assert!(new.admit().is_ok());
@@ -217,11 +218,11 @@ async fn connections_are_reused_but_never_across_identities_with_one_serial() {
     let (bank, ours) = (Pki::new("bank"), Pki::new("ours"));
     let script = |seen: &super::testing::Seen| Act::ok(seen.client.as_deref().unwrap_or("nobody"));
     let server = Server::tls(bank.server(Some(&ours)), script).await;
-    let transport = transport();
+    provider();
     let with = |name| {
         let mut settings = settings(&[server.url()]);
         settings.tls = Some(bank.tls(Some(ours.client(name, 7)))); // One serial number for all of them.
-        Pool::new(settings, &transport, None).map_err(|_| ()).unwrap()
+        Pool::new(settings, None).map_err(|_| ()).unwrap()
     };
     let (alice, bob) = (with("alice"), with("bob"));
     assert_eq!(get(&alice).await.as_deref(), Some("alice"));
@@ -235,11 +236,11 @@ async fn connections_are_reused_but_never_across_identities_with_one_serial() {
 async fn a_connection_verified_for_another_ca_is_not_borrowed() {
     let (bank, stranger) = (Pki::new("bank"), Pki::new("stranger"));
     let server = Server::tls(bank.server(None), |_| Act::ok("secret")).await;
-    let transport = transport();
+    provider();
     let with = |ca: &Pki| {
         let mut settings = settings(&[server.url()]);
         settings.tls = Some(ca.tls(None));
-        Pool::new(settings, &transport, None).map_err(|_| ()).unwrap()
+        Pool::new(settings, None).map_err(|_| ()).unwrap()
     };
     assert_eq!(get(&with(&bank)).await.as_deref(), Some("secret"));
     assert_eq!(get(&with(&stranger)).await, None, "the wrong CA verifies nothing, pooled or not");
@@ -410,9 +411,9 @@ async fn the_token_endpoint_is_spoken_to_with_our_certificate_and_its_ca() {
     good.tls = Some(ours.tls(None));
     assert_eq!(bearer(&pool(good.clone()), Instant::now()).await, Err(CredentialError::Unreachable));
     good.tls = None;
-    let errors = Pool::new(good, &transport(), None).err().unwrap();
+    let errors = Pool::new(good, None).err().unwrap();
     assert!(matches!(errors[..], [PoolError::TlsMissing(_)]));
-    let far = Pool::new(oauth("http://id.example/token".into()), &transport(), None).err().unwrap();
+    let far = Pool::new(oauth("http://id.example/token".into()), None).err().unwrap();
     assert!(matches!(far[..], [PoolError::Url { fault: UrlFault::PlainHttp, .. }]));
 }
 
@@ -430,8 +431,29 @@ async fn an_api_key_travels_in_its_field_and_an_unchanged_grant_keeps_its_token(
     let now = Instant::now();
     let old = pool(settings.clone());
     bearer(&old, now).await.unwrap();
-    let new = Pool::new(settings, &transport(), Some(&old)).map_err(|_| ()).unwrap();
+    let new = Pool::new(settings, Some(&old)).map_err(|_| ()).unwrap();
     bearer(&new, now).await.unwrap();
     server.next().await;
     assert_eq!(server.count(), 0, "no second token request after a reload");
+}
+
+#[test]
+#[ignore = "a measurement, not a test: cargo test --release -- --ignored --nocapture pools_are_cheap"]
+fn pools_are_cheap() {
+    provider();
+    let started = Instant::now();
+    let pools: Vec<_> = (0..1000).map(|_| pool(three())).collect();
+    println!("{} pools in {:?}", pools.len(), started.elapsed());
+    let now = Instant::now();
+    for _ in 0..1_000_000 {
+        let mut picked = pools[0].pick(&mut Tried::default(), now).unwrap();
+        picked.report(Outcome::Answered { status: 200 }, now);
+    }
+    println!("a million picks with report in {:?}", now.elapsed());
+    let picked = pools[0].pick(&mut Tried::default(), now).unwrap();
+    let now = Instant::now();
+    for _ in 0..100_000 {
+        std::hint::black_box(picked.peer(TERMS));
+    }
+    println!("100 000 peers in {:?}", now.elapsed());
 }

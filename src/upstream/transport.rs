@@ -1,4 +1,4 @@
-//! The connections to back ends that the buffered lane and the health checks share.
+//! The connections to one pool's back ends that the buffered lane and the health checks share.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 
-/// Pingora's pooled connector. Make one per process: each holds sockets of its own.
+/// Pingora's pooled connector, one to a pool of back ends.
 pub struct Transport {
     connector: Connector,
 }
@@ -17,7 +17,7 @@ pub struct Transport {
 pub const NO_ROOTS_FILE: &str = "/dev/null";
 
 impl Transport {
-    /// `idle_connections_max` bounds idle connections over all back ends.
+    /// `idle_connections_max` bounds what is kept idle.
     pub fn new(idle_connections_max: usize) -> Self {
         let mut options = ConnectorOptions::new(idle_connections_max);
         options.ca_file = Some(NO_ROOTS_FILE.to_owned());

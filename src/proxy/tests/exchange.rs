@@ -14,11 +14,12 @@ use tokio::time::Instant;
 
 use crate::proxy::exchange::{Answer, Parcel, send};
 use crate::proxy::failure::Fault;
-use crate::upstream::testing::{Act, Server, dead_port, settings, transport};
+use crate::upstream::testing::{Act, Server, dead_port, provider, settings};
 use crate::upstream::{BackendHealth, CredentialSettings, Picked, Pool, PoolSettings, Tried};
 
 fn pool(settings: PoolSettings) -> Arc<Pool> {
-    Pool::new(settings, &transport(), None).map_err(|errors| format!("{errors:?}")).unwrap()
+    provider();
+    Pool::new(settings, None).map_err(|errors| format!("{errors:?}")).unwrap()
 }
 
 async fn exchange_within(
