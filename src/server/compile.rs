@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::admission::{AmountAt, Operation, OutsideIssuer, Snapshot};
-use crate::authn::{IssuerSettings, UnknownPartners};
+use crate::authn::{Challenges, IssuerSettings, UnknownPartners};
 use crate::catalogue::{ApiSource, Collision, Documents, Edge, ImportedApi, ImportedOperation, import, publish};
 use crate::config::{ApiSettings, Configuration, Diagnostic, Located, OperationSettings, Place, did_you_mean};
 use crate::contract::{Contract, Contracts};
@@ -64,7 +64,7 @@ fn assemble(
     let plans = plans(configuration, services, mistakes);
     let products = products(configuration, &drafts, mistakes);
     let policies = policies::compile(configuration, &world::world(configuration, &drafts), mistakes);
-    let pools = pools(configuration, previous, mistakes);
+    let pools = pools(configuration, services, previous, mistakes);
     let documents = documents(configuration, &apis, mistakes);
     let authenticator = services.authenticator(configuration, mistakes);
     let operations = operations(&apis, &drafts, configuration, &pools, services, mistakes);
@@ -74,6 +74,7 @@ fn assemble(
         routes: routes?,
         operations,
         authenticator: authenticator?,
+        challenges: Challenges::new(Some(&services.resource_metadata_url(configuration))),
         registry,
         outside_issuers: outside_issuers(configuration, &products, &plans),
         registered_certificates: registered_certificates(configuration),
@@ -212,6 +213,7 @@ type PoolKey = (crate::domain::InstitutionId, Environment);
 
 fn pools(
     configuration: &Configuration,
+    services: &Services,
     previous: Option<&Snapshot>,
     mistakes: &mut Mistakes,
 ) -> HashMap<PoolKey, Arc<Pool>> {
@@ -220,16 +222,19 @@ fn pools(
         for settings in &institution.value.pools {
             let key = (settings.institution.clone(), settings.environment);
             let before = previous.and_then(|snapshot| {
-                snapshot.pools.iter().find(|pool| *pool.institution() == key.0 && pool.environment() == key.1)
+                let same = |pool: &&Arc<Pool>| {
+                    pool.settings().institution == key.0 && pool.settings().environment == key.1
+                };
+                snapshot.pools.iter().find(same)
             });
-            match Pool::new(settings.clone(), before.map(Arc::as_ref)) {
+            match Pool::new(settings.clone(), &services.transport, before.map(Arc::as_ref)) {
                 Ok(pool) => {
                     pools.insert(key, pool);
                 }
-                Err(error) => {
-                    let message = format!("back ends of `{}`: {}", settings.institution, chain(&error));
-                    mistakes.push(Diagnostic::new(institution.place.clone(), message));
-                }
+                Err(errors) => mistakes.extend(errors.iter().map(|error| {
+                    let message = format!("back ends of `{}`: {}", settings.institution, chain(error));
+                    Diagnostic::new(institution.place.clone(), message)
+                })),
             }
         }
     }
