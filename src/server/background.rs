@@ -40,10 +40,15 @@ where
         loop {
             tokio::select! {
                 _ = ticks.tick() => work().await,
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stopped(&mut stop) => break,
             }
         }
     });
+}
+
+/// Returns when `stop` is true, or nobody is left to say so.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Also called once at the end, so that an orderly stop loses nothing.

@@ -13,12 +13,8 @@ use crate::jose::KeySet;
 use crate::oauth::{ClientRegistration, Clients};
 use crate::quota::Quotas;
 use crate::signal::Metrics;
-use crate::upstream::Transport;
 
 use super::compile::{Mistakes, chain};
-
-/// Idle connections to back ends that are kept, over all institutions.
-const IDLE_CONNECTIONS_MAX: usize = 4_096;
 
 /// The wall clock.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +69,6 @@ pub struct Services {
     pub revocations: Arc<Revocations>,
     /// Our own authorization server as an issuer of tokens.
     pub issuer: Arc<Issuer>,
-    pub transport: Arc<Transport>,
     pub clients: Arc<ClientDirectory>,
     authenticator: ArcSwapOption<Authenticator>,
 }
@@ -90,7 +85,6 @@ impl Services {
             metrics: Arc::new(Metrics::new()),
             revocations: Arc::new(Revocations::new()),
             issuer: Issuer::own(&gateway.issuer, &gateway.public_url, keys),
-            transport: Arc::new(Transport::new(IDLE_CONNECTIONS_MAX)),
             clients: Arc::new(ClientDirectory::default()),
             authenticator: ArcSwapOption::empty(),
         }
