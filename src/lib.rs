@@ -25,12 +25,12 @@ pub mod policy;
 pub mod admission;
 
 pub mod config;
-// pub mod endpoint;
+pub mod endpoint;
 pub mod front;
 pub mod proxy;
 pub mod sandbox;
 pub mod store;
 
-// pub mod server;
+pub mod server;
 
 // pub mod cli;

@@ -43,6 +43,10 @@ struct Attempt {
 
 impl RemoteKeys {
     pub(super) fn new(settings: &IssuerSettings, url: &str) -> Result<Self, IssuerError> {
+        Self::with_timeout(settings, url, FETCH_TIMEOUT)
+    }
+
+    fn with_timeout(settings: &IssuerSettings, url: &str, timeout: Duration) -> Result<Self, IssuerError> {
         let refuse = || IssuerError::Url(settings.issuer.clone(), url.to_owned());
         let url = Url::parse(url).map_err(|_| refuse())?;
         if !is_allowed(&url) {
@@ -50,7 +54,7 @@ impl RemoteKeys {
         }
         let client = Client::builder()
             .redirect(Policy::none())
-            .timeout(FETCH_TIMEOUT)
+            .timeout(timeout)
             .no_proxy() // The environment is read in `config` only.
             .build()
             .map_err(IssuerError::Client)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::catalogue::{ApiSource, Collision, Edge, import, publish};
+use crate::catalogue::{ApiSource, Collision, Edge, import, publish, settle};
 use crate::domain::ApiId;
 
 use super::Ending;
@@ -77,8 +77,9 @@ fn lint(files: &[PathBuf], json: bool) -> anyhow::Result<Ending> {
 }
 
 fn build(files: &[PathBuf], public_url: &str) -> anyhow::Result<Ending> {
-    let imported = files.iter().map(|file| Ok(import(&source(file)?)?)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut imported = files.iter().map(|file| Ok(import(&source(file)?)?)).collect::<anyhow::Result<Vec<_>>>()?;
     let own = crate::endpoint::own_document().context("our own operations cannot be described")?;
+    let scopes = imported.iter().flat_map(|api| &api.operations).flat_map(|operation| operation.scopes.iter());
     let edge = Edge {
         title: "Clearway".to_owned(),
         version: "1".to_owned(),
@@ -86,16 +87,16 @@ fn build(files: &[PathBuf], public_url: &str) -> anyhow::Result<Ending> {
         public_url: public_url.to_owned(),
         mtls_url: None,
         token_url: format!("{public_url}/oauth/token"),
-        scopes: Vec::new(),
-        collision: Collision::Prefix,
+        scopes: scopes.map(|scope| (scope.as_str().to_owned(), String::new())).collect(),
     };
-    match publish(&imported.iter().collect::<Vec<_>>(), &own, &edge) {
+    let settled = settle(&mut imported, Collision::Prefix);
+    match settled.and_then(|_| publish(&imported, &own, &edge)) {
         Ok(published) => {
             println!("{}", serde_json::to_string_pretty(&published.unified)?);
             Ok(Ending::Done)
         }
         Err(issues) => {
-            issues.iter().for_each(|issue| eprintln!("{issue}"));
+            issues.iter().for_each(|issue| eprintln!("{} ({})", issue.what, issue.remedy));
             Ok(Ending::Failed)
         }
     }

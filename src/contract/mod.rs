@@ -17,3 +17,5 @@ impl Contract {
   pub fn check_response(&self, _: http::StatusCode, _: Option<&str>, _: &[u8]) -> Vec<crate::problem::FieldError> { Vec::new() }
 }
 pub fn parse_body(_: Option<&str>, _: &[u8]) -> Result<Body, crate::problem::FieldError> { Ok(Body::Opaque) }
+pub struct Contracts;
+impl Contracts { pub fn compile(_: &std::sync::Arc<serde_json::Value>, o: &[OperationSpec]) -> (Vec<std::sync::Arc<Contract>>, Vec<String>) { (o.iter().map(|_| std::sync::Arc::new(Contract)).collect(), vec![]) } }

@@ -10,6 +10,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
+use http_body_util::LengthLimitError;
 use serde::Serialize;
 use utoipa::OpenApi;
 
@@ -132,16 +133,10 @@ struct Document;
         (status = 503, description = "Retry later.", body = ErrorBody),
     )
 )]
-async fn token(State(server): State<Shared>, request: axum::extract::Request) -> Response {
-    let server = server.load_full();
-    let envelope = match Envelope::read(request).await {
-        Ok(envelope) => envelope,
-        Err(error) => return refusal(error),
-    };
-    match server.token(envelope.request()).await {
-        Ok(answer) => private_json(&answer.client.id, &answer.body),
-        Err(error) => refusal(error),
-    }
+async fn token(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
+    let envelope = Envelope::read(request).await?;
+    let answer = server.load_full().token(envelope.request()).await?;
+    Ok(private_json(&answer.client.id, &answer.body))
 }
 
 /// Ask about a token
@@ -157,16 +152,10 @@ async fn token(State(server): State<Shared>, request: axum::extract::Request) ->
         (status = 503, description = "Retry later.", body = ErrorBody),
     )
 )]
-async fn introspect(State(server): State<Shared>, request: axum::extract::Request) -> Response {
-    let server = server.load_full();
-    let envelope = match Envelope::read(request).await {
-        Ok(envelope) => envelope,
-        Err(error) => return refusal(error),
-    };
-    match server.introspect(envelope.request()).await {
-        Ok(answer) => private_json(&answer.client.id, &answer.body),
-        Err(error) => refusal(error),
-    }
+async fn introspect(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
+    let envelope = Envelope::read(request).await?;
+    let answer = server.load_full().introspect(envelope.request()).await?;
+    Ok(private_json(&answer.client.id, &answer.body))
 }
 
 /// Revoke a token
@@ -182,20 +171,12 @@ async fn introspect(State(server): State<Shared>, request: axum::extract::Reques
         (status = 503, description = "Not known to be revoked; retry later.", body = ErrorBody),
     )
 )]
-async fn revoke(State(server): State<Shared>, request: axum::extract::Request) -> Response {
-    let server = server.load_full();
-    let envelope = match Envelope::read(request).await {
-        Ok(envelope) => envelope,
-        Err(error) => return refusal(error),
-    };
-    match server.revoke(envelope.request()).await {
-        Ok(answer) => {
-            let mut response = (StatusCode::OK, NO_STORE, Body::empty()).into_response();
-            response.extensions_mut().insert(AuthenticatedClient(answer.client.id.clone()));
-            response
-        }
-        Err(error) => refusal(error),
-    }
+async fn revoke(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
+    let envelope = Envelope::read(request).await?;
+    let answer = server.load_full().revoke(envelope.request()).await?;
+    let mut response = (StatusCode::OK, NO_STORE, Body::empty()).into_response();
+    response.extensions_mut().insert(AuthenticatedClient(answer.client.id.clone()));
+    Ok(response)
 }
 
 /// The keys that verify access tokens
@@ -245,11 +226,11 @@ struct Envelope {
 }
 
 impl Envelope {
-    async fn read(request: axum::extract::Request) -> Result<Self, EnvelopeError> {
+    async fn read(request: axum::extract::Request) -> Result<Self, Refusal> {
         let (head, body) = request.into_parts();
         // Whoever mounts the router without the connection must not get tokens without their binding.
-        let connection = head.extensions.get::<Arc<Connection>>().cloned().ok_or(EnvelopeError::NoConnection)?;
-        let body = to_bytes(body, FORM_BYTES_MAX).await.map_err(|error| EnvelopeError::of(&error))?;
+        let connection = head.extensions.get::<Arc<Connection>>().cloned().ok_or(Refusal::NoConnection)?;
+        let body = to_bytes(body, FORM_BYTES_MAX).await.map_err(|error| Refusal::OAuth(body_error(&error)))?;
         Ok(Self { head, body, connection })
     }
 
@@ -258,27 +239,16 @@ impl Envelope {
     }
 }
 
-/// Why there is no request to answer.
-enum EnvelopeError {
-    NoConnection,
-    TooLarge,
-    Interrupted,
+fn body_error(error: &axum::Error) -> OAuthError {
+    let too_large = std::error::Error::source(error).is_some_and(|cause| cause.is::<LengthLimitError>());
+    if too_large { OAuthError::BodyTooLarge } else { OAuthError::InvalidRequest("The body did not arrive.") }
 }
 
-impl EnvelopeError {
-    fn of(error: &axum::Error) -> Self {
-        let cause = std::error::Error::source(error);
-        match cause.is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>()) {
-            true => Self::TooLarge,
-            false => Self::Interrupted,
-        }
-    }
-}
-
-/// Either kind of refusal.
+/// Why a request is not answered as asked.
 enum Refusal {
     OAuth(OAuthError),
-    Defect,
+    /// A defect of ours: the router was mounted without the connection.
+    NoConnection,
 }
 
 impl From<OAuthError> for Refusal {
@@ -287,24 +257,19 @@ impl From<OAuthError> for Refusal {
     }
 }
 
-impl From<EnvelopeError> for Refusal {
-    fn from(error: EnvelopeError) -> Self {
-        match error {
-            EnvelopeError::NoConnection => Self::Defect,
-            EnvelopeError::TooLarge => Self::OAuth(OAuthError::BodyTooLarge),
-            EnvelopeError::Interrupted => Self::OAuth(OAuthError::InvalidRequest("The body did not arrive.")),
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::OAuth(error) => render(error),
+            Self::NoConnection => {
+                let body = ErrorBody { error: "server_error", error_description: "The authorization server failed." };
+                (StatusCode::INTERNAL_SERVER_ERROR, NO_STORE, axum::Json(body)).into_response()
+            }
         }
     }
 }
 
-fn refusal(refusal: impl Into<Refusal>) -> Response {
-    let error = match refusal.into() {
-        Refusal::OAuth(error) => error,
-        Refusal::Defect => {
-            let body = ErrorBody { error: "server_error", error_description: "The authorization server failed." };
-            return (StatusCode::INTERNAL_SERVER_ERROR, NO_STORE, axum::Json(body)).into_response();
-        }
-    };
+fn render(error: OAuthError) -> Response {
     let body = ErrorBody { error: error.code(), error_description: error.description() };
     let mut response = (error.status(), NO_STORE, axum::Json(body)).into_response();
     if let Some(challenge) = error.challenge() {

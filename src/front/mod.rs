@@ -33,7 +33,7 @@ use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 
 pub use accept::{Drained, Front, FrontParts};
 pub use caps::ConnectionRefusal;
-pub use certificate::{CertificateFault, CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX};
+pub use certificate::{CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, CertificateFault};
 pub use events::{Cut, FrontEvents, HandshakeFailure, Malformed};
 pub use flood::{FloodGuard, FloodKey};
 pub use listener::{BoundListener, FrontError};

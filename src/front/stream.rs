@@ -108,11 +108,8 @@ impl GuardedStream {
         place: Place,
         inbox: BytesMut,
     ) -> Self {
-        let phase = if digests.http2 {
-            Phase::Frames(FrameWatch::default())
-        } else {
-            Phase::Head(HeadScanner::default())
-        };
+        let phase =
+            if digests.http2 { Phase::Frames(FrameWatch::default()) } else { Phase::Head(HeadScanner::default()) };
         let due = Instant::now() + state.front().limits.header_timeout;
         Self {
             transport: Some(transport),
@@ -139,11 +136,7 @@ impl GuardedStream {
 }
 
 impl AsyncRead for GuardedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         self.take_in(cx, buf)
     }
 }

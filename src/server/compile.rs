@@ -1,14 +1,16 @@
 //! From a configuration to what is in force: every mistake at once, each with its place.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::admission::{AmountAt, Operation, OutsideIssuer, Snapshot};
-use crate::authn::{IssuerSettings, UnknownPartners};
-use crate::catalogue::{ApiSource, Collision, Documents, Edge, ImportedApi, ImportedOperation, import, publish};
+use crate::authn::{Challenges, IssuerSettings, UnknownPartners};
+use crate::catalogue::{
+    Collision, Documents, Edge, ImportedApi, ImportedOperation, MergeIssue, import, publish, settle,
+};
 use crate::config::{ApiSettings, Configuration, Diagnostic, Located, OperationSettings, Place, did_you_mean};
 use crate::contract::{Contract, Contracts};
-use crate::domain::{Environment, LicenceRole, OperationIndex, PlanId, ProductId, ScopeSet, Thumbprint};
+use crate::domain::{ApiId, Environment, LicenceRole, OperationIndex, PlanId, ProductId, ScopeSet, Thumbprint};
 use crate::endpoint::{InForce, is_own_path, own_document};
 use crate::hub::{ImplicitPartners, Partner, Product, Registry, Subscription, Template};
 use crate::oauth::ClientAuthentication;
@@ -22,14 +24,15 @@ use super::{Services, policies, revision, world};
 pub(super) type Mistakes = Vec<Diagnostic>;
 
 /// An imported API beside what the operator says of it.
+#[derive(Clone, Copy)]
 pub(super) struct Api<'c> {
     pub settings: &'c Located<ApiSettings>,
-    pub imported: ImportedApi,
+    pub imported: &'c ImportedApi,
 }
 
 /// One operation before it is compiled.
 pub(super) struct Draft<'c> {
-    pub api: &'c Api<'c>,
+    pub api: Api<'c>,
     pub imported: &'c ImportedOperation,
     pub settings: OperationSettings,
 }
@@ -58,14 +61,15 @@ fn assemble(
     previous: Option<&Snapshot>,
     mistakes: &mut Mistakes,
 ) -> Option<InForce> {
-    let apis = imports(configuration, mistakes);
+    let imported = imports(configuration, mistakes);
+    let apis: Vec<Api<'_>> = paired(configuration, &imported);
     let drafts = drafts(&apis, mistakes);
     let routes = routes(&drafts, mistakes);
     let plans = plans(configuration, services, mistakes);
     let products = products(configuration, &drafts, mistakes);
     let policies = policies::compile(configuration, &world::world(configuration, &drafts), mistakes);
     let pools = pools(configuration, previous, mistakes);
-    let documents = documents(configuration, &apis, mistakes);
+    let documents = documents(configuration, &imported, &drafts, mistakes);
     let authenticator = services.authenticator(configuration, mistakes);
     let operations = operations(&apis, &drafts, configuration, &pools, services, mistakes);
     let registry = registry(configuration, &products, &plans);
@@ -74,6 +78,7 @@ fn assemble(
         routes: routes?,
         operations,
         authenticator: authenticator?,
+        challenges: Challenges::new(Some(&services.resource_metadata_url(configuration))),
         registry,
         outside_issuers: outside_issuers(configuration, &products, &plans),
         registered_certificates: registered_certificates(configuration),
@@ -84,23 +89,41 @@ fn assemble(
     Some(InForce { snapshot: Arc::new(snapshot), documents: Arc::new(documents?) })
 }
 
-fn imports<'c>(configuration: &'c Configuration, mistakes: &mut Mistakes) -> Vec<Api<'c>> {
-    let mut apis = Vec::new();
+fn imports(configuration: &Configuration, mistakes: &mut Mistakes) -> Vec<ImportedApi> {
+    let mut imported = Vec::new();
     for settings in &configuration.apis {
         match import(&settings.value.source) {
-            Ok(imported) => apis.push(Api { settings, imported }),
+            Ok(api) => imported.push(api),
             Err(error) => mistakes.push(
-                Diagnostic::new(settings.place.clone(), format!("API `{}`: {error}", settings.value.source.id))
+                Diagnostic::new(settings.place.clone(), format!("API `{}`: {}", settings.value.source.id, chain(&error)))
                     .remedy("`clearway catalogue lint FILE` shows the whole import report"),
             ),
         }
     }
-    apis
+    if let Err(issues) = settle(&mut imported, Collision::Refuse) {
+        merge_issues(configuration, &issues, mistakes);
+    }
+    imported
 }
 
-fn drafts<'c>(apis: &'c [Api<'c>], mistakes: &mut Mistakes) -> Vec<Draft<'c>> {
+/// Says where the APIs are written that cannot stand side by side.
+fn merge_issues(configuration: &Configuration, issues: &[MergeIssue], mistakes: &mut Mistakes) {
+    for issue in issues {
+        let concerned = |api: &&Located<ApiSettings>| issue.apis.contains(&api.value.source.id);
+        let place = configuration.apis.iter().find(concerned).or(configuration.apis.first());
+        let place = place.map_or_else(|| Place::file("apis.yaml"), |api| api.place.clone());
+        mistakes.push(Diagnostic::new(place, issue.what.clone()).remedy(issue.remedy.clone()));
+    }
+}
+
+fn paired<'c>(configuration: &'c Configuration, imported: &'c [ImportedApi]) -> Vec<Api<'c>> {
+    let settings = |id: &ApiId| configuration.apis.iter().find(|settings| settings.value.source.id == *id);
+    imported.iter().filter_map(|api| Some(Api { settings: settings(&api.id)?, imported: api })).collect()
+}
+
+fn drafts<'c>(apis: &[Api<'c>], mistakes: &mut Mistakes) -> Vec<Draft<'c>> {
     let mut drafts = Vec::new();
-    for api in apis {
+    for api in apis.iter().copied() {
         check_operation_names(api, mistakes);
         for imported in &api.imported.operations {
             if is_own_path(&imported.spec.path) {
@@ -122,7 +145,7 @@ fn local_name(operation: &ImportedOperation) -> &str {
     id.split_once('.').map_or(id, |(_, name)| name)
 }
 
-fn check_operation_names(api: &Api<'_>, mistakes: &mut Mistakes) {
+fn check_operation_names(api: Api<'_>, mistakes: &mut Mistakes) {
     let names = || api.imported.operations.iter().map(local_name);
     for (name, settings) in &api.settings.value.operations {
         if !names().any(|known| known == name) {
@@ -220,16 +243,19 @@ fn pools(
         for settings in &institution.value.pools {
             let key = (settings.institution.clone(), settings.environment);
             let before = previous.and_then(|snapshot| {
-                snapshot.pools.iter().find(|pool| *pool.institution() == key.0 && pool.environment() == key.1)
+                let same = |pool: &&Arc<Pool>| {
+                    pool.settings().institution == key.0 && pool.settings().environment == key.1
+                };
+                snapshot.pools.iter().find(same)
             });
             match Pool::new(settings.clone(), before.map(Arc::as_ref)) {
                 Ok(pool) => {
                     pools.insert(key, pool);
                 }
-                Err(error) => {
-                    let message = format!("back ends of `{}`: {}", settings.institution, chain(&error));
-                    mistakes.push(Diagnostic::new(institution.place.clone(), message));
-                }
+                Err(errors) => mistakes.extend(errors.iter().map(|error| {
+                    let message = format!("back ends of `{}`: {}", settings.institution, chain(error));
+                    Diagnostic::new(institution.place.clone(), message)
+                })),
             }
         }
     }
@@ -248,7 +274,12 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn documents(configuration: &Configuration, apis: &[Api<'_>], mistakes: &mut Mistakes) -> Option<Documents> {
+fn documents(
+    configuration: &Configuration,
+    imported: &[ImportedApi],
+    drafts: &[Draft<'_>],
+    mistakes: &mut Mistakes,
+) -> Option<Documents> {
     let gateway = &configuration.gateway;
     let own = own_document()?;
     let edge = Edge {
@@ -258,12 +289,10 @@ fn documents(configuration: &Configuration, apis: &[Api<'_>], mistakes: &mut Mis
         public_url: gateway.public_url.clone(),
         mtls_url: gateway.mtls_url.clone(),
         token_url: format!("{}/oauth/token", gateway.issuer),
-        scopes: Vec::new(),
-        collision: Collision::Refuse,
+        scopes: scope_names(drafts).into_iter().map(|name| (name, String::new())).collect(),
     };
-    let imported: Vec<&ImportedApi> = apis.iter().map(|api| &api.imported).collect();
-    match publish(&imported, &own, &edge) {
-        Ok(published) => match Documents::render(&published, world::listings(configuration, apis)) {
+    match publish(imported, &own, &edge) {
+        Ok(published) => match Documents::render(&published, world::listings(configuration, drafts)) {
             Ok(documents) => Some(documents),
             Err(error) => {
                 mistakes.push(Diagnostic::new(Place::file("apis.yaml"), error.to_string()));
@@ -271,11 +300,15 @@ fn documents(configuration: &Configuration, apis: &[Api<'_>], mistakes: &mut Mis
             }
         },
         Err(issues) => {
-            let place = apis.first().map_or_else(|| Place::file("apis.yaml"), |api| api.settings.place.clone());
-            mistakes.extend(issues.iter().map(|issue| Diagnostic::new(place.clone(), issue.to_string())));
+            merge_issues(configuration, &issues, mistakes);
             None
         }
     }
+}
+
+/// Every scope that some operation demands.
+fn scope_names(drafts: &[Draft<'_>]) -> BTreeSet<String> {
+    drafts.iter().flat_map(|draft| scopes(draft).iter().map(|scope| scope.as_str().to_owned()).collect::<Vec<_>>()).collect()
 }
 
 fn operations(
@@ -439,9 +472,4 @@ fn registered_certificates(configuration: &Configuration) -> HashSet<Thumbprint>
         })
         .flatten()
         .collect()
-}
-
-/// The documents that an API's import read, for the watcher.
-pub(super) fn source(api: &ApiSettings) -> &ApiSource {
-    &api.source
 }

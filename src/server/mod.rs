@@ -6,13 +6,10 @@
 mod background;
 mod compile;
 mod policies;
-mod recorder;
 mod reload;
 mod revision;
 mod services;
-mod start;
 mod world;
 
 pub use compile::compile;
 pub use services::{Services, SystemClock, SystemRandom};
-pub use start::{Running, StartError, start};

@@ -21,7 +21,7 @@ pub(super) fn compile(configuration: &Configuration, facts: &Facts, mistakes: &m
         Ok(policies) => Some(policies),
         Err(issues) => {
             mistakes.extend(issues.into_iter().map(|issue| {
-                let place = Place { file: issue.file.into(), line: issue.line, column: issue.column };
+                let place = Place { file: issue.file.into(), line: issue.line.into(), column: issue.column.into() };
                 let diagnostic = Diagnostic::new(place, issue.message);
                 match issue.suggestion {
                     Some(suggestion) => diagnostic.remedy(suggestion),

@@ -58,23 +58,32 @@ pub(super) fn describe(selector: &Selector) -> String {
 }
 
 /// What the portal lists.
-pub(super) fn listings(configuration: &Configuration, apis: &[Api<'_>]) -> Vec<Listing> {
-    apis.iter().map(|api| listing(configuration, api)).collect()
+pub(super) fn listings(configuration: &Configuration, drafts: &[Draft<'_>]) -> Vec<Listing> {
+    let mut listings: Vec<Listing> = Vec::new();
+    for draft in drafts {
+        if listings.last().is_none_or(|listing| listing.id != draft.api.imported.id) {
+            listings.push(listing(configuration, draft.api));
+        }
+        if let Some(listing) = listings.last_mut() {
+            listing.operations.push(listed(draft));
+        }
+    }
+    listings
 }
 
-fn listing(configuration: &Configuration, api: &Api<'_>) -> Listing {
+fn listed(draft: &Draft<'_>) -> ListedOperation {
+    ListedOperation {
+        id: draft.imported.spec.id.to_string(),
+        method: draft.imported.spec.method.to_string(),
+        path: draft.imported.spec.path.clone(),
+        summary: draft.imported.summary.clone().unwrap_or_default(),
+        scopes: scopes(draft).to_string(),
+    }
+}
+
+fn listing(configuration: &Configuration, api: Api<'_>) -> Listing {
     let institution = configuration.institutions.iter().map(|i| &i.value.institution);
     let institution = institution.filter(|i| i.id == api.settings.value.institution).map(|i| i.name.clone()).next();
-    let operations = api.imported.operations.iter().map(|imported| {
-        let draft = Draft { api, imported, settings: Default::default() };
-        ListedOperation {
-            id: imported.spec.id.to_string(),
-            method: imported.spec.method.to_string(),
-            path: imported.spec.path.clone(),
-            summary: imported.summary.clone().unwrap_or_default(),
-            scopes: scopes(&draft).to_string(),
-        }
-    });
     let description = api.imported.document.pointer("/info/description").and_then(|value| value.as_str());
     Listing {
         id: api.imported.id.clone(),
@@ -83,6 +92,6 @@ fn listing(configuration: &Configuration, api: &Api<'_>) -> Listing {
         description: description.unwrap_or_default().to_owned(),
         institution: institution.unwrap_or_default(),
         base_path: api.imported.base_path.clone(),
-        operations: operations.collect(),
+        operations: Vec::new(),
     }
 }

@@ -336,7 +336,11 @@ mod tests {
             ("coding and length", with("Transfer-Encoding: chunked\r\nContent-Length: 3"), Fault::TwoFramings),
             ("length zero and coding", with("Content-Length: 0\r\nTransfer-Encoding: chunked"), Fault::TwoFramings),
             ("gzip, chunked", with("Transfer-Encoding: gzip, chunked"), Fault::TransferEncoding),
-            ("chunked twice", with("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"), Fault::TransferEncoding),
+            (
+                "chunked twice",
+                with("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
+                Fault::TransferEncoding,
+            ),
             ("xchunked", with("Transfer-Encoding: xchunked"), Fault::TransferEncoding),
             ("parameter", with("Transfer-Encoding: chunked;q=1"), Fault::TransferEncoding),
             ("identity", with("Transfer-Encoding: identity"), Fault::TransferEncoding),
