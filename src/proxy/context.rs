@@ -12,6 +12,7 @@ use super::record::{Record, RequestFacts};
 use crate::admission::{Admitted, Rejection, Snapshot};
 use crate::domain::{Connection, InWork, InteractionId};
 use crate::problem::Problem;
+use crate::signal::TraceContext;
 use crate::upstream::{Picked, Tried};
 
 /// Why a request is not answered by a back end.
@@ -51,6 +52,11 @@ pub struct RequestContext {
     pub(super) interaction_value: HeaderValue,
     pub(super) arrived: StdInstant,
     pub(super) source: IpAddr,
+    /// From the guard: the caller waits for `100 Continue`; whoever reads the body says so.
+    pub(super) expects_continue: bool,
+    /// From the guard: the caller asks for a WebSocket.
+    pub(super) websocket: bool,
+    pub(super) trace: Option<TraceContext>,
     pub(super) connection: Option<Arc<Connection>>,
     pub(super) snapshot: Option<Arc<Snapshot>>,
     /// Set before an error leaves a phase; `fail_to_proxy` renders it.
@@ -69,6 +75,9 @@ impl RequestContext {
             interaction_value: value.unwrap_or_else(|_| HeaderValue::from_static("")), // A UUID is a field value.
             arrived: StdInstant::now(),
             source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            expects_continue: false,
+            websocket: false,
+            trace: None,
             connection: None,
             snapshot: None,
             refusal: None,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use pingora_core::modules::http::HttpModules;
@@ -16,14 +17,18 @@ use super::answer::{dress, write_problem};
 use super::context::{Refusal, RequestContext};
 use super::entrance::{Lane, enter};
 use super::failure::Fault;
+use super::guard::{self, GuardSettings};
 use super::held::ByteBudget;
+use super::own;
 use super::record::{Ending, ProxyEvents, Record, RequestFacts};
 use super::streaming::{self, as_error};
 use super::whole::{self, End};
-use crate::admission::Snapshot;
+use crate::admission::{Rejection, Snapshot};
 use crate::domain::{Clock, InWork, InteractionId, Random};
+use crate::endpoint::is_own_path;
 use crate::front::{EdgeLimits, downstream};
 use crate::problem::{Kind, Problem};
+use crate::signal::TraceContext;
 
 /// The snapshot in force now.
 pub type InForce = dyn Fn() -> Arc<Snapshot> + Send + Sync;
@@ -37,19 +42,28 @@ pub struct Gateway {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
     pub(super) events: Arc<dyn ProxyEvents>,
+    pub(super) guard: GuardSettings,
+    pub(super) own: Router,
+}
+
+/// What a [`Gateway`] is made from.
+pub struct Parts {
+    pub in_force: Box<InForce>,
+    pub limits: EdgeLimits,
+    pub public_url: Arc<str>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub events: Arc<dyn ProxyEvents>,
+    pub guard: GuardSettings,
+    /// Answers the paths that are our own.
+    pub own: Router,
 }
 
 impl Gateway {
-    pub fn new(
-        in_force: Box<InForce>,
-        limits: EdgeLimits,
-        public_url: Arc<str>,
-        clock: Arc<dyn Clock>,
-        random: Arc<dyn Random>,
-        events: Arc<dyn ProxyEvents>,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { in_force, limits, public_url, clock, random, events, guard, own } = parts;
         let budget = ByteBudget::new(limits.buffered_total_bytes_max);
-        Self { in_force, limits, budget, public_url, clock, random, events }
+        Self { in_force, limits, budget, public_url, clock, random, events, guard, own }
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
@@ -58,6 +72,10 @@ impl Gateway {
 
     /// Who is connected, and may they still try? The first thing that happens to a request.
     fn open(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<(), Refusal> {
+        if !self.events.reserve() {
+            return Err(Fault::Overloaded.into()); // No evidence, no request.
+        }
+        ctx.note(|facts| facts.reserved = true);
         let downstream = downstream(session.digest()).cloned().ok_or(Fault::Internal("the connection is unknown"))?;
         let in_work = InWork::begin(Arc::clone(&downstream)).ok_or(Fault::Overloaded)?;
         ctx.in_work = Some(in_work);
@@ -75,12 +93,30 @@ impl Gateway {
         {
             ctx.rename(interaction);
         }
-        session.set_read_timeout(Some(self.limits.body_idle_timeout));
-        session.set_write_timeout(Some(self.limits.body_idle_timeout));
+        self.inspect(session, ctx)?;
         match downstream.blocked(ctx.source, now) {
             Some(wait) => Err(flooded(wait).into()),
             None => Ok(()),
         }
+    }
+
+    /// Framing, target, fields: what the guard does not take goes no further.
+    fn inspect(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<(), Refusal> {
+        let connection = ctx.connection.clone().ok_or(Fault::Internal("the connection is unknown"))?;
+        let passed = match guard::check(session, &connection, &self.guard) {
+            Ok(passed) => passed,
+            Err(refusal) => {
+                if refusal.close {
+                    session.set_keepalive(None);
+                }
+                return Err(refusal.problem().into());
+            }
+        };
+        (ctx.source, ctx.expects_continue, ctx.websocket) = (passed.source, passed.expects_continue, passed.websocket);
+        let trace = TraceContext::parse(&session.req_header().headers, &*self.random).child(&*self.random);
+        ctx.trace = Some(trace.clone());
+        ctx.note(|facts| (facts.source, facts.trace) = (Some(passed.source), Some(trace)));
+        Ok(())
     }
 
     /// Counts a failed authentication against whoever is at the other end.
@@ -158,6 +194,12 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
+        if is_own_path(session.req_header().uri.path()) {
+            return match own::serve(self, session, ctx).await {
+                Ok(()) => Ok(true),
+                Err(refusal) => self.refuse(ctx, refusal),
+            };
+        }
         let held = match enter(self, session, ctx).await {
             Ok(Lane::Stream) => return Ok(false), // On to `upstream_peer`.
             Ok(Lane::Whole(held)) => held,
@@ -282,11 +324,13 @@ impl ProxyHttp for Gateway {
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
         self.note_refusal(ctx);
         let cause = cause(ctx, error);
-        let refusal = match &ctx.refusal {
-            Some(Refusal::Rejected(crate::admission::Rejection::Policy(refusal))) => Some(Arc::clone(refusal)),
-            _ => None,
-        };
-        ctx.note(|facts| (facts.cause, facts.refusal) = (Some(cause), refusal));
+        let (mut policy, mut quotas) = (None, Vec::new());
+        match &ctx.refusal {
+            Some(Refusal::Rejected(Rejection::Policy(refusal))) => policy = Some(Arc::clone(refusal)),
+            Some(Refusal::Rejected(Rejection::Quota(exceeded))) => quotas.clone_from(&exceeded.violated),
+            _ => {}
+        }
+        ctx.note(|facts| (facts.cause, facts.refusal, facts.quotas_refused) = (Some(cause), policy, quotas));
         let sent = session.response_written().is_some_and(|header| !header.status.is_informational());
         let problem = if sent { None } else { self.problem(ctx, error) };
         let Some(problem) = problem else {

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use http::{Method, Version};
 
 use crate::admission::{Identified, Snapshot};
-use crate::domain::{Connection, Environment, InteractionId, OperationIndex, ProductId, Timestamp};
+use crate::domain::{ClientId, Connection, InteractionId, OperationIndex, Timestamp};
+use crate::hub::Subscription;
 use crate::policy::{Permit, Refusal};
 use crate::problem::Kind;
+use crate::signal::TraceContext;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +41,14 @@ pub struct RequestFacts {
     pub operation: Option<OperationIndex>,
     /// Present once the caller was authenticated.
     pub caller: Option<Identified>,
-    pub subscription: Option<(ProductId, Environment)>,
+    pub subscription: Option<Subscription>,
+    /// The client that proved itself to an endpoint of our own.
+    pub own_client: Option<ClientId>,
+    /// Limits that refused, by name.
+    pub quotas_refused: Vec<String>,
+    pub trace: Option<TraceContext>,
+    /// The audit file has a place for this request; without one it was refused.
+    pub reserved: bool,
     pub permit: Option<Arc<Permit>>,
     pub refusal: Option<Arc<Refusal>>,
     pub ending: Ending,
@@ -75,6 +84,10 @@ impl RequestFacts {
             operation: None,
             caller: None,
             subscription: None,
+            own_client: None,
+            quotas_refused: Vec::new(),
+            trace: None,
+            reserved: false,
             permit: None,
             refusal: None,
             ending: Ending::Aborted,
@@ -94,6 +107,9 @@ impl RequestFacts {
 
 /// Who wants to know. Called when a request is over, on its task, so it must not block.
 pub trait ProxyEvents: Send + Sync {
+    /// Takes a place for the record of one request; `false`: the evidence would have a gap, so refuse the request.
+    fn reserve(&self) -> bool;
+    /// Takes the record, whatever became of the request.
     fn finished(&self, facts: RequestFacts);
 }
 

@@ -17,6 +17,7 @@ use super::context::{Forward, RequestContext};
 use super::failure::Fault;
 use super::headers::{Outbound, prepare_request, strip_response};
 use super::retry::{Attempt, Body, may_retry};
+use crate::signal::TraceContext;
 use crate::upstream::{Outcome, PeerTerms};
 
 /// Largest header section of an answer.
@@ -104,6 +105,8 @@ fn body_state(session: &mut Session, forward: Option<&Forward>) -> Body {
 /// Writes the request as the back end sees it.
 pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &mut RequestContext) -> Result<(), Fault> {
     let (interaction, client, secure) = (ctx.interaction_value.clone(), ctx.source, ctx.is_secure());
+    let trace = ctx.trace.clone();
+    let traceparent = trace.as_ref().map(TraceContext::traceparent);
     let forward = ctx.forward()?;
     let picked = forward.picked.as_ref().ok_or(Fault::Internal("no back end was picked"))?;
     let host = host(session).unwrap_or_default().to_owned();
@@ -115,8 +118,8 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &mut 
         secure,
         host: &host,
         interaction: &interaction,
-        traceparent: None,
-        tracestate: None,
+        traceparent: traceparent.as_ref(),
+        tracestate: trace.as_ref().and_then(TraceContext::tracestate),
         whole: None,
         websocket: forward.websocket,
     };

@@ -19,6 +19,7 @@ use super::rewrite::{rewrite, text};
 use super::streaming::host;
 use crate::admission::Admitted;
 use crate::contract::Mode;
+use crate::signal::TraceContext;
 use crate::upstream::{Picked, Tried};
 
 /// Why the lane ended early.
@@ -94,6 +95,8 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
     let base = session.req_header().clone();
     let host = host(session).unwrap_or_default().to_owned();
     let (interaction, client, secure) = (ctx.interaction_value.clone(), ctx.source, ctx.is_secure());
+    let trace = ctx.trace.clone();
+    let traceparent = trace.as_ref().map(TraceContext::traceparent);
     let forward = ctx.forward()?;
     let target = forward.target.clone();
     let body = held.map(|held| held.bytes.clone());
@@ -108,8 +111,8 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
             secure,
             host: &host,
             interaction: &interaction,
-            traceparent: None,
-            tracestate: None,
+            traceparent: traceparent.as_ref(),
+            tracestate: trace.as_ref().and_then(TraceContext::tracestate),
             whole: Some(whole),
             websocket: false,
         };
