@@ -135,6 +135,7 @@ impl Front {
         }
         let cut = connections.len();
         connections.shutdown().await;
+        (0..cut).for_each(|_| self.events.connection_closed(name));
         Drained { cut }
     }
 
