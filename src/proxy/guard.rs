@@ -175,32 +175,40 @@ fn check_size(head: &RequestHeader, settings: &GuardSettings) -> Result<(), Guar
     Ok(())
 }
 
+/// The one value of a field that must not be repeated.
+fn only<'a>(
+    head: &'a RequestHeader,
+    name: HeaderName,
+    repeated: &'static str,
+) -> Result<Option<&'a HeaderValue>, GuardRefusal> {
+    let mut values = head.headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        (_, Some(_)) => Err(malformed(repeated)),
+    }
+}
+
 /// RFC 9112 §6, RFC 9113 §8.2.2. A Content-Length beside a Transfer-Encoding is gone by now: the front door saw it.
 fn check_framing(head: &RequestHeader) -> Result<(), GuardRefusal> {
-    let http2 = head.version == Version::HTTP_2;
-    let codings: Vec<&HeaderValue> = head.headers.get_all(TRANSFER_ENCODING).iter().collect();
-    match codings.as_slice() {
-        [] => {}
-        [coding] if !http2 && head.version == Version::HTTP_11 => {
+    let coding = only(head, TRANSFER_ENCODING, "The Transfer-Encoding is stated more than once.")?;
+    let length = only(head, CONTENT_LENGTH, "The Content-Length is stated more than once.")?;
+    match (coding, length) {
+        (None, None) => {}
+        (Some(coding), None) if head.version == Version::HTTP_11 => {
             if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
                 return Err(malformed("The Transfer-Encoding is not exactly chunked."));
             }
         }
-        _ => return Err(malformed("The Transfer-Encoding is not allowed here.")),
-    }
-    let lengths: Vec<&HeaderValue> = head.headers.get_all(CONTENT_LENGTH).iter().collect();
-    match lengths.as_slice() {
-        [] => {}
-        [length] if codings.is_empty() => {
+        (Some(_), _) => return Err(malformed("The Transfer-Encoding is not allowed here.")),
+        (None, Some(length)) => {
             let digits = length.as_bytes();
             if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
                 return Err(malformed("The Content-Length is not a number."));
             }
         }
-        _ => return Err(malformed("The length of the body is stated more than once.")),
     }
     let trailers_only = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"trailers");
-    if http2 && !head.headers.get_all(TE).iter().all(trailers_only) {
+    if head.version == Version::HTTP_2 && !head.headers.get_all(TE).iter().all(trailers_only) {
         return Err(malformed("The TE field may only say trailers."));
     }
     Ok(())
@@ -220,8 +228,8 @@ fn make_origin_form(head: &mut RequestHeader) -> Result<(), GuardRefusal> {
     let rest = text.split_once("://").map(|(_, rest)| rest).ok_or(refusal)?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    let hosts: Vec<&HeaderValue> = head.headers.get_all(HOST).iter().collect();
-    if !matches!(hosts.as_slice(), [host] if host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())) {
+    let host = only(head, HOST, "The Host field is repeated.")?;
+    if host.is_none_or(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())) {
         return Err(malformed("The request target and the Host field differ."));
     }
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
@@ -247,26 +255,29 @@ fn check_authority(
     connection: &Connection,
     settings: &GuardSettings,
 ) -> Result<String, GuardRefusal> {
-    let authority = head.uri.authority().map(|authority| authority.as_str().to_owned());
-    let hosts: Vec<&HeaderValue> = head.headers.get_all(HOST).iter().collect();
-    let stated = match (authority, hosts.as_slice()) {
-        (Some(authority), []) => authority,
-        (Some(authority), [host]) if host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => authority,
-        (None, [host]) => host.to_str().map_err(|_| malformed("The Host field is not a name."))?.to_owned(),
-        (None, []) => return Err(malformed("There is no Host field.")),
-        _ => return Err(malformed("The request names more than one host.")),
+    let not_a_name = malformed("The Host field is not a name.");
+    let field = only(head, HOST, "The Host field is repeated.")?;
+    let stated = match (head.uri.authority(), field) {
+        (Some(authority), None) => authority.as_str(),
+        (Some(authority), Some(host)) if host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => {
+            authority.as_str()
+        }
+        (None, Some(host)) => host.to_str().map_err(|_| not_a_name)?,
+        (None, None) => return Err(malformed("There is no Host field.")),
+        (Some(_), Some(_)) => return Err(malformed("The request names more than one host.")),
     };
-    let host = host_name(&stated).ok_or(malformed("The Host field is not a name."))?;
-    let served = settings.hosts.has(&host);
+    let host = host_name(stated).ok_or(not_a_name)?;
     let sni = connection.tls.as_ref().and_then(|tls| tls.sni.as_deref());
     let follows = !settings.authority_follows_sni || sni.is_none_or(|sni| sni.eq_ignore_ascii_case(&host));
-    if !served || !follows {
+    if !settings.hosts.has(&host) || !follows {
         let detail = "The request names a host that is not served here or on this connection.";
         return Err(GuardRefusal { kind: Kind::UnknownHost, detail, close: false });
     }
-    // Whatever reads or forwards the request from here on finds the name in one place.
-    let value = HeaderValue::from_str(&stated).map_err(|_| malformed("The Host field is not a name."))?;
-    head.insert_header(HOST, value).map_err(|_| malformed("The Host field is not a name."))?;
+    if field.is_none() {
+        // HTTP/2: whatever reads or forwards the request from here on finds the name in one place.
+        let value = HeaderValue::from_str(stated).map_err(|_| not_a_name)?;
+        head.insert_header(HOST, value).map_err(|_| not_a_name)?;
+    }
     Ok(host)
 }
 

@@ -105,10 +105,11 @@ fn set(head: &mut RequestHeader, name: HeaderName, value: &'static str) {
 fn is_doomed(name: &HeaderName) -> bool {
     let name = name.as_str();
     // Many back ends read `_` as `-`; no field of a standard has one.
-    name.contains('_')
-        || HOP_BY_HOP.contains(&name)
-        || IDENTITY.contains(&name)
-        || IDENTITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    name.contains('_') || HOP_BY_HOP.contains(&name) || is_identity(name)
+}
+
+fn is_identity(name: &str) -> bool {
+    IDENTITY.contains(&name) || IDENTITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// What the `Connection` field names.
@@ -144,6 +145,5 @@ fn is_protected(name: &str) -> bool {
     let name = name.replace('_', "-");
     PROTECTED.contains(&name.as_str())
         || PROTECTED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || IDENTITY.contains(&name.as_str())
-        || IDENTITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || is_identity(&name)
 }
