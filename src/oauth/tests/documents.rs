@@ -73,6 +73,14 @@ async fn what_is_not_offered_is_not_announced() {
 }
 
 #[tokio::test]
+async fn outside_issuers_are_named_for_the_resource_only() {
+    let world = world_with(Settings { trusted_issuers: vec!["https://idp.example".into()], ..settings() }).await;
+    let resource = json_of(&world.server.resource_metadata());
+    assert_eq!(resource["authorization_servers"], json!([ISSUER, "https://idp.example"]));
+    assert_eq!(json_of(&world.server.metadata())["issuer"], ISSUER);
+}
+
+#[tokio::test]
 async fn an_issuer_with_a_path_has_its_documents_where_both_standards_look() {
     for (name, issuer, resource, issuer_path, metadata_url) in [
         ("plain", ISSUER, RESOURCE, "", "https://api.example/.well-known/oauth-protected-resource"),

@@ -41,7 +41,7 @@ async fn the_gateway_admits_what_the_server_issued() {
 #[tokio::test]
 async fn the_request_is_judged_after_the_client() {
     let world = world().await;
-    let cases: Vec<(&str, Vec<(&str, &str)>, &str)> = vec![
+    for (position, (name, more, code)) in [
         ("password", vec![("grant_type", "password"), ("username", "u"), ("password", "p")], "unsupported_grant_type"),
         ("a code", vec![("grant_type", "authorization_code")], "unsupported_grant_type"),
         ("in capitals", vec![("grant_type", "CLIENT_CREDENTIALS")], "unsupported_grant_type"),
@@ -65,8 +65,10 @@ async fn the_request_is_judged_after_the_client() {
             vec![("grant_type", "client_credentials"), ("resource", "https://api.example#a")],
             "invalid_target",
         ),
-    ];
-    for (position, (name, more, code)) in cases.into_iter().enumerate() {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let assertion = world.assertion("jwt", &position.to_string());
         let mut parameters = with_assertion(&assertion);
         parameters.extend(&more);
@@ -176,8 +178,10 @@ async fn settings_that_cannot_be_true_are_refused() {
         ("resource", |s| s.resource = "ftp://api.example".into(), false),
         ("mutual TLS over http", |s| s.mtls_url = Some("http://as.example".into()), false),
         ("no lifetime", |s| s.access_token_lifetime = Duration::ZERO, false),
+        ("the longest lifetime", |s| s.access_token_lifetime = ACCESS_TOKEN_LIFETIME_MAX, true),
+        ("too long a lifetime", |s| s.access_token_lifetime = Duration::from_secs(3601), false),
         ("skew too small", |s| s.clock_skew_max = Duration::from_secs(9), false),
-        ("skew too large", |s| s.clock_skew_max = Duration::from_secs(61), false),
+        ("skew too large", |s| s.clock_skew_max = Duration::from_millis(60_001), false),
     ] {
         assert_eq!(with(change).is_ok(), good, "{name}");
     }

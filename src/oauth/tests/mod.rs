@@ -144,6 +144,7 @@ pub(crate) fn settings() -> Settings {
         assertion_lifetime_max: Duration::from_secs(600),
         clock_skew_max: Duration::from_secs(30),
         scopes_supported: vec!["accounts".into(), "payments".into()],
+        trusted_issuers: vec![],
     }
 }
 
