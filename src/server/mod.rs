@@ -1,1 +1,15 @@
-//! (to be built)
+//! How does it all come to life? Compiles configuration into a snapshot, wires the rooms, reloads, drains.
+//!
+//! Invariants: a configuration is in force as a whole or not at all; the last good snapshot stays until a better one
+//! has compiled; nothing is bound before the first snapshot has compiled.
+
+mod background;
+mod compile;
+mod policies;
+mod reload;
+mod revision;
+mod services;
+mod world;
+
+pub use compile::compile;
+pub use services::{Services, SystemClock, SystemRandom};

@@ -1,0 +1,3 @@
+//! The room over real sockets.
+
+mod exchange;

@@ -1,0 +1,90 @@
+//! Changing what is in force while requests go on: compile aside, then swap, or keep and say why.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+use crate::config::{Configuration, Diagnostic};
+
+use super::policies;
+
+/// Editors write a file in several steps: changes within this time are one change.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Tells when a file of the configuration changed. Dropping it stops the watch.
+pub(super) struct ChangeWatch {
+    _watcher: notify::RecommendedWatcher,
+    changes: mpsc::Receiver<()>,
+}
+
+impl ChangeWatch {
+    /// Watches the folders of every file that took part, and the policy folders.
+    pub(super) fn new(configuration: &Configuration) -> Result<Self, notify::Error> {
+        let (sender, changes) = mpsc::channel(1);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let matters = event.is_ok_and(|event| !event.kind.is_access());
+            if matters {
+                // A full channel already says what this would say.
+                let _ = sender.try_send(());
+            }
+        })?;
+        for folder in folders(configuration) {
+            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+        }
+        Ok(Self { _watcher: watcher, changes })
+    }
+
+    /// Waits for a change and for the changes that follow at its heels.
+    pub(super) async fn changed(&mut self) {
+        if self.changes.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+        while tokio::time::timeout(SETTLE, self.changes.recv()).await.is_ok_and(|change| change.is_some()) {}
+    }
+}
+
+fn folders(configuration: &Configuration) -> BTreeSet<PathBuf> {
+    let mut folders: BTreeSet<PathBuf> = configuration.gateway.policy_folders.iter().cloned().collect();
+    let files = configuration.files.iter().cloned().chain(policies::files(configuration));
+    folders.extend(files.filter_map(|file| file.parent().map(PathBuf::from)).filter(|folder| folder.is_dir()));
+    folders
+}
+
+/// Says what is wrong with a configuration that is not taken.
+pub(super) fn report(mistakes: &[Diagnostic]) {
+    tracing::error!(mistakes = mistakes.len(), "the new configuration is not taken; the one in force stays");
+    for mistake in mistakes {
+        tracing::error!("{mistake}");
+    }
+}
+
+/// Changes of keys that only a restart applies, by name, so that nobody believes them in force.
+pub(super) fn restart_only_changes(old: &Configuration, new: &Configuration) -> Vec<&'static str> {
+    let (old, new) = (&old.gateway, &new.gateway);
+    let mut changed = Vec::new();
+    for (name, differs) in [
+        ("public_url", old.public_url != new.public_url),
+        ("issuer", old.issuer != new.issuer),
+        ("mtls_url", old.mtls_url != new.mtls_url),
+        ("listeners", old.listeners != new.listeners),
+        ("operations_address", old.operations_address != new.operations_address),
+        ("workers", old.workers != new.workers),
+        ("flood_guard", old.flood != new.flood),
+        ("store_file", old.store != new.store),
+        ("audit_file", old.audit_file != new.audit_file),
+        ("access_log", old.access_log != new.access_log),
+        ("limits", old.limits != new.limits),
+    ] {
+        if differs {
+            changed.push(name);
+        }
+    }
+    changed
+}
+
+/// Keeps the configuration that is in force, for comparison with the next.
+pub(super) type Current = Arc<Configuration>;

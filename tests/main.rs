@@ -1,0 +1,3 @@
+//! The black-box tests: the real binary, real sockets, real TLS.
+
+mod architecture;
