@@ -81,6 +81,7 @@ fn assemble(
         authenticator: authenticator?,
         challenges: Challenges::new(Some(&services.resource_metadata_url(configuration))),
         registry,
+        issuer: configuration.gateway.issuer.as_str().into(),
         outside_issuers: outside_issuers(configuration, &products, &plans),
         registered_certificates: registered_certificates(configuration),
         policy_hash: policies.as_ref().map(|set| set.hash().into())?,
@@ -434,7 +435,7 @@ fn registry(
     let partners = configuration.clients.iter().map(|located| {
         let client = Arc::clone(&located.value.client);
         let subscriptions = subscriptions.remove(client.id.as_str()).unwrap_or_default().into();
-        Partner { client, subscriptions }
+        Partner { client, issuer: located.value.issuer.as_deref().map(Arc::from), subscriptions }
     });
     let partners: Vec<Partner> = partners.collect();
     Registry::new(configuration.tenants.iter().cloned(), partners)
@@ -460,7 +461,8 @@ fn outside_issuers(
     let issuers = configuration.issuers.iter().map(|located| &located.value);
     issuers
         .filter_map(|issuer| {
-            Some((issuer.issuer.clone(), OutsideIssuer { partners: ImplicitPartners::new(template(issuer)?) }))
+            let partners = ImplicitPartners::new(&issuer.issuer, template(issuer)?);
+            Some((issuer.issuer.clone(), OutsideIssuer { partners }))
         })
         .collect()
 }
