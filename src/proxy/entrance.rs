@@ -11,9 +11,11 @@ use tokio::time::Instant;
 use super::context::{Forward, Refusal, RequestContext};
 use super::failure::Fault;
 use super::gateway::Gateway;
+use super::guard::{refuse_upgrade, say_continue};
 use super::held::{Growing, Held, Source, read_whole};
 use super::rewrite::{is_coded, text};
 use crate::admission::{Admitted, BodyNeed, Head, Pending, Rejection, admit_head};
+use crate::audit::Phase;
 use crate::contract::{Body, Mode, parse_body};
 use crate::domain::Connection;
 use crate::problem::{Kind, Problem};
@@ -31,26 +33,26 @@ pub(super) enum Lane {
 pub(super) async fn enter(gateway: &Gateway, session: &mut Session, ctx: &mut RequestContext) -> Result<Lane, Refusal> {
     let snapshot = gateway.snapshot();
     ctx.snapshot = Some(Arc::clone(&snapshot));
-    ctx.note(|facts| facts.snapshot = Some(Arc::clone(&snapshot)));
+    ctx.record.note_snapshot(&snapshot);
+    ctx.record.phase = Phase::Admission;
     let connection = ctx.connection.clone().ok_or(Fault::Internal("the connection is unknown"))?;
     let pending = admit_head(&snapshot, &head(session, &connection), gateway.clock.now()).await?;
-    ctx.note(|facts| {
-        facts.operation = Some(pending.operation);
-        facts.caller = Some(pending.caller.clone());
-    });
+    ctx.record.note_pending(&pending);
+    check_upgrade(&pending, ctx)?;
     let need = pending.body_need();
     let held = match need {
         BodyNeed::Whole => {
             refuse_coded(session)?;
-            read_body(gateway, session).await?
+            read_body(gateway, session, ctx).await?
         }
         BodyNeed::None => None,
     };
     let body = parse(&pending, session, need, held.as_ref())?;
     let admitted = pending.admit(&head(session, &connection), &body, gateway.clock.now())?;
-    note_admitted(ctx, &admitted);
-    let lane = choose(gateway, session, &admitted, need, held).await?;
-    ctx.forward = Some(forward(gateway, session, &admitted)?);
+    ctx.record.note_admitted(&admitted);
+    let lane = choose(gateway, session, ctx, &admitted, need, held).await?;
+    ctx.forward = Some(forward(gateway, session, &admitted, ctx.websocket)?);
+    ctx.record.phase = Phase::Upstream;
     ctx.admitted = Some(admitted);
     Ok(lane)
 }
@@ -61,12 +63,10 @@ fn head<'a>(session: &'a Session, connection: &'a Connection) -> Head<'a> {
     Head { method: &request.method, path, query, headers: &request.headers, connection }
 }
 
-fn note_admitted(ctx: &mut RequestContext, admitted: &Admitted) {
-    ctx.note(|facts| {
-        facts.subscription = Some((admitted.subscription.product.id.clone(), admitted.subscription.environment));
-        facts.permit = Some(Arc::clone(&admitted.permit));
-        facts.observed.0 = admitted.observed.len();
-    });
+/// RFC 9110 §7.8: an upgrade may be ignored, but a client that speaks of WebSockets is better told.
+fn check_upgrade(pending: &Pending, ctx: &RequestContext) -> Result<(), Refusal> {
+    let allowed = pending.operation().is_some_and(|operation| operation.websocket);
+    if ctx.websocket && !allowed { Err(refuse_upgrade().into()) } else { Ok(()) }
 }
 
 /// A body that a contract must read cannot be compressed: we would have to inflate what a stranger deflated.
@@ -93,6 +93,7 @@ fn parse(pending: &Pending, session: &Session, need: BodyNeed, held: Option<&Hel
 async fn choose(
     gateway: &Gateway,
     session: &mut Session,
+    ctx: &mut RequestContext,
     admitted: &Admitted,
     need: BodyNeed,
     held: Option<Held>,
@@ -103,17 +104,17 @@ async fn choose(
         return Ok(Lane::Whole(held));
     }
     if answer_is_read {
-        return Ok(Lane::Whole(read_body(gateway, session).await?));
+        return Ok(Lane::Whole(read_body(gateway, session, ctx).await?));
     }
     let max = operation.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max);
     if announced(session).is_some_and(|length| length > max) {
         return Err(Fault::BodyTooLarge.into());
     }
-    continue_if_expected(session).await?;
+    continue_if_expected(session, ctx).await?;
     Ok(Lane::Stream)
 }
 
-fn forward(gateway: &Gateway, session: &Session, admitted: &Admitted) -> Result<Forward, Fault> {
+fn forward(gateway: &Gateway, session: &Session, admitted: &Admitted, websocket: bool) -> Result<Forward, Fault> {
     let operation = admitted.operation().ok_or(Fault::Internal("the operation is unknown"))?;
     let now = Instant::now();
     Ok(Forward {
@@ -123,7 +124,7 @@ fn forward(gateway: &Gateway, session: &Session, admitted: &Admitted) -> Result<
         tried: Tried::default(),
         picked: None,
         credential: None,
-        websocket: operation.websocket && session.as_downstream().is_upgrade_req(),
+        websocket: operation.websocket && websocket,
         body_bytes: 0,
         body_bytes_max: operation.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max),
         body_deadline: now + gateway.limits.body_timeout,
@@ -150,24 +151,25 @@ fn announced(session: &Session) -> Option<u64> {
 }
 
 /// RFC 9110 §10.1.1: admission was the last word that the caller waited for; the back end is not asked again.
-async fn continue_if_expected(session: &mut Session) -> Result<(), Fault> {
-    let expected =
-        text(&session.req_header().headers, header::EXPECT).is_some_and(|v| v.eq_ignore_ascii_case("100-continue"));
-    if expected && let ServerSession::H1(http1) = session.as_downstream_mut() {
-        http1.write_continue_response().await.map_err(|_| Fault::CallerGone)?;
+async fn continue_if_expected(session: &mut Session, ctx: &mut RequestContext) -> Result<(), Fault> {
+    if std::mem::take(&mut ctx.expects_continue) {
+        say_continue(session).await.map_err(|_| Fault::CallerGone)?;
     }
     Ok(())
 }
 
 /// Reads the body whole, within limit, budget and time. `None` if there is none.
-async fn read_body(gateway: &Gateway, session: &mut Session) -> Result<Option<Held>, Fault> {
+async fn read_body(gateway: &Gateway, session: &mut Session, ctx: &mut RequestContext) -> Result<Option<Held>, Fault> {
     if session.as_downstream_mut().is_body_empty() {
         return Ok(None);
     }
     let body = Growing::new(&gateway.budget, gateway.limits.buffered_bytes_max, announced(session))?;
-    continue_if_expected(session).await?;
+    continue_if_expected(session, ctx).await?;
+    let phase = std::mem::replace(&mut ctx.record.phase, Phase::Body);
     let deadline = Instant::now() + gateway.limits.body_timeout;
-    read_whole(body, gateway.limits.body_idle_timeout, deadline, session.as_downstream_mut()).await.map(Some)
+    let held = read_whole(body, gateway.limits.body_idle_timeout, deadline, session.as_downstream_mut()).await?;
+    ctx.record.phase = phase;
+    Ok(Some(held))
 }
 
 impl Source for ServerSession {

@@ -16,11 +16,16 @@ use super::answer::{dress, write_problem};
 use super::context::{Refusal, RequestContext};
 use super::entrance::{Lane, enter};
 use super::failure::Fault;
+use super::guard::{self, GuardSettings};
+use super::headers::INTERACTION_ID;
 use super::held::ByteBudget;
-use super::record::{Ending, ProxyEvents, Record, RequestFacts};
+use super::own;
+use super::record::{Ending, ProxyEvents, Record, Sink, micros};
+use super::rewrite::text;
 use super::streaming::{self, as_error};
 use super::whole::{self, End};
-use crate::admission::Snapshot;
+use crate::admission::{Rejection, Snapshot};
+use crate::audit::{Phase, Recorder};
 use crate::domain::{Clock, InWork, InteractionId, Random};
 use crate::front::{EdgeLimits, downstream};
 use crate::problem::{Kind, Problem};
@@ -29,65 +34,87 @@ use crate::problem::{Kind, Problem};
 pub type InForce = dyn Fn() -> Arc<Snapshot> + Send + Sync;
 
 /// What the proxy is made of.
+pub struct GatewayParts {
+    pub in_force: Box<InForce>,
+    pub limits: EdgeLimits,
+    pub guard: GuardSettings,
+    /// Answers what is our own: OAuth, catalogue, portal.
+    pub router: axum::Router,
+    pub is_own_path: fn(&str) -> bool,
+    pub public_url: Arc<str>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub recorder: Arc<dyn Recorder>,
+    pub events: Arc<dyn ProxyEvents>,
+}
+
+/// The proxy application: one for all listeners.
 pub struct Gateway {
-    pub(super) in_force: Box<InForce>,
+    in_force: Box<InForce>,
     pub(super) limits: EdgeLimits,
+    guard: GuardSettings,
+    pub(super) router: axum::Router,
+    is_own_path: fn(&str) -> bool,
     pub(super) budget: ByteBudget,
-    pub(super) public_url: Arc<str>,
+    public_url: Arc<str>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) random: Arc<dyn Random>,
-    pub(super) events: Arc<dyn ProxyEvents>,
+    random: Arc<dyn Random>,
+    sink: Sink,
 }
 
 impl Gateway {
-    pub fn new(
-        in_force: Box<InForce>,
-        limits: EdgeLimits,
-        public_url: Arc<str>,
-        clock: Arc<dyn Clock>,
-        random: Arc<dyn Random>,
-        events: Arc<dyn ProxyEvents>,
-    ) -> Self {
+    pub fn new(parts: GatewayParts) -> Self {
+        let GatewayParts { in_force, limits, guard, router, is_own_path, public_url, clock, random, recorder, events } =
+            parts;
         let budget = ByteBudget::new(limits.buffered_total_bytes_max);
-        Self { in_force, limits, budget, public_url, clock, random, events }
+        let sink = Sink { recorder, events, clock: Arc::clone(&clock) };
+        Self { in_force, limits, guard, router, is_own_path, budget, public_url, clock, random, sink }
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         (self.in_force)()
     }
 
-    /// Who is connected, and may they still try? The first thing that happens to a request.
+    /// Who is connected, is this a sound request, and may they still try? The first thing that happens to a request.
     fn open(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<(), Refusal> {
         let downstream = downstream(session.digest()).cloned().ok_or(Fault::Internal("the connection is unknown"))?;
         let in_work = InWork::begin(Arc::clone(&downstream)).ok_or(Fault::Overloaded)?;
         ctx.in_work = Some(in_work);
         let now = self.clock.now();
         let connection = downstream.facts(now);
-        ctx.source = connection.peer.ip();
         ctx.connection = Some(Arc::clone(&connection));
-        let (source, method, version) = (ctx.source, session.req_header().method.clone(), session.req_header().version);
-        ctx.note(|facts| {
-            (facts.connection, facts.source) = (Some(connection), Some(source));
-            (facts.method, facts.version) = (method, version);
-        });
-        if let Some(name) = session.req_header().headers.get("x-fapi-interaction-id")
-            && let Some(interaction) = name.to_str().ok().and_then(InteractionId::parse)
-        {
+        let request = session.req_header();
+        ctx.record.note_connection(&connection, &request.method, request.version);
+        if let Some(interaction) = text(&request.headers, INTERACTION_ID).and_then(InteractionId::parse) {
             ctx.rename(interaction);
         }
-        session.set_read_timeout(Some(self.limits.body_idle_timeout));
-        session.set_write_timeout(Some(self.limits.body_idle_timeout));
+        ctx.record.reserve().map_err(|_| Fault::Overloaded)?;
+        let passed = guard::check(session, &connection, &self.guard).inspect_err(|refusal| {
+            if refusal.close {
+                session.set_keepalive(None);
+            }
+        })?;
+        (ctx.source, ctx.host) = (passed.source, passed.host);
+        (ctx.websocket, ctx.expects_continue) = (passed.websocket, passed.expects_continue);
         match downstream.blocked(ctx.source, now) {
             Some(wait) => Err(flooded(wait).into()),
             None => Ok(()),
         }
     }
 
-    /// Counts a failed authentication against whoever is at the other end.
+    /// Counts a failed authentication against whoever is at the other end, and notes what a rejection tells.
     fn note_refusal(&self, ctx: &mut RequestContext) {
-        let (Some(Refusal::Rejected(rejection)), Some(in_work)) = (&ctx.refusal, &ctx.in_work) else { return };
-        if rejection.is_failed_authentication() {
+        let Some(Refusal::Rejected(rejection)) = &ctx.refusal else { return };
+        if let Some(in_work) = &ctx.in_work
+            && rejection.is_failed_authentication()
+        {
             in_work.downstream().failed(ctx.source, self.clock.now());
+        }
+        match rejection {
+            Rejection::Policy(refusal) => ctx.record.note_policies(&refusal.policies),
+            Rejection::Quota(exceeded) => ctx.record.facts.quotas_refused.clone_from(&exceeded.violated),
+            Rejection::Contract(errors) => ctx.record.note_violations(errors.len()),
+            _ => {}
         }
     }
 
@@ -144,8 +171,7 @@ impl ProxyHttp for Gateway {
 
     fn new_ctx(&self) -> RequestContext {
         let interaction = InteractionId::from_random(self.random.bytes());
-        let facts = RequestFacts::begin(interaction, self.clock.now());
-        RequestContext::new(Record::open(facts, Arc::clone(&self.events)), interaction)
+        RequestContext::new(Record::begin(interaction, self.clock.now(), self.sink.clone()), interaction)
     }
 
     fn init_downstream_modules(&self, _: &mut HttpModules) {} // Nothing rewrites an answer behind our back.
@@ -158,6 +184,12 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
+        if (self.is_own_path)(session.req_header().uri.path()) {
+            return match own::serve(self, session, ctx).await {
+                Ok(()) => Ok(true),
+                Err(refusal) => self.refuse(ctx, refusal),
+            };
+        }
         let held = match enter(self, session, ctx).await {
             Ok(Lane::Stream) => return Ok(false), // On to `upstream_peer`.
             Ok(Lane::Whole(held)) => held,
@@ -194,11 +226,11 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        match streaming::prepare(session, request, ctx) {
+        match streaming::prepare(request, ctx) {
             Ok(()) => Ok(()),
             Err(fault) => self.refuse(ctx, fault.into()),
         }
@@ -258,8 +290,8 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() {
             return Ok(());
         }
-        let path = session.req_header().uri.path().to_owned();
-        dress(response, ctx, &path)
+        ctx.record.phase = Phase::Answer;
+        dress(response, ctx, session.req_header().uri.path())
     }
 
     fn error_while_proxy(
@@ -281,35 +313,30 @@ impl ProxyHttp for Gateway {
     /// The one way out: every refusal and failure becomes a problem document here, if it still can.
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
         self.note_refusal(ctx);
-        let cause = cause(ctx, error);
-        let refusal = match &ctx.refusal {
-            Some(Refusal::Rejected(crate::admission::Rejection::Policy(refusal))) => Some(Arc::clone(refusal)),
-            _ => None,
-        };
-        ctx.note(|facts| (facts.cause, facts.refusal) = (Some(cause), refusal));
+        ctx.record.details.cause = Some(cause(ctx, error));
         let sent = session.response_written().is_some_and(|header| !header.status.is_informational());
         let problem = if sent { None } else { self.problem(ctx, error) };
         let Some(problem) = problem else {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
-        ctx.note(|facts| facts.problem = Some(problem.kind));
+        ctx.record.details.problem = Some(problem.kind);
         let written = write_problem(session, ctx, &problem, &self.public_url).await;
         FailToProxy { error_code: problem.status().as_u16(), can_reuse_downstream: written.unwrap_or(false) }
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
         let status = session.response_written().filter(|h| !h.status.is_informational()).map(|h| h.status.as_u16());
-        let (read, sent) = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
-        let mut ending = Ending::Aborted;
-        ctx.note(|facts| {
-            (facts.status, facts.request_bytes, facts.response_bytes) = (status, read, sent);
-            ending = match (error, status, facts.problem) {
-                (None, Some(_), _) => Ending::Answered,
-                (Some(_), Some(_), Some(_)) => Ending::Refused,
-                (Some(_), Some(_), None) => Ending::BrokenOff,
-                (_, None, _) => Ending::Aborted,
-            };
-        });
+        let facts = &mut ctx.record.facts;
+        facts.status = status;
+        facts.quantities.bytes_in = session.body_bytes_read() as u64;
+        facts.quantities.bytes_out = session.body_bytes_sent() as u64;
+        facts.latency.upstream = ctx.forward.as_ref().map(|forward| micros(forward.started.elapsed()));
+        let ending = match (error, status, ctx.record.details.problem) {
+            (None, Some(_), _) => Ending::Answered,
+            (Some(_), Some(_), Some(_)) => Ending::Refused,
+            (Some(_), Some(_), None) => Ending::BrokenOff,
+            (_, None, _) => Ending::Aborted,
+        };
         ctx.record.close(ending);
     }
 

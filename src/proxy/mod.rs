@@ -4,13 +4,16 @@
 //! a problem document through `fail_to_proxy`; every request is recorded exactly once.
 
 mod answer;
+pub mod bridge;
 mod context;
 mod entrance;
 mod exchange;
 mod failure;
 mod gateway;
+pub mod guard;
 mod headers;
 mod held;
+mod own;
 mod record;
 mod retry;
 mod rewrite;
@@ -19,9 +22,9 @@ mod whole;
 
 pub use context::RequestContext;
 pub use failure::Fault;
-pub use gateway::{Gateway, InForce};
+pub use gateway::{Gateway, GatewayParts, InForce};
 pub use held::ByteBudget;
-pub use record::{Ending, ProxyEvents, RequestFacts};
+pub use record::{Details, Ending, ProxyEvents};
 
 #[cfg(test)]
 mod tests;

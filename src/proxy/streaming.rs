@@ -37,9 +37,9 @@ pub(super) async fn peer(session: &mut Session, ctx: &mut RequestContext) -> Res
     forward.credential = credential?;
     let terms = PeerTerms { budget: forward.budget(), uploading, websocket: forward.websocket };
     let peer = picked.peer(terms);
-    let (url, attempts) = (picked.url().clone(), forward.tried.attempts());
+    let (backend, attempts) = (picked.id().clone(), forward.tried.attempts());
     forward.picked = Some(picked);
-    ctx.note(|facts| (facts.backend, facts.attempts) = (Some(url), attempts));
+    ctx.record.note_backend(&backend, attempts);
     Ok(peer)
 }
 
@@ -102,11 +102,11 @@ fn body_state(session: &mut Session, forward: Option<&Forward>) -> Body {
 }
 
 /// Writes the request as the back end sees it.
-pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &mut RequestContext) -> Result<(), Fault> {
+pub(super) fn prepare(request: &mut RequestHeader, ctx: &mut RequestContext) -> Result<(), Fault> {
     let (interaction, client, secure) = (ctx.interaction_value.clone(), ctx.source, ctx.is_secure());
+    let host = ctx.host.clone();
     let forward = ctx.forward()?;
     let picked = forward.picked.as_ref().ok_or(Fault::Internal("no back end was picked"))?;
-    let host = host(session).unwrap_or_default().to_owned();
     let outbound = Outbound {
         authority: picked.authority(),
         target: &forward.target,
@@ -121,13 +121,6 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &mut 
         websocket: forward.websocket,
     };
     prepare_request(request, &outbound)
-}
-
-/// The authority that the caller addressed.
-pub(super) fn host(session: &Session) -> Option<&str> {
-    let request = session.req_header();
-    let named = request.uri.authority().map(http::uri::Authority::as_str);
-    named.or_else(|| request.headers.get(http::header::HOST)?.to_str().ok())
 }
 
 /// A chunk of the request passes.
@@ -170,7 +163,7 @@ pub(super) async fn response_header(header: &mut ResponseHeader, ctx: &mut Reque
     }
     let fault = if refused { Some(Fault::CredentialRefused) } else { fault };
     forward.fault.clone_from(&fault);
-    ctx.note(|facts| (facts.upstream_status, facts.upstream_took) = (Some(status), Some(waited)));
+    ctx.record.note_answer(status, waited);
     strip_response(header, upgrading);
     fault.map_or(Ok(()), Err)
 }
