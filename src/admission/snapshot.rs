@@ -79,6 +79,8 @@ pub struct Snapshot {
     pub outside_issuers: HashMap<String, OutsideIssuer>,
     /// Self-signed certificates that clients registered (RFC 8705 §2.2).
     pub registered_certificates: HashSet<Thumbprint>,
+    /// Names the policy set in records.
+    pub policy_hash: Arc<str>,
     pub policies: PolicySet,
     pub quotas: Arc<Quotas>,
     pub pools: Vec<Arc<Pool>>,

@@ -21,7 +21,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use crate::admission::Snapshot;
 use crate::catalogue::Documents;
-use crate::domain::{Clock, InteractionId};
+use crate::domain::{Clock, Connection, InteractionId};
 use crate::problem::{Kind, Problem};
 
 pub use own::own_document;
@@ -86,10 +86,21 @@ fn interaction(request: &Request) -> InteractionId {
     request.extensions().get().copied().unwrap_or_else(|| InteractionId::from_random([0; 16]))
 }
 
-/// SEC-1, SEC-3 of the HTTP duties: no sniffing, no framing, no referrer; pages state their own, wider policy.
+/// SEC-1 to SEC-3 of the HTTP duties: no sniffing, no framing, no referrer; pages state their own, wider policy. And
+/// every answer names its interaction.
 async fn security_headers(request: Request, next: Next) -> Response {
+    let name = interaction(&request).to_string();
+    let secure = request.extensions().get::<Arc<Connection>>().is_some_and(|connection| connection.tls.is_some());
     let mut response = next.run(request).await;
     let fields = response.headers_mut();
+    if let Ok(name) = HeaderValue::try_from(name) {
+        fields.insert("x-fapi-interaction-id", name);
+    }
+    if secure {
+        // RFC 6797 §7.2: over TLS only.
+        let hsts = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+        fields.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+    }
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),

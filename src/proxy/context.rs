@@ -8,11 +8,11 @@ use http::{HeaderName, HeaderValue, Uri};
 use tokio::time::Instant;
 
 use super::failure::Fault;
-use super::guard::GuardRefusal;
-use super::record::Record;
+use super::record::{Record, RequestFacts};
 use crate::admission::{Admitted, Rejection, Snapshot};
 use crate::domain::{Connection, InWork, InteractionId};
 use crate::problem::Problem;
+use crate::signal::TraceContext;
 use crate::upstream::{Picked, Tried};
 
 /// Why a request is not answered by a back end.
@@ -38,12 +38,6 @@ impl From<Fault> for Refusal {
     }
 }
 
-impl From<GuardRefusal> for Refusal {
-    fn from(refusal: GuardRefusal) -> Self {
-        Self::Said(refusal.problem())
-    }
-}
-
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         Self::Said(problem)
@@ -58,12 +52,11 @@ pub struct RequestContext {
     pub(super) interaction_value: HeaderValue,
     pub(super) arrived: StdInstant,
     pub(super) source: IpAddr,
-    /// The name that was asked, without a port.
-    pub(super) host: String,
-    /// It asks for a WebSocket.
-    pub(super) websocket: bool,
-    /// It waits for `100 Continue`.
+    /// From the guard: the caller waits for `100 Continue`; whoever reads the body says so.
     pub(super) expects_continue: bool,
+    /// From the guard: the caller asks for a WebSocket.
+    pub(super) websocket: bool,
+    pub(super) trace: Option<TraceContext>,
     pub(super) connection: Option<Arc<Connection>>,
     pub(super) snapshot: Option<Arc<Snapshot>>,
     /// Set before an error leaves a phase; `fail_to_proxy` renders it.
@@ -82,9 +75,9 @@ impl RequestContext {
             interaction_value: value.unwrap_or_else(|_| HeaderValue::from_static("")), // A UUID is a field value.
             arrived: StdInstant::now(),
             source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            host: String::new(),
-            websocket: false,
             expects_continue: false,
+            websocket: false,
+            trace: None,
             connection: None,
             snapshot: None,
             refusal: None,
@@ -98,8 +91,12 @@ impl RequestContext {
     pub(super) fn rename(&mut self, interaction: InteractionId) {
         if let Ok(value) = HeaderValue::from_str(&interaction.to_string()) {
             (self.interaction, self.interaction_value) = (interaction, value);
-            self.record.facts.interaction_id = interaction;
+            self.record.note(|facts| facts.interaction = interaction);
         }
+    }
+
+    pub(super) fn note(&mut self, change: impl FnOnce(&mut RequestFacts)) {
+        self.record.note(change);
     }
 
     pub(super) fn is_secure(&self) -> bool {

@@ -11,11 +11,9 @@ use tokio::time::Instant;
 use super::context::{Forward, Refusal, RequestContext};
 use super::failure::Fault;
 use super::gateway::Gateway;
-use super::guard::{refuse_upgrade, say_continue};
 use super::held::{Growing, Held, Source, read_whole};
 use super::rewrite::{is_coded, text};
 use crate::admission::{Admitted, BodyNeed, Head, Pending, Rejection, admit_head};
-use crate::audit::Phase;
 use crate::contract::{Body, Mode, parse_body};
 use crate::domain::Connection;
 use crate::problem::{Kind, Problem};
@@ -33,12 +31,16 @@ pub(super) enum Lane {
 pub(super) async fn enter(gateway: &Gateway, session: &mut Session, ctx: &mut RequestContext) -> Result<Lane, Refusal> {
     let snapshot = gateway.snapshot();
     ctx.snapshot = Some(Arc::clone(&snapshot));
-    ctx.record.note_snapshot(&snapshot);
-    ctx.record.phase = Phase::Admission;
+    ctx.note(|facts| facts.snapshot = Some(Arc::clone(&snapshot)));
     let connection = ctx.connection.clone().ok_or(Fault::Internal("the connection is unknown"))?;
     let pending = admit_head(&snapshot, &head(session, &connection), gateway.clock.now()).await?;
-    ctx.record.note_pending(&pending);
-    check_upgrade(&pending, ctx)?;
+    if ctx.websocket && !pending.operation().is_some_and(|operation| operation.websocket) {
+        return Err(Problem::new(Kind::UpgradeRefused).into());
+    }
+    ctx.note(|facts| {
+        facts.operation = Some(pending.operation);
+        facts.caller = Some(pending.caller.clone());
+    });
     let need = pending.body_need();
     let held = match need {
         BodyNeed::Whole => {
@@ -49,10 +51,9 @@ pub(super) async fn enter(gateway: &Gateway, session: &mut Session, ctx: &mut Re
     };
     let body = parse(&pending, session, need, held.as_ref())?;
     let admitted = pending.admit(&head(session, &connection), &body, gateway.clock.now())?;
-    ctx.record.note_admitted(&admitted);
+    note_admitted(ctx, &admitted);
     let lane = choose(gateway, session, ctx, &admitted, need, held).await?;
-    ctx.forward = Some(forward(gateway, session, &admitted, ctx.websocket)?);
-    ctx.record.phase = Phase::Upstream;
+    ctx.forward = Some(forward(gateway, session, ctx, &admitted)?);
     ctx.admitted = Some(admitted);
     Ok(lane)
 }
@@ -63,10 +64,12 @@ fn head<'a>(session: &'a Session, connection: &'a Connection) -> Head<'a> {
     Head { method: &request.method, path, query, headers: &request.headers, connection }
 }
 
-/// RFC 9110 §7.8: an upgrade may be ignored, but a client that speaks of WebSockets is better told.
-fn check_upgrade(pending: &Pending, ctx: &RequestContext) -> Result<(), Refusal> {
-    let allowed = pending.operation().is_some_and(|operation| operation.websocket);
-    if ctx.websocket && !allowed { Err(refuse_upgrade().into()) } else { Ok(()) }
+fn note_admitted(ctx: &mut RequestContext, admitted: &Admitted) {
+    ctx.note(|facts| {
+        facts.subscription = Some(admitted.subscription.clone());
+        facts.permit = Some(Arc::clone(&admitted.permit));
+        facts.observed.0 = admitted.observed.len();
+    });
 }
 
 /// A body that a contract must read cannot be compressed: we would have to inflate what a stranger deflated.
@@ -114,7 +117,7 @@ async fn choose(
     Ok(Lane::Stream)
 }
 
-fn forward(gateway: &Gateway, session: &Session, admitted: &Admitted, websocket: bool) -> Result<Forward, Fault> {
+fn forward(gateway: &Gateway, session: &Session, ctx: &RequestContext, admitted: &Admitted) -> Result<Forward, Fault> {
     let operation = admitted.operation().ok_or(Fault::Internal("the operation is unknown"))?;
     let now = Instant::now();
     Ok(Forward {
@@ -124,7 +127,7 @@ fn forward(gateway: &Gateway, session: &Session, admitted: &Admitted, websocket:
         tried: Tried::default(),
         picked: None,
         credential: None,
-        websocket: operation.websocket && websocket,
+        websocket: operation.websocket && ctx.websocket,
         body_bytes: 0,
         body_bytes_max: operation.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max),
         body_deadline: now + gateway.limits.body_timeout,
@@ -152,24 +155,26 @@ fn announced(session: &Session) -> Option<u64> {
 
 /// RFC 9110 §10.1.1: admission was the last word that the caller waited for; the back end is not asked again.
 async fn continue_if_expected(session: &mut Session, ctx: &mut RequestContext) -> Result<(), Fault> {
-    if std::mem::take(&mut ctx.expects_continue) {
-        say_continue(session).await.map_err(|_| Fault::CallerGone)?;
+    let expected = std::mem::take(&mut ctx.expects_continue);
+    if expected && let ServerSession::H1(http1) = session.as_downstream_mut() {
+        http1.write_continue_response().await.map_err(|_| Fault::CallerGone)?;
     }
     Ok(())
 }
 
 /// Reads the body whole, within limit, budget and time. `None` if there is none.
-async fn read_body(gateway: &Gateway, session: &mut Session, ctx: &mut RequestContext) -> Result<Option<Held>, Fault> {
+async fn read_body(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+) -> Result<Option<Held>, Fault> {
     if session.as_downstream_mut().is_body_empty() {
         return Ok(None);
     }
     let body = Growing::new(&gateway.budget, gateway.limits.buffered_bytes_max, announced(session))?;
     continue_if_expected(session, ctx).await?;
-    let phase = std::mem::replace(&mut ctx.record.phase, Phase::Body);
     let deadline = Instant::now() + gateway.limits.body_timeout;
-    let held = read_whole(body, gateway.limits.body_idle_timeout, deadline, session.as_downstream_mut()).await?;
-    ctx.record.phase = phase;
-    Ok(Some(held))
+    read_whole(body, gateway.limits.body_idle_timeout, deadline, session.as_downstream_mut()).await.map(Some)
 }
 
 impl Source for ServerSession {

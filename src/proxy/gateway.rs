@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use pingora_core::modules::http::HttpModules;
@@ -17,104 +18,112 @@ use super::context::{Refusal, RequestContext};
 use super::entrance::{Lane, enter};
 use super::failure::Fault;
 use super::guard::{self, GuardSettings};
-use super::headers::INTERACTION_ID;
 use super::held::ByteBudget;
 use super::own;
-use super::record::{Ending, ProxyEvents, Record, Sink, micros};
-use super::rewrite::text;
+use super::record::{Ending, ProxyEvents, Record, RequestFacts};
 use super::streaming::{self, as_error};
 use super::whole::{self, End};
 use crate::admission::{Rejection, Snapshot};
-use crate::audit::{Phase, Recorder};
 use crate::domain::{Clock, InWork, InteractionId, Random};
+use crate::endpoint::is_own_path;
 use crate::front::{EdgeLimits, downstream};
 use crate::problem::{Kind, Problem};
+use crate::signal::TraceContext;
 
 /// The snapshot in force now.
 pub type InForce = dyn Fn() -> Arc<Snapshot> + Send + Sync;
 
 /// What the proxy is made of.
-pub struct GatewayParts {
+pub struct Gateway {
+    pub(super) in_force: Box<InForce>,
+    pub(super) limits: EdgeLimits,
+    pub(super) budget: ByteBudget,
+    pub(super) public_url: Arc<str>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+    pub(super) events: Arc<dyn ProxyEvents>,
+    pub(super) guard: GuardSettings,
+    pub(super) own: Router,
+}
+
+/// What a [`Gateway`] is made from.
+pub struct Parts {
     pub in_force: Box<InForce>,
     pub limits: EdgeLimits,
-    pub guard: GuardSettings,
-    /// Answers what is our own: OAuth, catalogue, portal.
-    pub router: axum::Router,
-    pub is_own_path: fn(&str) -> bool,
     pub public_url: Arc<str>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
-    pub recorder: Arc<dyn Recorder>,
     pub events: Arc<dyn ProxyEvents>,
-}
-
-/// The proxy application: one for all listeners.
-pub struct Gateway {
-    in_force: Box<InForce>,
-    pub(super) limits: EdgeLimits,
-    guard: GuardSettings,
-    pub(super) router: axum::Router,
-    is_own_path: fn(&str) -> bool,
-    pub(super) budget: ByteBudget,
-    public_url: Arc<str>,
-    pub(super) clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
-    sink: Sink,
+    pub guard: GuardSettings,
+    /// Answers the paths that are our own.
+    pub own: Router,
 }
 
 impl Gateway {
-    pub fn new(parts: GatewayParts) -> Self {
-        let GatewayParts { in_force, limits, guard, router, is_own_path, public_url, clock, random, recorder, events } =
-            parts;
+    pub fn new(parts: Parts) -> Self {
+        let Parts { in_force, limits, public_url, clock, random, events, guard, own } = parts;
         let budget = ByteBudget::new(limits.buffered_total_bytes_max);
-        let sink = Sink { recorder, events, clock: Arc::clone(&clock) };
-        Self { in_force, limits, guard, router, is_own_path, budget, public_url, clock, random, sink }
+        Self { in_force, limits, budget, public_url, clock, random, events, guard, own }
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         (self.in_force)()
     }
 
-    /// Who is connected, is this a sound request, and may they still try? The first thing that happens to a request.
+    /// Who is connected, and may they still try? The first thing that happens to a request.
     fn open(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<(), Refusal> {
+        if !self.events.reserve() {
+            return Err(Fault::Overloaded.into()); // No evidence, no request.
+        }
+        ctx.note(|facts| facts.reserved = true);
         let downstream = downstream(session.digest()).cloned().ok_or(Fault::Internal("the connection is unknown"))?;
         let in_work = InWork::begin(Arc::clone(&downstream)).ok_or(Fault::Overloaded)?;
         ctx.in_work = Some(in_work);
         let now = self.clock.now();
         let connection = downstream.facts(now);
+        ctx.source = connection.peer.ip();
         ctx.connection = Some(Arc::clone(&connection));
-        let request = session.req_header();
-        ctx.record.note_connection(&connection, &request.method, request.version);
-        if let Some(interaction) = text(&request.headers, INTERACTION_ID).and_then(InteractionId::parse) {
+        let (source, method, version) = (ctx.source, session.req_header().method.clone(), session.req_header().version);
+        ctx.note(|facts| {
+            (facts.connection, facts.source) = (Some(connection), Some(source));
+            (facts.method, facts.version) = (method, version);
+        });
+        if let Some(name) = session.req_header().headers.get("x-fapi-interaction-id")
+            && let Some(interaction) = name.to_str().ok().and_then(InteractionId::parse)
+        {
             ctx.rename(interaction);
         }
-        ctx.record.reserve().map_err(|_| Fault::Overloaded)?;
-        let passed = guard::check(session, &connection, &self.guard).inspect_err(|refusal| {
-            if refusal.close {
-                session.set_keepalive(None);
-            }
-        })?;
-        (ctx.source, ctx.host) = (passed.source, passed.host);
-        (ctx.websocket, ctx.expects_continue) = (passed.websocket, passed.expects_continue);
+        self.inspect(session, ctx)?;
         match downstream.blocked(ctx.source, now) {
             Some(wait) => Err(flooded(wait).into()),
             None => Ok(()),
         }
     }
 
-    /// Counts a failed authentication against whoever is at the other end, and notes what a rejection tells.
+    /// Framing, target, fields: what the guard does not take goes no further.
+    fn inspect(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<(), Refusal> {
+        let connection = ctx.connection.clone().ok_or(Fault::Internal("the connection is unknown"))?;
+        let passed = match guard::check(session, &connection, &self.guard) {
+            Ok(passed) => passed,
+            Err(refusal) => {
+                if refusal.close {
+                    session.set_keepalive(None);
+                }
+                return Err(refusal.problem().into());
+            }
+        };
+        (ctx.source, ctx.expects_continue, ctx.websocket) = (passed.source, passed.expects_continue, passed.websocket);
+        let trace = TraceContext::parse(&session.req_header().headers, &*self.random).child(&*self.random);
+        ctx.trace = Some(trace.clone());
+        ctx.note(|facts| (facts.source, facts.trace) = (Some(passed.source), Some(trace)));
+        Ok(())
+    }
+
+    /// Counts a failed authentication against whoever is at the other end.
     fn note_refusal(&self, ctx: &mut RequestContext) {
-        let Some(Refusal::Rejected(rejection)) = &ctx.refusal else { return };
-        if let Some(in_work) = &ctx.in_work
-            && rejection.is_failed_authentication()
-        {
+        let (Some(Refusal::Rejected(rejection)), Some(in_work)) = (&ctx.refusal, &ctx.in_work) else { return };
+        if rejection.is_failed_authentication() {
             in_work.downstream().failed(ctx.source, self.clock.now());
-        }
-        match rejection {
-            Rejection::Policy(refusal) => ctx.record.note_policies(&refusal.policies),
-            Rejection::Quota(exceeded) => ctx.record.facts.quotas_refused.clone_from(&exceeded.violated),
-            Rejection::Contract(errors) => ctx.record.note_violations(errors.len()),
-            _ => {}
         }
     }
 
@@ -171,7 +180,8 @@ impl ProxyHttp for Gateway {
 
     fn new_ctx(&self) -> RequestContext {
         let interaction = InteractionId::from_random(self.random.bytes());
-        RequestContext::new(Record::begin(interaction, self.clock.now(), self.sink.clone()), interaction)
+        let facts = RequestFacts::begin(interaction, self.clock.now());
+        RequestContext::new(Record::open(facts, Arc::clone(&self.events)), interaction)
     }
 
     fn init_downstream_modules(&self, _: &mut HttpModules) {} // Nothing rewrites an answer behind our back.
@@ -184,7 +194,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
-        if (self.is_own_path)(session.req_header().uri.path()) {
+        if is_own_path(session.req_header().uri.path()) {
             return match own::serve(self, session, ctx).await {
                 Ok(()) => Ok(true),
                 Err(refusal) => self.refuse(ctx, refusal),
@@ -226,11 +236,11 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        match streaming::prepare(request, ctx) {
+        match streaming::prepare(session, request, ctx) {
             Ok(()) => Ok(()),
             Err(fault) => self.refuse(ctx, fault.into()),
         }
@@ -290,8 +300,8 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() {
             return Ok(());
         }
-        ctx.record.phase = Phase::Answer;
-        dress(response, ctx, session.req_header().uri.path())
+        let path = session.req_header().uri.path().to_owned();
+        dress(response, ctx, &path)
     }
 
     fn error_while_proxy(
@@ -313,30 +323,37 @@ impl ProxyHttp for Gateway {
     /// The one way out: every refusal and failure becomes a problem document here, if it still can.
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
         self.note_refusal(ctx);
-        ctx.record.details.cause = Some(cause(ctx, error));
+        let cause = cause(ctx, error);
+        let (mut policy, mut quotas) = (None, Vec::new());
+        match &ctx.refusal {
+            Some(Refusal::Rejected(Rejection::Policy(refusal))) => policy = Some(Arc::clone(refusal)),
+            Some(Refusal::Rejected(Rejection::Quota(exceeded))) => quotas.clone_from(&exceeded.violated),
+            _ => {}
+        }
+        ctx.note(|facts| (facts.cause, facts.refusal, facts.quotas_refused) = (Some(cause), policy, quotas));
         let sent = session.response_written().is_some_and(|header| !header.status.is_informational());
         let problem = if sent { None } else { self.problem(ctx, error) };
         let Some(problem) = problem else {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
-        ctx.record.details.problem = Some(problem.kind);
+        ctx.note(|facts| facts.problem = Some(problem.kind));
         let written = write_problem(session, ctx, &problem, &self.public_url).await;
         FailToProxy { error_code: problem.status().as_u16(), can_reuse_downstream: written.unwrap_or(false) }
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
         let status = session.response_written().filter(|h| !h.status.is_informational()).map(|h| h.status.as_u16());
-        let facts = &mut ctx.record.facts;
-        facts.status = status;
-        facts.quantities.bytes_in = session.body_bytes_read() as u64;
-        facts.quantities.bytes_out = session.body_bytes_sent() as u64;
-        facts.latency.upstream = ctx.forward.as_ref().map(|forward| micros(forward.started.elapsed()));
-        let ending = match (error, status, ctx.record.details.problem) {
-            (None, Some(_), _) => Ending::Answered,
-            (Some(_), Some(_), Some(_)) => Ending::Refused,
-            (Some(_), Some(_), None) => Ending::BrokenOff,
-            (_, None, _) => Ending::Aborted,
-        };
+        let (read, sent) = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
+        let mut ending = Ending::Aborted;
+        ctx.note(|facts| {
+            (facts.status, facts.request_bytes, facts.response_bytes) = (status, read, sent);
+            ending = match (error, status, facts.problem) {
+                (None, Some(_), _) => Ending::Answered,
+                (Some(_), Some(_), Some(_)) => Ending::Refused,
+                (Some(_), Some(_), None) => Ending::BrokenOff,
+                (_, None, _) => Ending::Aborted,
+            };
+        });
         ctx.record.close(ending);
     }
 

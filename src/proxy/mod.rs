@@ -22,9 +22,9 @@ mod whole;
 
 pub use context::RequestContext;
 pub use failure::Fault;
-pub use gateway::{Gateway, GatewayParts, InForce};
+pub use gateway::{Gateway, InForce, Parts};
 pub use held::ByteBudget;
-pub use record::{Details, Ending, ProxyEvents};
+pub use record::{Ending, ProxyEvents, RequestFacts};
 
 #[cfg(test)]
 mod tests;

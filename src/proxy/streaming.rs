@@ -17,6 +17,7 @@ use super::context::{Forward, RequestContext};
 use super::failure::Fault;
 use super::headers::{Outbound, prepare_request, strip_response};
 use super::retry::{Attempt, Body, may_retry};
+use crate::signal::TraceContext;
 use crate::upstream::{Outcome, PeerTerms};
 
 /// Largest header section of an answer.
@@ -37,9 +38,9 @@ pub(super) async fn peer(session: &mut Session, ctx: &mut RequestContext) -> Res
     forward.credential = credential?;
     let terms = PeerTerms { budget: forward.budget(), uploading, websocket: forward.websocket };
     let peer = picked.peer(terms);
-    let (backend, attempts) = (picked.id().clone(), forward.tried.attempts());
+    let (url, attempts) = (picked.url().clone(), forward.tried.attempts());
     forward.picked = Some(picked);
-    ctx.record.note_backend(&backend, attempts);
+    ctx.note(|facts| (facts.backend, facts.attempts) = (Some(url), attempts));
     Ok(peer)
 }
 
@@ -102,11 +103,13 @@ fn body_state(session: &mut Session, forward: Option<&Forward>) -> Body {
 }
 
 /// Writes the request as the back end sees it.
-pub(super) fn prepare(request: &mut RequestHeader, ctx: &mut RequestContext) -> Result<(), Fault> {
+pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &mut RequestContext) -> Result<(), Fault> {
     let (interaction, client, secure) = (ctx.interaction_value.clone(), ctx.source, ctx.is_secure());
-    let host = ctx.host.clone();
+    let trace = ctx.trace.clone();
+    let traceparent = trace.as_ref().map(TraceContext::traceparent);
     let forward = ctx.forward()?;
     let picked = forward.picked.as_ref().ok_or(Fault::Internal("no back end was picked"))?;
+    let host = host(session).unwrap_or_default().to_owned();
     let outbound = Outbound {
         authority: picked.authority(),
         target: &forward.target,
@@ -115,12 +118,19 @@ pub(super) fn prepare(request: &mut RequestHeader, ctx: &mut RequestContext) -> 
         secure,
         host: &host,
         interaction: &interaction,
-        traceparent: None,
-        tracestate: None,
+        traceparent: traceparent.as_ref(),
+        tracestate: trace.as_ref().and_then(TraceContext::tracestate),
         whole: None,
         websocket: forward.websocket,
     };
     prepare_request(request, &outbound)
+}
+
+/// The authority that the caller addressed.
+pub(super) fn host(session: &Session) -> Option<&str> {
+    let request = session.req_header();
+    let named = request.uri.authority().map(http::uri::Authority::as_str);
+    named.or_else(|| request.headers.get(http::header::HOST)?.to_str().ok())
 }
 
 /// A chunk of the request passes.
@@ -163,7 +173,7 @@ pub(super) async fn response_header(header: &mut ResponseHeader, ctx: &mut Reque
     }
     let fault = if refused { Some(Fault::CredentialRefused) } else { fault };
     forward.fault.clone_from(&fault);
-    ctx.record.note_answer(status, waited);
+    ctx.note(|facts| (facts.upstream_status, facts.upstream_took) = (Some(status), Some(waited)));
     strip_response(header, upgrading);
     fault.map_or(Ok(()), Err)
 }

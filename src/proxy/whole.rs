@@ -16,8 +16,10 @@ use super::gateway::Gateway;
 use super::headers::{Outbound, Whole, prepare_request, strip_representation, strip_response};
 use super::held::{Growing, Held};
 use super::rewrite::{rewrite, text};
+use super::streaming::host;
 use crate::admission::Admitted;
 use crate::contract::Mode;
+use crate::signal::TraceContext;
 use crate::upstream::{Picked, Tried};
 
 /// Why the lane ended early.
@@ -44,6 +46,7 @@ pub(super) async fn serve(
     let mut answer = exchange(session, ctx, held.as_ref()).await?;
     drop(held);
     let status = answer.header.status;
+    ctx.note(|facts| facts.upstream_status = Some(status.as_u16()));
     let bodiless = session.req_header().method == Method::HEAD
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let mut header = outgoing(&answer.header);
@@ -58,7 +61,7 @@ pub(super) async fn serve(
             if rewritten {
                 strip_representation(&mut header);
             }
-            ctx.record.note_violations(observed);
+            ctx.note(|facts| facts.observed.1 = observed);
             write_whole(session, ctx, header, bytes).await
         }
         Ok(Inspected::Passes) if bodiless => {
@@ -90,8 +93,10 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
         ctx.admitted.as_ref().map(|admitted| Arc::clone(&admitted.pool)).ok_or(Fault::Internal("not admitted"))?;
     let rewritten = ctx.admitted.as_ref().is_some_and(|admitted| admitted.permit.obligations.rewrites_body());
     let base = session.req_header().clone();
-    let host = ctx.host.clone();
+    let host = host(session).unwrap_or_default().to_owned();
     let (interaction, client, secure) = (ctx.interaction_value.clone(), ctx.source, ctx.is_secure());
+    let trace = ctx.trace.clone();
+    let traceparent = trace.as_ref().map(TraceContext::traceparent);
     let forward = ctx.forward()?;
     let target = forward.target.clone();
     let body = held.map(|held| held.bytes.clone());
@@ -106,8 +111,8 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
             secure,
             host: &host,
             interaction: &interaction,
-            traceparent: None,
-            tracestate: None,
+            traceparent: traceparent.as_ref(),
+            tracestate: trace.as_ref().and_then(TraceContext::tracestate),
             whole: Some(whole),
             websocket: false,
         };
@@ -118,12 +123,11 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
     let parcel = Parcel { pool: &pool, method: base.method.clone(), body, deadline: forward.deadline };
     let mut tried = Tried::default();
     let sent = while_wanted(session, base.method.is_safe(), send(&parcel, &mut tried, &prepare)).await;
-    if let Some(backend) = tried.last() {
-        ctx.record.note_backend(backend, tried.attempts());
-    }
+    ctx.note(|facts| facts.attempts = tried.attempts());
     let answer = sent?;
-    ctx.forward()?.waited = Some(answer.waited);
-    ctx.record.note_answer(answer.header.status.as_u16(), answer.waited);
+    let (url, waited) = (Arc::clone(answer.picked.url()), answer.waited);
+    ctx.forward()?.waited = Some(waited);
+    ctx.note(|facts| (facts.backend, facts.upstream_took) = (Some(url), Some(waited)));
     Ok(answer)
 }
 

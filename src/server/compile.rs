@@ -82,6 +82,7 @@ fn assemble(
         registry,
         outside_issuers: outside_issuers(configuration, &products, &plans),
         registered_certificates: registered_certificates(configuration),
+        policy_hash: policies.as_ref().map(|set| set.hash().into())?,
         policies: policies?,
         quotas: Arc::clone(&services.quotas),
         pools: pools.into_values().collect(),
@@ -348,7 +349,7 @@ fn operations(
             timeout: draft.settings.timeout,
             body_bytes_max: draft.settings.body_bytes_max,
             websocket: draft.settings.websocket,
-            metrics: services.metrics.operation(&draft.imported.spec.id),
+            metrics: services.metrics.operation(&draft.imported.spec.id, &draft.imported.spec.method),
         });
     }
     operations

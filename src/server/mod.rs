@@ -6,10 +6,13 @@
 mod background;
 mod compile;
 mod policies;
+mod recorder;
 mod reload;
 mod revision;
 mod services;
+mod start;
 mod world;
 
 pub use compile::compile;
+pub use start::{Running, StartError, start};
 pub use services::{Services, SystemClock, SystemRandom};

@@ -82,7 +82,7 @@ impl Services {
             quotas: Arc::new(Quotas::new(Arc::clone(&clock))),
             clock,
             random: Arc::new(SystemRandom),
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
             revocations: Arc::new(Revocations::new()),
             issuer: Issuer::own(&gateway.issuer, &gateway.public_url, keys),
             clients: Arc::new(ClientDirectory::default()),
