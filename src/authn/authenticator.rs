@@ -120,6 +120,12 @@ impl Authenticator {
         self.own.iter().chain(&self.outside).map(|issuer| issuer.name())
     }
 
+    /// How many tokens are remembered, for a gauge. Does the cache's housekeeping on the way: not for a request path.
+    pub fn remembered_tokens(&self) -> u64 {
+        self.verified.run_pending_tasks();
+        self.verified.entry_count()
+    }
+
     /// A remembered token, if its issuer is still trusted under the same settings and still has the key.
     fn recall(&self, hash: &TokenHash) -> Option<Arc<VerifiedToken>> {
         let token = self.verified.get(hash)?.token;

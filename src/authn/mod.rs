@@ -18,7 +18,7 @@ mod settings;
 mod token;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use authenticator::{Authenticator, CACHED_TOKENS_MAX};
 pub use caller::Caller;

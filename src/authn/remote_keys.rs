@@ -46,7 +46,7 @@ impl RemoteKeys {
         Self::with_timeout(settings, url, FETCH_TIMEOUT)
     }
 
-    fn with_timeout(settings: &IssuerSettings, url: &str, timeout: Duration) -> Result<Self, IssuerError> {
+    pub(super) fn with_timeout(settings: &IssuerSettings, url: &str, timeout: Duration) -> Result<Self, IssuerError> {
         let refuse = || IssuerError::Url(settings.issuer.clone(), url.to_owned());
         let url = Url::parse(url).map_err(|_| refuse())?;
         if !is_allowed(&url) {

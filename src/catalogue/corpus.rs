@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
-/// File, form, paths, operations, schemas: from the corpus's SOURCES.md.
+/// File, form, paths, operations, schemas: from the corpus's SOURCES.md (which does not follow the path item's
+/// reference in server-path-level.yaml, and so counts one operation less there).
 const DOCUMENTS: &[(&str, &str, usize, usize, usize)] = &[
     ("adyen/BalancePlatformService-v2.yaml", "OpenAPI 3.1.0", 62, 91, 233),
     ("adyen/CheckoutService-v71.json", "OpenAPI 3.1.0", 26, 28, 250),
@@ -58,7 +59,7 @@ const DOCUMENTS: &[(&str, &str, usize, usize, usize)] = &[
     ("readme-oas-examples/3.0-yaml-polymorphism.yaml", "OpenAPI 3.0.3", 13, 13, 7),
     ("readme-oas-examples/3.0-yaml-schema-circular.yaml", "OpenAPI 3.0.3", 3, 3, 11),
     ("readme-oas-examples/3.0-yaml-security.yaml", "OpenAPI 3.0.3", 8, 15, 0),
-    ("readme-oas-examples/3.0-yaml-server-path-level.yaml", "OpenAPI 3.0.3", 7, 6, 0),
+    ("readme-oas-examples/3.0-yaml-server-path-level.yaml", "OpenAPI 3.0.3", 7, 7, 0),
     ("readme-oas-examples/3.0-yaml-server-variables.yaml", "OpenAPI 3.0.3", 4, 4, 0),
     ("readme-oas-examples/3.1-json-readme.json", "OpenAPI 3.1.0", 28, 54, 0),
     ("readme-oas-examples/3.1-yaml-schema-types.yaml", "OpenAPI 3.1.0", 13, 23, 2),

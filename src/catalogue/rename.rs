@@ -38,6 +38,9 @@ pub fn rewrite_references(document: &mut Value, new_name: &dyn Fn(&'static str, 
                     *target = new.into();
                 }
             }
+        } else if kind == Kind::SecurityRequirement {
+            let renamed = std::mem::take(object).into_iter();
+            *object = renamed.map(|(name, scopes)| (new_name("securitySchemes", &name).unwrap_or(name), scopes)).collect();
         } else if let Some(new) = shape::reference(object).and_then(|r| rewritten(r, kind, new_name)) {
             object.insert("$ref".into(), new.into());
         }

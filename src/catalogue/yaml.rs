@@ -291,7 +291,7 @@ mod tests {
             ("duplicate in flow", "x: {a: 1, a: 2}", 1, 11),
             ("list as key", "? [a]\n: 1", 1, 3),
             ("two documents", "a: 1\n---\nb: 2", 2, 1),
-            ("tag", "a: !include b.yaml", 1, 4),
+            ("tag", "a: !include b.yaml", 1, 13),
             ("unknown anchor", "a: *b", 1, 4),
         ] {
             let mistake = parse(text).expect_err(name);

@@ -89,7 +89,7 @@ fn build(files: &[PathBuf], public_url: &str) -> anyhow::Result<Ending> {
         token_url: format!("{public_url}/oauth/token"),
         scopes: scopes.map(|scope| (scope.as_str().to_owned(), String::new())).collect(),
     };
-    let settled = settle(&mut imported, Collision::Prefix);
+    let settled = settle(&mut imported, &own, Collision::Prefix);
     match settled.and_then(|_| publish(&imported, &own, &edge)) {
         Ok(published) => {
             println!("{}", serde_json::to_string_pretty(&published.unified)?);

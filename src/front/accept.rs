@@ -88,6 +88,11 @@ impl Front {
         Arc::new(Self { limits, trust, flood, events, clock, random, public_url, places })
     }
 
+    /// Connections that are open now, on all listeners.
+    pub fn connections_open(&self) -> usize {
+        self.places.open()
+    }
+
     /// Accepts connections and hands them to `app` until `drain` holds `true` (or its sender is gone). Then it
     /// accepts no more, ends idle connections, gives those at work `drain_timeout`, and returns when none is left.
     pub async fn serve<A>(
@@ -130,6 +135,7 @@ impl Front {
         }
         let cut = connections.len();
         connections.shutdown().await;
+        (0..cut).for_each(|_| self.events.connection_closed(name));
         Drained { cut }
     }
 

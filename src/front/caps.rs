@@ -36,6 +36,7 @@ impl ConnectionRefusal {
 #[derive(Debug)]
 pub struct Places {
     all: Arc<Semaphore>,
+    connections_max: usize,
     per_address_max: usize,
     by_address: Mutex<HashMap<FloodKey, usize>>,
 }
@@ -50,8 +51,9 @@ pub struct Place {
 
 impl Places {
     pub fn new(connections_max: usize, per_address_max: usize) -> Arc<Self> {
-        let all = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { all, per_address_max, by_address: Mutex::default() })
+        let connections_max = connections_max.min(Semaphore::MAX_PERMITS);
+        let all = Arc::new(Semaphore::new(connections_max));
+        Arc::new(Self { all, connections_max, per_address_max, by_address: Mutex::default() })
     }
 
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Place, ConnectionRefusal> {
@@ -66,8 +68,14 @@ impl Places {
         Ok(Place { places: Arc::clone(self), key, _permit: permit })
     }
 
+    /// Connections that are open now.
+    pub fn open(&self) -> usize {
+        self.connections_max - self.all.available_permits()
+    }
+
     /// Addresses that have a connection now.
-    pub fn addresses(&self) -> usize {
+    #[cfg(test)]
+    fn addresses(&self) -> usize {
         self.by_address.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }

@@ -25,6 +25,8 @@ pub enum Fault {
     RequestLine,
     #[error("the request target is malformed")]
     Target,
+    #[error("the method is not served")]
+    Method,
     #[error("the protocol version is not HTTP/1.0 or HTTP/1.1")]
     Version,
     #[error("a header field is folded over lines")]

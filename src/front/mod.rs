@@ -67,7 +67,8 @@ pub fn h2_options(limits: &EdgeLimits) -> H2Options {
 
 const RESET_STREAMS_MAX: usize = 20;
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+// What a client may make us hold of bodies that no filter reads, per connection.
+const CONNECTION_WINDOW_BYTES: u32 = 128 * 1024;
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What `HttpProxy::server_options` must be: no HTTP/2 without TLS, no CONNECT; idle time is ours to watch.

@@ -164,7 +164,10 @@ fn a_token_that_is_not_three_strict_parts_is_refused() {
         ("four parts", format!("{good}.x")),
         ("five parts", format!("{good}.x.y")),
         ("padding", format!("{good}=")),
-        ("padded header", format!("{}.e30.{signature}", base64::engine::general_purpose::URL_SAFE.encode(r#"{"alg":"ES256" }"#))),
+        (
+            "padded header",
+            format!("{}.e30.{signature}", base64::engine::general_purpose::URL_SAFE.encode(r#"{"alg":"ES256" }"#)),
+        ),
         ("the other alphabet", format!("{message}.+/{}", &signature[2..])),
         ("a space", format!("{message}. {signature}")),
         ("a line end", format!("{good}\n")),
@@ -339,7 +342,11 @@ fn a_jwk_is_a_public_signature_key_of_sufficient_size_or_nothing() {
         ("X25519", with(&ed, "crv", json!("X25519")), Some(KeyError::Curve("Ed25519"))),
         ("not on the curve", with(&ec, "x", ec["y"].clone()), Some(KeyError::Rejected)),
         ("short coordinate", with(&ec, "x", json!("AAAA")), Some(KeyError::Member("x"))),
-        ("padded coordinate", with(&ec, "x", json!(format!("{}=", ec["x"].as_str().unwrap()))), Some(KeyError::Member("x"))),
+        (
+            "padded coordinate",
+            with(&ec, "x", json!(format!("{}=", ec["x"].as_str().unwrap()))),
+            Some(KeyError::Member("x")),
+        ),
         ("no y", without(&ec, "y"), Some(KeyError::Member("y"))),
         ("for encryption", with(&ec, "use", json!("enc")), Some(KeyError::Use)),
         ("use a number", with(&ec, "use", json!(1)), Some(KeyError::Use)),
@@ -398,7 +405,10 @@ fn a_private_key_is_read_back_under_its_own_algorithm_only() {
         assert!(!shown.contains("PRIVATE"), "{shown}");
         assert!(signer.public_jwk().get("d").is_none());
     }
-    assert_eq!(SigningKey::generate(Algorithm::Rs256).map(drop).unwrap_err(), SigningError::Algorithm(Algorithm::Rs256));
+    assert_eq!(
+        SigningKey::generate(Algorithm::Rs256).map(drop).unwrap_err(),
+        SigningError::Algorithm(Algorithm::Rs256)
+    );
     let text = SecretString::from("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
     assert_eq!(SigningKey::from_pem(Algorithm::Es256, &text).map(drop), Err(SigningError::Rejected(Algorithm::Es256)));
     assert_eq!(SigningKey::from_pem(Algorithm::Es256, &"no".into()).map(drop), Err(SigningError::Pem));

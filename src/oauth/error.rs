@@ -87,7 +87,8 @@ pub enum SettingsError {
         "{name} {url:?} is not an https URL without query, fragment and trailing slash (http: loopback addresses only)"
     )]
     Url { name: &'static str, url: String },
-    #[error("access_token_lifetime is zero")]
+    /// FAPI 2.0 §6.1: minutes. The bound is what lets a retired key go.
+    #[error("access_token_lifetime lies outside of 1 s to 1 h")]
     Lifetime,
     #[error("the clock skew lies outside of 10 s to 60 s (FAPI 2.0 §5.3.2.1-13)")]
     ClockSkew,

@@ -19,11 +19,11 @@ use crate::jose::{Algorithm, KeySet, SigningError, SigningKey};
 
 /// How long a key is published before it may sign: as long as the answer of the JWKS endpoint may be cached.
 pub const NEXT_KEY_PUBLISHED_MIN: Duration = Duration::from_secs(300);
-/// A retired key stays at least this long, so that a shorter token lifetime in a new configuration breaks no token
-/// that was issued under the old one.
-const RETIRED_MIN: Duration = Duration::from_secs(3600);
-/// For verifiers whose clock is behind.
-const RETIRED_MARGIN: Duration = Duration::from_secs(60);
+/// Longest life of an access token under any configuration.
+pub const ACCESS_TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(3600);
+/// How long a retired key is published: the longest life of a token that it signed, whatever configuration was in force
+/// then, and a margin for verifiers whose clock is behind.
+const RETIRED_FOR: Duration = Duration::from_secs(ACCESS_TOKEN_LIFETIME_MAX.as_secs() + 60);
 /// Most retired keys at once: bounds the published set, and what hasty rotation can cost.
 const RETIRED_KEYS_MAX: usize = 16;
 
@@ -89,7 +89,6 @@ pub struct KeyRing {
     store: Arc<dyn KeyStore>,
     algorithm: Algorithm,
     rotation_period: Duration,
-    retired_for: Duration,
     ring: ArcSwap<Ring>,
     published: Arc<ArcSwap<KeySet>>,
     /// Held over a change: two rotations at once become one after the other. Never held by a request.
@@ -104,10 +103,9 @@ impl KeyRing {
         now: Timestamp,
     ) -> Result<Arc<Self>, KeyRingError> {
         let algorithm = settings.signing_algorithm;
-        let retired_for = settings.access_token_lifetime.max(RETIRED_MIN) + RETIRED_MARGIN;
         let stored = store.load().await.map_err(KeyRingError::Store)?;
         let mut slots = stored.into_iter().map(read_slot).collect::<Result<Vec<_>, _>>()?;
-        if complete(&mut slots, algorithm, retired_for, now).await? {
+        if complete(&mut slots, algorithm, now).await? {
             save(&*store, &slots).await?;
         }
         let ring = Ring::new(slots).ok_or(KeyRingError::Generate(SigningError::Library))?;
@@ -116,7 +114,6 @@ impl KeyRing {
             store,
             algorithm,
             rotation_period: settings.key_rotation_period,
-            retired_for,
             ring: ArcSwap::from_pointee(ring),
             published,
             changing: Mutex::new(()),
@@ -200,7 +197,7 @@ impl KeyRing {
         if lost {
             slots.clone_from(&known.slots);
         }
-        let completed = complete(&mut slots, self.algorithm, self.retired_for, now).await?;
+        let completed = complete(&mut slots, self.algorithm, now).await?;
         let places = |slots: &[Slot]| slots.iter().map(|slot| (slot.stored.kid.clone(), slot.stored.state)).collect();
         let (there, here): (Vec<_>, Vec<_>) = (places(&slots), places(&known.slots));
         Ok((slots, lost || completed || there != here))
@@ -220,7 +217,7 @@ impl KeyRing {
             slot.stored.state = state;
             slot.stored.since = now;
         }
-        complete(slots, self.algorithm, self.retired_for, now).await?;
+        complete(slots, self.algorithm, now).await?;
         save(&*self.store, slots).await?;
         self.publish(std::mem::take(slots))
     }
@@ -257,14 +254,9 @@ fn next_usable_at(slots: &[Slot]) -> Option<Timestamp> {
 
 /// Makes the invariants hold: drops what is over, lets one key be current and one next, makes what is missing.
 /// Returns whether anything changed. Order afterwards: current, next, retired from young to old.
-async fn complete(
-    slots: &mut Vec<Slot>,
-    algorithm: Algorithm,
-    retired_for: Duration,
-    now: Timestamp,
-) -> Result<bool, KeyRingError> {
+async fn complete(slots: &mut Vec<Slot>, algorithm: Algorithm, now: Timestamp) -> Result<bool, KeyRingError> {
     let before = slots.len();
-    slots.retain(|slot| slot.stored.state != KeyState::Retired || now.since(slot.stored.since) < retired_for);
+    slots.retain(|slot| slot.stored.state != KeyState::Retired || now.since(slot.stored.since) < RETIRED_FOR);
     let mut changed = slots.len() != before;
     slots.sort_by_key(|slot| std::cmp::Reverse(slot.stored.since));
     changed |= demote_surplus(slots, KeyState::Current, now);

@@ -95,7 +95,8 @@ fn protected_resource(settings: &Settings) -> Value {
     let mut members = Map::new();
     let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);
     add("resource", settings.resource.as_str().into());
-    add("authorization_servers", json!([settings.issuer]));
+    let issuers: Vec<_> = std::iter::once(&settings.issuer).chain(&settings.trusted_issuers).collect();
+    add("authorization_servers", json!(issuers));
     add("bearer_methods_supported", json!(["header"]));
     if !settings.scopes_supported.is_empty() {
         add("scopes_supported", json!(settings.scopes_supported));

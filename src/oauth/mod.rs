@@ -19,12 +19,14 @@ mod subject_name;
 mod token_endpoint;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::{ClientAuthenticationError, OAuthError, SettingsError};
 pub use form::FORM_BYTES_MAX;
 pub use introspection::IntrospectionResponse;
-pub use key_ring::{KeyRing, KeyRingError, KeyStatus, NEXT_KEY_PUBLISHED_MIN, RingChange, Urgency};
+pub use key_ring::{
+    ACCESS_TOKEN_LIFETIME_MAX, KeyRing, KeyRingError, KeyStatus, NEXT_KEY_PUBLISHED_MIN, RingChange, Urgency,
+};
 pub use revocation::{load_revocations, purge_revocations};
 pub use server::{Answer, AuthorizationServer, Clients, Parts, Request};
 pub use settings::{ClientAuthentication, ClientRegistration, Settings, TlsSubject};

@@ -7,7 +7,9 @@ use std::time::Duration;
 use http::{HeaderMap, Uri};
 
 use super::metadata::Documents;
-use super::{ClientRegistration, KeyRing, ReplayStore, RevocationStore, Settings, SettingsError};
+use super::{
+    ACCESS_TOKEN_LIFETIME_MAX, ClientRegistration, KeyRing, ReplayStore, RevocationStore, Settings, SettingsError,
+};
 use crate::authn::{Issuer, Revocations};
 use crate::domain::{Client, ClientId, Clock, Connection, Random};
 
@@ -61,10 +63,12 @@ impl AuthorizationServer {
         if let Some(url) = &settings.mtls_url {
             check_url("mtls_url", url)?;
         }
-        if settings.access_token_lifetime < Duration::from_secs(1) {
+        let lifetimes = Duration::from_secs(1)..=ACCESS_TOKEN_LIFETIME_MAX;
+        if !lifetimes.contains(&settings.access_token_lifetime) {
             return Err(SettingsError::Lifetime);
         }
-        if !(10..=60).contains(&settings.clock_skew_max.as_secs()) {
+        let skews = Duration::from_secs(10)..=Duration::from_secs(60);
+        if !skews.contains(&settings.clock_skew_max) {
             return Err(SettingsError::ClockSkew);
         }
         let documents = Documents::new(&settings);

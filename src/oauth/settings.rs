@@ -18,6 +18,7 @@ pub struct Settings {
     pub mtls_url: Option<String>,
     /// The resource identifier that access tokens name as `aud` (RFC 9068 §2.2): the public base URL of the APIs.
     pub resource: String,
+    /// One second to [`super::ACCESS_TOKEN_LIFETIME_MAX`].
     pub access_token_lifetime: Duration,
     /// `ES256`, `PS256` or `EdDSA`: the algorithm of newly made signing keys.
     pub signing_algorithm: Algorithm,
@@ -29,6 +30,8 @@ pub struct Settings {
     pub clock_skew_max: Duration,
     /// Every scope that exists, for metadata: the union over the catalogue.
     pub scopes_supported: Vec<String>,
+    /// The outside issuers whose tokens the gateway takes too (RFC 9728 §2 `authorization_servers`).
+    pub trusted_issuers: Vec<String>,
 }
 
 /// Exactly one subject by which a client certificate of a trusted chain is recognised (RFC 8705 §2.1.2).

@@ -10,7 +10,7 @@ use super::form::Form;
 use super::{Answer, AuthorizationServer, OAuthError, Request};
 use crate::domain::{Connection, ScopeSet, Thumbprint, Timestamp};
 
-/// The body of a successful answer (RFC 6749 §5.1). No `Debug`: the token is in it.
+/// The body of a successful answer (RFC 6749 §5.1).
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct TokenResponse {
     /// An RFC 9068 JWT; opaque to clients.
@@ -23,10 +23,11 @@ pub struct TokenResponse {
     pub expires_in: u64,
     /// What was granted, space-delimited; absent if it is nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "accounts")]
+    #[schema(nullable = false, example = "accounts")]
     pub scope: Option<String>,
 }
 
+// Not derived: the token would be in it.
 impl std::fmt::Debug for TokenResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TokenResponse").field("scope", &self.scope).finish_non_exhaustive()

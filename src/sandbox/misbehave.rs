@@ -77,8 +77,8 @@ async fn spoil(proper: Response, wrong: WrongContent, knife: &Knife) -> Response
         }
         WrongContent::ContentLengthLong => {
             parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len() + 10));
-            // A stream, so that hyper does not notice that the two disagree.
-            Response::from_parts(parts, Body::from_stream(stream::iter([Ok::<_, Infallible>(bytes)])))
+            // A stream, so that hyper does not notice beforehand that the two disagree.
+            Response::from_parts(parts, flushed_then(bytes, async {}))
         }
         WrongContent::ContentLengthShort => {
             knife.cut(Cut::Raw(short(&bytes)));
@@ -122,18 +122,24 @@ async fn cut_body(proper: Response, knife: &Knife) -> Response {
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len().max(2)));
     let first = bytes.slice(..bytes.len() / 2);
     let knife = knife.clone();
-    let halves = stream::unfold(Some(first), move |first| {
-        let knife = knife.clone();
-        async move {
-            if let Some(first) = first {
-                return Some((Ok::<_, Infallible>(first), None));
-            }
-            // Two turns of the scheduler: hyper flushes what it holds while the body is pending.
-            tokio::task::yield_now().await;
-            tokio::task::yield_now().await;
-            knife.cut(Cut::Close);
-            pending().await
+    let cut = async move {
+        knife.cut(Cut::Close);
+        pending().await
+    };
+    Response::from_parts(parts, flushed_then(first, cut))
+}
+
+/// A body that is sent out, and only then goes on to its end.
+fn flushed_then(bytes: Bytes, end: impl Future<Output = ()> + Send + 'static) -> Body {
+    Body::from_stream(stream::unfold(Some((bytes, end)), |state| async {
+        let (bytes, end) = state?;
+        if !bytes.is_empty() {
+            return Some((Ok::<_, Infallible>(bytes), Some((Bytes::new(), end))));
         }
-    });
-    Response::from_parts(parts, Body::from_stream(halves))
+        // Two turns of the scheduler: hyper flushes what it holds while the body is pending.
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        end.await;
+        None
+    }))
 }

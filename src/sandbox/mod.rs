@@ -18,6 +18,8 @@ mod server;
 #[cfg(test)]
 mod testing;
 mod text;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::fmt;

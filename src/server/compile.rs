@@ -61,7 +61,8 @@ fn assemble(
     previous: Option<&Snapshot>,
     mistakes: &mut Mistakes,
 ) -> Option<InForce> {
-    let imported = imports(configuration, mistakes);
+    let own = own_document()?;
+    let imported = imports(configuration, &own, mistakes);
     let apis: Vec<Api<'_>> = paired(configuration, &imported);
     let drafts = drafts(&apis, mistakes);
     let routes = routes(&drafts, mistakes);
@@ -69,7 +70,7 @@ fn assemble(
     let products = products(configuration, &drafts, mistakes);
     let policies = policies::compile(configuration, &world::world(configuration, &drafts), mistakes);
     let pools = pools(configuration, previous, mistakes);
-    let documents = documents(configuration, &imported, &drafts, mistakes);
+    let documents = documents(configuration, &imported, &own, &drafts, mistakes);
     let authenticator = services.authenticator(configuration, mistakes);
     let operations = operations(&apis, &drafts, configuration, &pools, services, mistakes);
     let registry = registry(configuration, &products, &plans);
@@ -90,7 +91,7 @@ fn assemble(
     Some(InForce { snapshot: Arc::new(snapshot), documents: Arc::new(documents?) })
 }
 
-fn imports(configuration: &Configuration, mistakes: &mut Mistakes) -> Vec<ImportedApi> {
+fn imports(configuration: &Configuration, own: &serde_json::Value, mistakes: &mut Mistakes) -> Vec<ImportedApi> {
     let mut imported = Vec::new();
     for settings in &configuration.apis {
         match import(&settings.value.source) {
@@ -101,7 +102,7 @@ fn imports(configuration: &Configuration, mistakes: &mut Mistakes) -> Vec<Import
             ),
         }
     }
-    if let Err(issues) = settle(&mut imported, Collision::Refuse) {
+    if let Err(issues) = settle(&mut imported, own, Collision::Refuse) {
         merge_issues(configuration, &issues, mistakes);
     }
     imported
@@ -278,11 +279,11 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 fn documents(
     configuration: &Configuration,
     imported: &[ImportedApi],
+    own: &serde_json::Value,
     drafts: &[Draft<'_>],
     mistakes: &mut Mistakes,
 ) -> Option<Documents> {
     let gateway = &configuration.gateway;
-    let own = own_document()?;
     let edge = Edge {
         title: gateway.catalogue.title.clone(),
         version: gateway.catalogue.version.clone(),
@@ -292,7 +293,7 @@ fn documents(
         token_url: format!("{}/oauth/token", gateway.issuer),
         scopes: scope_names(drafts).into_iter().map(|name| (name, String::new())).collect(),
     };
-    match publish(imported, &own, &edge) {
+    match publish(imported, own, &edge) {
         Ok(published) => match Documents::render(&published, world::listings(configuration, drafts)) {
             Ok(documents) => Some(documents),
             Err(error) => {

@@ -259,6 +259,7 @@ fn oauth_settings(configuration: &Configuration, scopes: &[String]) -> Settings 
         assertion_lifetime_max: tokens.assertion_lifetime_max,
         clock_skew_max: tokens.clock_skew_max,
         scopes_supported: scopes.to_vec(),
+        trusted_issuers: configuration.issuers.iter().map(|located| located.value.issuer.clone()).collect(),
     }
 }
 

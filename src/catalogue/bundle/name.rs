@@ -23,7 +23,8 @@ pub fn of(location: &Location, kind: Kind, value: &Value) -> String {
             _ => from_path(path),
         },
     };
-    let name = clean(&name);
+    let mut name = clean(&name);
+    name.truncate(NAME_LEN_MAX);
     match kind {
         // Files of responses are often named by their code alone.
         Kind::Response if name.bytes().all(|b| b.is_ascii_digit()) => format!("Response{name}"),
@@ -53,7 +54,6 @@ pub fn clean(name: &str) -> String {
             gap = true;
         }
     }
-    out.truncate(NAME_LEN_MAX);
     out
 }
 

@@ -173,6 +173,10 @@ impl Mender<'_> {
             Any => true,
         };
         if fits {
+            if key == "externalDocs" && value.get("url").is_none() {
+                self.warn("`externalDocs` has no url; it is kept as x-externalDocs", "Add the url.");
+                self.set_aside(object, key);
+            }
             return;
         }
         let mended = match (is, &*value) {

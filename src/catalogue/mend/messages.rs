@@ -104,6 +104,10 @@ impl Mender<'_> {
 
     fn example(&mut self, object: &mut Map<String, Value>) {
         self.exclude(object, "externalValue", "value");
+        if object.contains_key("externalValue") && !text(object, "externalValue").starts_with("http") {
+            self.warn("the example's file is not published; it is kept as x-externalValue", "Write the value itself.");
+            self.set_aside(object, "externalValue");
+        }
     }
 
     fn content(&mut self, object: &mut Map<String, Value>) {

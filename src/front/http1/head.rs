@@ -71,21 +71,26 @@ impl HeadScanner {
         for line in lines.take_while(|line| !line.is_empty()) {
             fields.take(line, limits)?;
         }
-        let framing = fields.framing(start)?;
+        let framing = fields.framing(&start)?;
         Ok(Head { skip: self.skip, bytes: head.len(), framing })
     }
 }
 
 /// What the request line decides for the fields.
-#[derive(Clone, Copy)]
-enum RequestLine {
+struct RequestLine<'a> {
+    version: Version,
+    /// Of an absolute-form target.
+    authority: Option<&'a [u8]>,
+}
+
+enum Version {
     Http10,
     Http11,
 }
 
-impl RequestLine {
+impl<'a> RequestLine<'a> {
     /// RFC 9112 §3: `method SP request-target SP HTTP-version`, with single spaces and nothing else.
-    fn parse(line: &[u8], limits: &HeadLimits) -> Result<Self, Fault> {
+    fn parse(line: &'a [u8], limits: &HeadLimits) -> Result<Self, Fault> {
         let mut parts = line.split(|b| *b == b' ');
         let (Some(method), Some(target), Some(version), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -95,33 +100,36 @@ impl RequestLine {
         if method.is_empty() || method.len() > METHOD_BYTES_MAX || !method.iter().all(|b| is_token(*b)) {
             return Err(Fault::RequestLine);
         }
+        // RFC 9110 §9.3.6 and §9.3.8: a gateway is no tunnel, and echoes nothing.
+        if matches!(method, b"CONNECT" | b"TRACE") {
+            return Err(Fault::Method);
+        }
         if target.len() > limits.target_bytes_max {
             return Err(Fault::TargetTooLong);
         }
         if !is_target(method, target) {
             return Err(Fault::Target);
         }
-        match version {
-            b"HTTP/1.1" => Ok(Self::Http11),
-            b"HTTP/1.0" => Ok(Self::Http10),
-            _ => Err(Fault::Version),
-        }
+        let version = match version {
+            b"HTTP/1.1" => Version::Http11,
+            b"HTTP/1.0" => Version::Http10,
+            _ => return Err(Fault::Version),
+        };
+        let authority = if target.starts_with(b"/") { None } else { absolute_authority(target) };
+        Ok(Self { version, authority })
     }
 }
 
 const METHOD_BYTES_MAX: usize = 32;
 
-/// RFC 9112 §3.2, one form per method; visible ASCII only, and neither a fragment nor a backslash, which some
-/// parsers take for a slash.
+/// RFC 9112 §3.2: origin-form, absolute-form, and `*` for OPTIONS. Visible ASCII only, and nothing that some parsers
+/// cut at or take for something else: fragments, backslashes (for slashes), quotes and angles.
 fn is_target(method: &[u8], target: &[u8]) -> bool {
-    if target.is_empty() || !target.iter().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'\\')) {
-        return false;
-    }
-    match method {
-        b"CONNECT" => is_host(target),
-        b"OPTIONS" if target == b"*" => true,
-        _ => target.starts_with(b"/") || absolute_authority(target).is_some_and(is_host),
-    }
+    let sound = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'#' | b'\\' | b'"' | b'<' | b'>' | b'`');
+    target.iter().all(sound)
+        && (target.starts_with(b"/")
+            || (target == b"*" && method == b"OPTIONS")
+            || absolute_authority(target).is_some_and(is_host))
 }
 
 /// The authority of an absolute-form target.
@@ -163,25 +171,25 @@ fn is_host(value: &[u8]) -> bool {
 
 /// The fields that frame a message, as far as they were read.
 #[derive(Default)]
-struct Fields {
+struct Fields<'a> {
     count: usize,
-    hosts: usize,
+    host: Option<&'a [u8]>,
     length: Option<u64>,
     chunked: bool,
 }
 
-impl Fields {
-    fn take(&mut self, line: &[u8], limits: &HeadLimits) -> Result<(), Fault> {
+impl<'a> Fields<'a> {
+    fn take(&mut self, line: &'a [u8], limits: &HeadLimits) -> Result<(), Fault> {
         self.count += 1;
         if self.count > limits.fields_max {
             return Err(Fault::TooManyFields);
         }
         let (name, value) = split_field(line)?;
         if name.eq_ignore_ascii_case(b"host") {
-            self.hosts += 1;
-            if self.hosts > 1 || !is_host(value) {
+            if self.host.is_some() || !is_host(value) {
                 return Err(Fault::Host);
             }
+            self.host = Some(value);
         } else if name.eq_ignore_ascii_case(b"content-length") {
             // RFC 9112 §6.3 would let identical repetitions pass; one number is all that a client needs to send.
             if self.length.is_some() {
@@ -197,13 +205,17 @@ impl Fields {
         Ok(())
     }
 
-    fn framing(&self, start: RequestLine) -> Result<Framing, Fault> {
-        match start {
+    fn framing(&self, start: &RequestLine<'_>) -> Result<Framing, Fault> {
+        match start.version {
             // RFC 9112 §3.2: a request without exactly one Host is answered with 400.
-            RequestLine::Http11 if self.hosts == 0 => return Err(Fault::Host),
+            Version::Http11 if self.host.is_none() => return Err(Fault::Host),
             // RFC 9112 §6.1: a transfer coding in HTTP/1.0 is faulty framing.
-            RequestLine::Http10 if self.chunked => return Err(Fault::TransferEncoding),
-            RequestLine::Http10 | RequestLine::Http11 => {}
+            Version::Http10 if self.chunked => return Err(Fault::TransferEncoding),
+            Version::Http10 | Version::Http11 => {}
+        }
+        // RFC 9112 §3.2.2 would replace the Host; two names for one request are refused instead.
+        if start.authority.is_some() && start.authority != self.host {
+            return Err(Fault::Host);
         }
         match (self.length, self.chunked) {
             (Some(_), true) => Err(Fault::TwoFramings),
@@ -320,6 +332,10 @@ mod tests {
             ("name not a token", with("X(y): a"), Fault::FieldName),
             ("no host", "GET / HTTP/1.1\r\nX: a\r\n\r\n".into(), Fault::Host),
             ("two hosts", with("Host: a"), Fault::Host),
+            ("another host in the target", "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n".into(), Fault::Host),
+            ("connect", "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n".into(), Fault::Method),
+            ("trace", "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n".into(), Fault::Method),
+            ("angles", "GET /<a> HTTP/1.1\r\nHost: a\r\n\r\n".into(), Fault::Target),
             ("userinfo in host", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n".into(), Fault::Host),
             ("list of hosts", "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n".into(), Fault::Host),
             ("empty host", "GET / HTTP/1.1\r\nHost:\r\n\r\n".into(), Fault::Host),
@@ -379,6 +395,14 @@ mod tests {
                 }
             };
             prop_assert_eq!(parts, whole);
+        }
+
+        /// What passes here passes Pingora's own reading of the target, which would refuse without telling anybody.
+        #[test]
+        fn pingora_takes_every_target_that_passes(target in "(/|https?://a(:8)?[/?]?)[!-~]{0,20}") {
+            if let Ok(Some(_)) = scan(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")) {
+                prop_assert!(pingora_http::RequestHeader::build("GET", target.as_bytes(), None).is_ok());
+            }
         }
 
         #[test]

@@ -17,6 +17,9 @@ use crate::front::{Cut, Malformed, refusal};
 use crate::problem::{Kind, Problem};
 
 const READ_BYTES: usize = 4 * 1024;
+/// Beyond these Pingora refuses by itself, and tells nobody.
+const PINGORA_HEADER_BYTES_MAX: usize = 1024 * 1024 - 1;
+const PINGORA_FIELDS_MAX: usize = 256;
 /// A client may send its next request ahead of the answer; so much of it is taken in.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long the answer to a refused request may take to leave.
@@ -52,8 +55,8 @@ impl GuardedStream {
     fn read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let limits = &self.state.front().limits;
         let head_limits = HeadLimits {
-            bytes_max: limits.header_bytes_max,
-            fields_max: limits.header_count_max,
+            bytes_max: limits.header_bytes_max.min(PINGORA_HEADER_BYTES_MAX),
+            fields_max: limits.header_count_max.min(PINGORA_FIELDS_MAX),
             target_bytes_max: limits.uri_bytes_max,
         };
         let (header_timeout, body_timeout) = (limits.header_timeout, limits.body_timeout);
@@ -292,7 +295,7 @@ impl GuardedStream {
     }
 
     fn refuse_fault(&mut self, fault: Fault) -> io::Result<()> {
-        let interaction = self.refuse(&Problem::new(fault.kind()).detail(detail(fault)));
+        let interaction = self.refuse(&refusal::problem(fault));
         self.state.report_malformed(Malformed { fault, interaction: Some(interaction) });
         Ok(())
     }
@@ -321,11 +324,4 @@ impl GuardedStream {
         self.phase = Phase::Over;
         io::Error::new(io::ErrorKind::InvalidData, fault)
     }
-}
-
-/// A sentence for the problem document.
-fn detail(fault: Fault) -> String {
-    let text = fault.to_string();
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).chain(['.']).collect()).unwrap_or_default()
 }

@@ -22,6 +22,8 @@ async fn what_is_ambiguous_is_answered_with_a_problem_and_closed_and_reaches_nob
         ("TE in 1.0", "POST /x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".into(), 400, "malformed-request"),
         ("raw space", "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400, "malformed-request"),
         ("HTTP/2 in clear text", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 400, "malformed-request"),
+        ("CONNECT", "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n".into(), 405, "method-not-allowed"),
+        ("TRACE", "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n".into(), 405, "method-not-allowed"),
         ("header too large", with(&format!("X: {}", "a".repeat(20_000))), 431, "headers-too-large"),
         ("too many fields", with(&vec!["X: a"; 50].join("\r\n")), 431, "headers-too-large"),
         ("long target", format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(5000)), 414, "uri-too-long"),
@@ -30,9 +32,10 @@ async fn what_is_ambiguous_is_answered_with_a_problem_and_closed_and_reaches_nob
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {answer}");
         assert!(answer.contains("connection: close\r\n"), "{name}: {answer}");
         assert!(answer.contains(&format!("\"code\":\"{code}\"")), "{name}: {answer}");
+        assert_eq!(answer.contains("\r\nallow: GET, "), status == 405, "{name}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{name}: one answer, then the end: {answer}");
     }
-    assert_eq!(house.events.count("malformed"), 18);
+    assert_eq!(house.events.count("malformed"), 20);
     assert_eq!(house.received(), Vec::<String>::new());
 }
 

@@ -55,24 +55,22 @@ pub(super) fn router(world: World) -> Router {
         payment: document.form("DomesticPaymentRequest"),
         world,
     });
-    let aisp = Router::new()
-        .route("/account-access-consents", post(create_account_consent))
-        .route("/account-access-consents/{id}", get(read_account_consent).delete(delete_account_consent))
-        .route("/accounts", get(list_accounts))
-        .route("/accounts/{id}", get(read_account))
-        .route("/accounts/{id}/balances", get(read_account_balances))
-        .route("/accounts/{id}/transactions", get(list_transactions))
-        .route("/balances", get(list_balances));
-    let pisp = Router::new()
-        .route("/domestic-payment-consents", post(create_payment_consent))
-        .route("/domestic-payment-consents/{id}", get(read_payment_consent))
-        .route("/domestic-payment-consents/{id}/funds-confirmation", get(confirm_funds))
-        .route("/domestic-payments", post(create_payment))
-        .route("/domestic-payments/{id}", get(read_payment))
-        .route("/domestic-payments/{id}/payment-details", get(read_payment_details));
+    // Not nested: a nested router would not see the whole path, and links need it.
+    let at = |path: &str| format!("{BASE}{path}");
     Router::new()
-        .nest(&format!("{BASE}/aisp"), aisp)
-        .nest(&format!("{BASE}/pisp"), pisp)
+        .route(&at("/aisp/account-access-consents"), post(create_account_consent))
+        .route(&at("/aisp/account-access-consents/{id}"), get(read_account_consent).delete(delete_account_consent))
+        .route(&at("/aisp/accounts"), get(list_accounts))
+        .route(&at("/aisp/accounts/{id}"), get(read_account))
+        .route(&at("/aisp/accounts/{id}/balances"), get(read_account_balances))
+        .route(&at("/aisp/accounts/{id}/transactions"), get(list_transactions))
+        .route(&at("/aisp/balances"), get(list_balances))
+        .route(&at("/pisp/domestic-payment-consents"), post(create_payment_consent))
+        .route(&at("/pisp/domestic-payment-consents/{id}"), get(read_payment_consent))
+        .route(&at("/pisp/domestic-payment-consents/{id}/funds-confirmation"), get(confirm_funds))
+        .route(&at("/pisp/domestic-payments"), post(create_payment))
+        .route(&at("/pisp/domestic-payments/{id}"), get(read_payment))
+        .route(&at("/pisp/domestic-payments/{id}/payment-details"), get(read_payment_details))
         .fallback(no_such_address)
         .layer(middleware::from_fn_with_state(bank.clone(), keep_house_rules))
         .with_state(bank)

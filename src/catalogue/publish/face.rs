@@ -1,0 +1,186 @@
+//! One API as it is published: its own document, made ours.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::super::pointer;
+use super::super::shape::{self, Dialect, Kind, METHODS};
+use super::super::{ImportedApi, ImportedOperation};
+use super::frame::Frame;
+use super::{OWN_ID, strip};
+
+/// The parts of one API, ready to stand beside others.
+pub struct Face {
+    pub api: String,
+    /// Our own operations keep their security.
+    pub is_own: bool,
+    pub info: Map<String, Value>,
+    pub paths: Map<String, Value>,
+    pub webhooks: Map<String, Value>,
+    pub components: Map<String, Value>,
+    /// Declared tags in their order, those that operations use undeclared after them.
+    pub tags: Vec<Map<String, Value>>,
+}
+
+/// Makes the face of an API.
+pub fn of(api: &ImportedApi, frame: &Frame<'_>) -> Face {
+    let mut document = (*api.document).clone();
+    strip::strip(&mut document);
+    link_operations(api, &mut document);
+    calls_to_partners(api, &mut document);
+    let is_own = api.id.as_str() == OWN_ID;
+    let paths = paths(api, &document, frame, is_own);
+    let mut object = |key: &str| match document.as_object_mut().and_then(|d| d.shift_remove(key)) {
+        Some(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
+    let mut components = object("components");
+    if !is_own {
+        components.shift_remove("securitySchemes");
+    }
+    components.retain(|_, entries| entries.as_object().is_some_and(|e| !e.is_empty()));
+    for (section, entries) in &mut components {
+        name_sources(api, section, entries);
+    }
+    let (webhooks, info) = (object("webhooks"), object("info"));
+    let tags = tags(&document, &paths);
+    Face { api: api.id.to_string(), is_own, info, paths, webhooks, components, tags }
+}
+
+/// OAM-34.
+fn source(api: &ImportedApi, place: &str) -> Value {
+    let location = api.origins.of(place);
+    let pointer = if location.file == api.report.file {
+        location.pointer
+    } else {
+        format!("{}#{}", location.file, location.pointer)
+    };
+    json!({ "id": api.id.as_str(), "version": api.version, "sha256": api.report.sha256, "pointer": pointer })
+}
+
+fn name_sources(api: &ImportedApi, section: &str, entries: &mut Value) {
+    for (name, entry) in entries.as_object_mut().into_iter().flatten() {
+        // A Reference Object has no other members (OpenAPI 3.1.1 §4.8.23); a schema with `$ref` may.
+        if let Some(object) = entry.as_object_mut().filter(|o| section == "schemas" || !o.contains_key("$ref")) {
+            let place = pointer::child(&format!("/components/{section}"), name);
+            object.insert("x-source".into(), source(api, &place));
+        }
+    }
+}
+
+/// Paths by name, with the base path, methods in a fixed order.
+fn paths(api: &ImportedApi, document: &Value, frame: &Frame<'_>, is_own: bool) -> Map<String, Value> {
+    let mut items: std::collections::BTreeMap<&str, Map<String, Value>> = std::collections::BTreeMap::new();
+    let mut operations: Vec<&ImportedOperation> = api.operations.iter().collect();
+    let rank = |o: &ImportedOperation| METHODS.iter().position(|m| o.spec.method.as_str().eq_ignore_ascii_case(m));
+    operations.sort_by_key(|o| rank(o));
+    for operation in operations {
+        let spec = &operation.spec;
+        let Some(mut object) = document.pointer(&spec.pointer).and_then(Value::as_object).cloned() else { continue };
+        let original = object.shift_remove("operationId");
+        object.insert("operationId".into(), spec.id.as_str().into());
+        if let Some(original) = original {
+            object.entry("x-original-operation-id").or_insert(original);
+        }
+        if !is_own {
+            object.insert("security".into(), frame.security(&operation.scopes));
+        }
+        object.entry("security").or_insert_with(|| json!([]));
+        object.insert("x-source".into(), source(api, &spec.pointer));
+        let parent = spec.pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let item = items.entry(spec.path.as_str()).or_insert_with(|| path_item(api, document, parent));
+        item.insert(spec.method.as_str().to_ascii_lowercase(), object.into());
+    }
+    items.into_iter().map(|(path, item)| (path.to_owned(), item.into())).collect()
+}
+
+/// What a path item says besides its operations.
+fn path_item(api: &ImportedApi, document: &Value, place: &str) -> Map<String, Value> {
+    let item = document.pointer(place).and_then(Value::as_object).into_iter().flatten();
+    let kept = item.filter(|(key, _)| matches!(key.as_str(), "summary" | "description") || key.starts_with("x-"));
+    let mut kept: Map<String, Value> = kept.map(|(k, v)| (k.clone(), v.clone())).collect();
+    kept.insert("x-source".into(), source(api, place));
+    kept
+}
+
+/// Links name operations by the ids that are published (OAM-27); what they cannot name is taken off.
+fn link_operations(api: &ImportedApi, document: &mut Value) {
+    let by_id: HashMap<String, &str> = api
+        .operations
+        .iter()
+        .filter_map(|o| {
+            let operation = document.pointer(&o.spec.pointer)?;
+            Some((operation.get("operationId")?.as_str()?.to_owned(), o.spec.id.as_str()))
+        })
+        .collect();
+    let by_place: HashMap<&str, &str> =
+        api.operations.iter().map(|o| (o.spec.pointer.as_str(), o.spec.id.as_str())).collect();
+    let target = |link: &Map<String, Value>| {
+        if let Some(id) = link.get("operationId").and_then(Value::as_str) {
+            return by_id.get(id).copied();
+        }
+        let place = link.get("operationRef").and_then(Value::as_str)?.strip_prefix('#')?;
+        by_place.get(pointer::from_fragment(place)?.as_str()).copied()
+    };
+    shape::walk_mut(Dialect::V31, document, Kind::Document, &mut String::new(), &mut |object, kind, _| {
+        let holds_links = matches!(kind, Kind::Response | Kind::Components);
+        let Some(links) = object.get_mut("links").and_then(Value::as_object_mut).filter(|_| holds_links) else { return };
+        links.retain(|_, link| {
+            let Some(link) = link.as_object_mut() else { return false };
+            if link.contains_key("$ref") {
+                return true;
+            }
+            let Some(id) = target(link) else { return false };
+            link.shift_remove("operationRef");
+            link.insert("operationId".into(), id.into());
+            true
+        });
+    });
+    drop_dangling_links(document);
+}
+
+/// References to links that were taken off go with them.
+fn drop_dangling_links(document: &mut Value) {
+    let known: Vec<String> = document
+        .pointer("/components/links")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name.clone())
+        .collect();
+    shape::walk_mut(Dialect::V31, document, Kind::Document, &mut String::new(), &mut |object, kind, _| {
+        if kind == Kind::Response
+            && let Some(links) = object.get_mut("links").and_then(Value::as_object_mut)
+        {
+            links.retain(|_, link| {
+                let name = link.get("$ref").and_then(Value::as_str).and_then(|r| pointer::component(r, "links"));
+                name.is_none_or(|name| known.contains(&name))
+            });
+        }
+    });
+}
+
+/// Operations of webhooks and callbacks get ids that are unique over the catalogue.
+fn calls_to_partners(api: &ImportedApi, document: &mut Value) {
+    let routes: std::collections::HashSet<&str> = api.operations.iter().map(|o| o.spec.pointer.as_str()).collect();
+    shape::walk_mut(Dialect::V31, document, Kind::Document, &mut String::new(), &mut |object, kind, at| {
+        if kind == Kind::Operation && !routes.contains(at) {
+            strip::called_back(object, api.id.as_str());
+        }
+    });
+}
+
+fn tags(document: &Value, paths: &Map<String, Value>) -> Vec<Map<String, Value>> {
+    let declared = document.get("tags").and_then(Value::as_array).into_iter().flatten();
+    let mut tags: Vec<Map<String, Value>> = declared.filter_map(Value::as_object).cloned().collect();
+    let operations = paths.values().filter_map(Value::as_object).flat_map(Map::values);
+    let used = operations.filter_map(|o| o.get("tags")?.as_array()).flatten().filter_map(Value::as_str);
+    for name in used {
+        // OAM-28: what is used is declared.
+        if !tags.iter().any(|t| t.get("name").and_then(Value::as_str) == Some(name)) {
+            tags.push(Map::from_iter([("name".to_owned(), name.into())]));
+        }
+    }
+    tags
+}
