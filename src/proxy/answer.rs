@@ -1,6 +1,7 @@
 //! What every answer carries, and how a problem document is written.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
@@ -8,7 +9,8 @@ use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::context::RequestContext;
+use super::bridge::discard_body;
+use super::context::{Refusal, RequestContext};
 use super::headers::{INTERACTION_ID, relocate};
 use crate::problem::Problem;
 
@@ -16,6 +18,9 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// What is read of the body of a refused request, so that the caller hears the refusal and keeps its connection.
+const UNREAD_BYTES_MAX: usize = 64 * 1024;
+const UNREAD_PATIENCE: Duration = Duration::from_millis(250);
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -52,6 +57,17 @@ fn dress_any(header: &mut ResponseHeader, ctx: &RequestContext) -> Result<()> {
     header.insert_header(INTERACTION_ID, ctx.interaction_value.clone())
 }
 
+/// Whether the connection can take another request: its body is read, or was so small that it could be.
+async fn can_go_on(session: &mut Session, ctx: &RequestContext) -> bool {
+    match &ctx.refusal {
+        // What waits for `100 Continue` sends nothing; a refusal of the guard leaves the framing in doubt.
+        Some(Refusal::Rejected(_)) if !ctx.expects_continue => {
+            discard_body(session, UNREAD_BYTES_MAX, UNREAD_PATIENCE).await
+        }
+        _ => session.as_downstream_mut().is_body_done(),
+    }
+}
+
 /// Fields that displace those of the same names; a name may occur more than once among them.
 fn set_all(header: &mut ResponseHeader, fields: &[(HeaderName, HeaderValue)]) -> Result<()> {
     for (name, _) in fields {
@@ -86,7 +102,7 @@ pub(super) async fn write_problem(
     header.insert_header(header::CONTENT_LENGTH, body.len())?;
     dress_any(&mut header, ctx)?;
     set_all(&mut header, &problem.headers)?;
-    let reusable = session.as_downstream_mut().is_body_done();
+    let reusable = can_go_on(session, ctx).await;
     if !reusable {
         session.set_keepalive(None); // RFC 9112 §9.6: unread body, so this answer is the last one here.
     }

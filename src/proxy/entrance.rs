@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::context::{Forward, Refusal, RequestContext};
 use super::failure::Fault;
 use super::gateway::Gateway;
+use super::guard::say_continue;
 use super::held::{Growing, Held, Source, read_whole};
 use super::rewrite::{is_coded, text};
 use crate::admission::{Admitted, BodyNeed, Head, Pending, Rejection, admit_head};
@@ -155,19 +156,14 @@ fn announced(session: &Session) -> Option<u64> {
 
 /// RFC 9110 §10.1.1: admission was the last word that the caller waited for; the back end is not asked again.
 async fn continue_if_expected(session: &mut Session, ctx: &mut RequestContext) -> Result<(), Fault> {
-    let expected = std::mem::take(&mut ctx.expects_continue);
-    if expected && let ServerSession::H1(http1) = session.as_downstream_mut() {
-        http1.write_continue_response().await.map_err(|_| Fault::CallerGone)?;
+    if std::mem::take(&mut ctx.expects_continue) {
+        say_continue(session).await.map_err(|_| Fault::CallerGone)?;
     }
     Ok(())
 }
 
 /// Reads the body whole, within limit, budget and time. `None` if there is none.
-async fn read_body(
-    gateway: &Gateway,
-    session: &mut Session,
-    ctx: &mut RequestContext,
-) -> Result<Option<Held>, Fault> {
+async fn read_body(gateway: &Gateway, session: &mut Session, ctx: &mut RequestContext) -> Result<Option<Held>, Fault> {
     if session.as_downstream_mut().is_body_empty() {
         return Ok(None);
     }

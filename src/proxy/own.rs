@@ -34,7 +34,9 @@ pub(super) async fn serve(gateway: &Gateway, session: &mut Session, ctx: &mut Re
         Err(error) => {
             let cause = error.to_string();
             ctx.note(|facts| facts.cause = Some(cause));
-            return Err(error.problem_kind().map_or(Refusal::Failed(Fault::CallerGone), |kind| Problem::new(kind).into()));
+            return Err(error
+                .problem_kind()
+                .map_or(Refusal::Failed(Fault::CallerGone), |kind| Problem::new(kind).into()));
         }
     };
     if served.extensions.get::<AuthenticationFailed>().is_some()

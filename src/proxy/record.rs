@@ -57,7 +57,7 @@ pub struct RequestFacts {
     pub problem: Option<Kind>,
     /// Why, for the operator: the cause that the caller is not told.
     pub cause: Option<String>,
-    /// The back end that answered last, as configured.
+    /// Id of the back end that was asked last.
     pub backend: Option<Arc<str>>,
     pub attempts: usize,
     pub upstream_status: Option<u16>,

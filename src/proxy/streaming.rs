@@ -3,6 +3,7 @@
 //! Invariants: the total deadline and the limits are looked at with every chunk, and Pingora's own read timeout is
 //! never longer than what is left, so a silent exchange ends too; what [`may_retry`] forbids is not sent again.
 
+use std::sync::Arc;
 use std::time::Instant as StdInstant;
 
 use bytes::Bytes;
@@ -38,9 +39,9 @@ pub(super) async fn peer(session: &mut Session, ctx: &mut RequestContext) -> Res
     forward.credential = credential?;
     let terms = PeerTerms { budget: forward.budget(), uploading, websocket: forward.websocket };
     let peer = picked.peer(terms);
-    let (url, attempts) = (picked.url().clone(), forward.tried.attempts());
+    let (id, attempts) = (Arc::clone(picked.id()), forward.tried.attempts());
     forward.picked = Some(picked);
-    ctx.note(|facts| (facts.backend, facts.attempts) = (Some(url), attempts));
+    ctx.note(|facts| (facts.backend, facts.attempts) = (Some(id), attempts));
     Ok(peer)
 }
 

@@ -123,11 +123,11 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
     let parcel = Parcel { pool: &pool, method: base.method.clone(), body, deadline: forward.deadline };
     let mut tried = Tried::default();
     let sent = while_wanted(session, base.method.is_safe(), send(&parcel, &mut tried, &prepare)).await;
-    ctx.note(|facts| facts.attempts = tried.attempts());
+    ctx.note(|facts| (facts.backend, facts.attempts) = (tried.last().cloned(), tried.attempts()));
     let answer = sent?;
-    let (url, waited) = (Arc::clone(answer.picked.url()), answer.waited);
+    let waited = answer.waited;
     ctx.forward()?.waited = Some(waited);
-    ctx.note(|facts| (facts.backend, facts.upstream_took) = (Some(url), Some(waited)));
+    ctx.note(|facts| facts.upstream_took = Some(waited));
     Ok(answer)
 }
 

@@ -90,6 +90,8 @@ pub(super) enum Availability {
 
 #[derive(Debug)]
 pub(super) struct Backend {
+    /// Names it in records without telling its address.
+    pub id: Arc<str>,
     pub url: Arc<str>,
     pub target: Target,
     pub peers: PeerFactory,
@@ -170,7 +172,12 @@ impl Picked {
         &self.backend.target.authority
     }
 
-    /// Its URL as configured, for logs and the audit record; never for the caller.
+    /// Institution, environment and position in the configuration: `bank/live/0`.
+    pub fn id(&self) -> &Arc<str> {
+        &self.backend.id
+    }
+
+    /// Its URL as configured, for the operator; never for the caller or the audit record.
     pub fn url(&self) -> &Arc<str> {
         &self.backend.url
     }

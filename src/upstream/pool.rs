@@ -84,7 +84,7 @@ impl Pool {
         let picked = fresh.or_else(|| self.choose(now, |p, b| tried.times(p) < b.state.addresses()));
         match picked {
             Some(picked) => {
-                tried.note(picked.position());
+                tried.note(&picked);
                 Ok(picked)
             }
             None if tried.attempts == 0 => Err(NoBackend::AllOut { retry_after: self.retry_after(now) }),
@@ -262,13 +262,13 @@ fn backends(
         if !seen.insert((target.host.clone(), target.port)) {
             errors.push(PoolError::Duplicate(url.clone()));
         }
-        built.push(Arc::new(backend(url, target, identity, settings, previous)));
+        built.push(Arc::new(backend((built.len(), url), target, identity, settings, previous)));
     }
     built
 }
 
 fn backend(
-    url: &str,
+    (position, url): (usize, &str),
     target: Target,
     identity: Option<&Identity>,
     settings: &PoolSettings,
@@ -280,7 +280,8 @@ fn backend(
     if let Some(literal) = target.literal() {
         state.resolved(vec![literal]);
     }
-    Backend { url: url.into(), target, peers, breaker: settings.breaker.clone(), state }
+    let id = format!("{}/{}/{}", settings.institution, settings.environment.as_str(), position).into();
+    Backend { id, url: url.into(), target, peers, breaker: settings.breaker.clone(), state }
 }
 
 /// A place among the requests under way to a pool.
@@ -298,6 +299,7 @@ impl Drop for InFlight {
 pub struct Tried {
     positions: Vec<usize>,
     attempts: usize,
+    last: Option<Arc<str>>,
 }
 
 impl Tried {
@@ -305,14 +307,20 @@ impl Tried {
         self.positions.iter().filter(|tried| **tried == position).count()
     }
 
-    fn note(&mut self, position: usize) {
-        self.positions.push(position);
+    fn note(&mut self, picked: &Picked) {
+        self.positions.push(picked.position());
         self.attempts += 1;
+        self.last = Some(Arc::clone(picked.id()));
     }
 
     /// Lets this back end be asked again: it was not to blame. The attempt counts all the same.
     pub fn forgive(&mut self, picked: &Picked) {
         self.positions.retain(|position| *position != picked.position());
+    }
+
+    /// Id of the back end that was asked last.
+    pub const fn last(&self) -> Option<&Arc<str>> {
+        self.last.as_ref()
     }
 
     /// How many attempts there were.
@@ -324,6 +332,8 @@ impl Tried {
 /// What `/status` says of one back end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct BackendStatus {
+    /// Its id in records and logs.
+    pub id: String,
     pub url: String,
     pub state: BackendHealth,
     pub in_flight: u32,
@@ -355,6 +365,7 @@ impl BackendStatus {
             Circuit::Open { .. } => BackendHealth::CircuitOpen,
         };
         Self {
+            id: backend.id.to_string(),
             url: backend.url.to_string(),
             state,
             in_flight: backend.state.in_flight.load(Ordering::Relaxed),
