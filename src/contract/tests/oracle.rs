@@ -74,6 +74,59 @@ fn schema() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Schemas that end in `unevaluated…`, where what other keywords have looked at decides.
+fn unevaluated() -> impl Strategy<Value = Value> {
+    let leaf = || prop_oneof![
+        Just(json!(true)),
+        Just(json!({ "type": "integer" })),
+        Just(json!({ "required": ["a"] })),
+        Just(json!({ "properties": { "a": true } })),
+        Just(json!({ "properties": { "b": { "type": "integer" } } })),
+        Just(json!({ "patternProperties": { "^[ab]$": true } })),
+        Just(json!({ "additionalProperties": true })),
+        Just(json!({ "additionalProperties": { "type": "integer" } })),
+        Just(json!({ "unevaluatedProperties": true })),
+        Just(json!({ "prefixItems": [true] })),
+        Just(json!({ "items": { "type": "integer" } })),
+        Just(json!({ "contains": { "type": "string" } })),
+        Just(json!({ "unevaluatedItems": true })),
+        Just(json!({ "$ref": "#/$defs/x" })),
+        Just(json!({ "allOf": [{ "properties": { "c": true } }, { "prefixItems": [true, true] }] })),
+    ];
+    let several = || proptest::collection::vec(leaf(), 1..4);
+    let part = prop_oneof![
+        (proptest::sample::select(vec!["allOf", "anyOf", "oneOf"]), several()).prop_map(|(keyword, all)| json!({ keyword: all })),
+        (leaf(), leaf(), leaf()).prop_map(|(when, then, other)| json!({ "if": when, "then": then, "else": other })),
+        leaf().prop_map(|schema| json!({ "dependentSchemas": { "a": schema } })),
+        leaf().prop_map(|schema| json!({ "not": { "not": schema } })),
+        leaf(),
+    ];
+    let end = proptest::sample::select(vec![
+        ("unevaluatedProperties", json!(false)),
+        ("unevaluatedProperties", json!({ "type": "string" })),
+        ("unevaluatedItems", json!(false)),
+        ("unevaluatedItems", json!({ "type": "string" })),
+    ]);
+    (proptest::collection::vec(part, 0..3), end, leaf()).prop_map(|(parts, (keyword, schema), x)| {
+        let mut root = serde_json::Map::new();
+        for part in parts {
+            root.extend(part.as_object().cloned().unwrap_or_default());
+        }
+        root.insert(keyword.to_owned(), schema);
+        let x = if x.get("$ref").is_some() { json!({ "properties": { "b": true } }) } else { x };
+        root.insert("$defs".into(), json!({ "x": x }));
+        Value::Object(root)
+    })
+}
+
+/// Values with few members and items, so that each of them counts.
+fn container() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        proptest::collection::btree_map("[abc]", scalar(), 0..4).prop_map(|members| json!(members)),
+        proptest::collection::vec(scalar(), 0..4).prop_map(Value::from),
+    ]
+}
+
 fn object(members: Vec<(&'static str, Value)>) -> Value {
     Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
@@ -104,6 +157,17 @@ proptest! {
             for (value, errors) in values.iter().zip(verdicts) {
                 prop_assert_eq!(errors.is_empty(), oracle.is_valid(value), "{} against {}: {:?}", value, &root, errors);
             }
+        }
+    }
+
+    #[test]
+    fn both_know_what_is_left_unevaluated(
+        root in unevaluated(), values in proptest::collection::vec(container(), 6..12)
+    ) {
+        let oracle = jsonschema::options().with_draft(Draft::Draft202012).offline().build(&root).unwrap();
+        let verdicts = ours(&root, &values).unwrap();
+        for (value, errors) in values.iter().zip(verdicts) {
+            prop_assert_eq!(errors.is_empty(), oracle.is_valid(value), "{} against {}: {:?}", value, &root, errors);
         }
     }
 
