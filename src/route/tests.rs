@@ -29,20 +29,20 @@ fn index(table: &RouteTable, method: &str, path: &str) -> Option<u32> {
 #[test]
 fn the_more_specific_template_wins_from_left_to_right() {
     let table = table(&[
-        ("GET", "/books/{id}"),                          // 0
-        ("GET", "/books/mine"),                          // 1
-        ("GET", "/{shelf}/me"),                          // 2
-        ("GET", "/Accounts/{Sid}.json"),                 // 3
-        ("GET", "/Accounts/{Sid}"),                      // 4
-        ("GET", "/Accounts/{Sid}/Calls.json"),           // 5
-        ("GET", "/Accounts/{Sid}.json/deep"),            // 6
-        ("GET", "/rates/{from}-{to}"),                   // 7
-        ("GET", "/rates/{pair}"),                        // 8
-        ("GET", "/"),                                    // 9
-        ("GET", "/books/"),                              // 10
-        ("GET", "/{a}/{b}/{c}"),                         // 11
-        ("GET", "/v1/payments:batch"),                   // 12
-        ("GET", "/v1/{id}"),                             // 13
+        ("GET", "/books/{id}"),                // 0
+        ("GET", "/books/mine"),                // 1
+        ("GET", "/{shelf}/me"),                // 2
+        ("GET", "/Accounts/{Sid}.json"),       // 3
+        ("GET", "/Accounts/{Sid}"),            // 4
+        ("GET", "/Accounts/{Sid}/Calls.json"), // 5
+        ("GET", "/Accounts/{Sid}.json/deep"),  // 6
+        ("GET", "/rates/{from}-{to}"),         // 7
+        ("GET", "/rates/{pair}"),              // 8
+        ("GET", "/"),                          // 9
+        ("GET", "/books/"),                    // 10
+        ("GET", "/{a}/{b}/{c}"),               // 11
+        ("GET", "/v1/payments:batch"),         // 12
+        ("GET", "/v1/{id}"),                   // 13
     ]);
     for (path, expected) in [
         ("/books/7", Some(0)),
@@ -123,9 +123,11 @@ fn the_method_comes_after_the_path() {
 
 #[test]
 fn what_cannot_be_decided_is_refused_and_names_both_sources() {
-    let issues = |routes: &[(&str, &str)]| RouteTable::compile(&specs(routes)).map(drop).map_err(|issues| {
-        issues.iter().map(ToString::to_string).collect::<Vec<_>>()
-    });
+    let issues = |routes: &[(&str, &str)]| {
+        RouteTable::compile(&specs(routes))
+            .map(drop)
+            .map_err(|issues| issues.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
     for (name, routes, expected) in [
         ("same shape", &[("GET", "/a/{x}"), ("GET", "/a/{y}")][..], Err("GET /a/{y} (op1) repeats GET /a/{x} (op0)")),
         ("same text", &[("GET", "/a"), ("GET", "/a")], Err("GET /a (op1) repeats GET /a (op0)")),
@@ -174,7 +176,10 @@ fn bad_templates_are_all_reported() {
     ] {
         let issues = RouteTable::compile(&specs(&[("GET", "/ok"), ("GET", path), ("GET", "/{")])).unwrap_err();
         assert_eq!(issues.len(), 2, "{path}");
-        assert!(matches!(&issues[0], RouteIssue::Template { cause, at } if *cause == expected && at.source == "op1"), "{path}: {issues:?}");
+        assert!(
+            matches!(&issues[0], RouteIssue::Template { cause, at } if *cause == expected && at.source == "op1"),
+            "{path}: {issues:?}"
+        );
     }
     let deep = "/a".repeat(SEGMENTS_MAX + 1);
     assert!(RouteTable::compile(&specs(&[("GET", &deep)])).is_err());
