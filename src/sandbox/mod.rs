@@ -9,6 +9,7 @@ mod control;
 mod dice;
 pub mod fault;
 mod form;
+mod insurer;
 mod line;
 mod misbehave;
 pub mod pki;
@@ -29,6 +30,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
 use axum::routing::get;
 use http::{HeaderMap, Uri, header};
+use secrecy::SecretString;
 
 use crate::domain::{Clock, Random};
 pub use received::{PathCount, Received, ReceivedReport, ReceivedRequest};
@@ -37,6 +39,8 @@ pub use tls::TlsError;
 
 /// The published document of [`Institution::bank`]: OpenAPI 3.1, YAML.
 pub const BANK_DOCUMENT: &str = include_str!("../../openapi/bank.yaml");
+/// The published document of [`Institution::insurer`]: OpenAPI 3.1, YAML.
+pub const INSURER_DOCUMENT: &str = include_str!("../../openapi/insurer.yaml");
 
 /// What an institution needs of the world around it.
 #[derive(Clone)]
@@ -67,6 +71,11 @@ impl Institution {
     /// A bank that asks for nothing beyond a client certificate.
     pub fn bank(world: World) -> Self {
         Self::new("bank", bank::router(world))
+    }
+
+    /// An insurer that asks for an API key in `x-api-key` as well.
+    pub fn insurer(world: World, api_key: &SecretString) -> Self {
+        Self::new("insurer", insurer::router(world, api_key))
     }
 
     fn new(name: &str, router: Router) -> Self {
