@@ -8,6 +8,7 @@ mod bank;
 mod control;
 mod dice;
 pub mod fault;
+mod fintech;
 mod form;
 mod insurer;
 mod line;
@@ -33,6 +34,7 @@ use http::{HeaderMap, Uri, header};
 use secrecy::SecretString;
 
 use crate::domain::{Clock, Random};
+pub use fintech::FintechClient;
 pub use received::{PathCount, Received, ReceivedReport, ReceivedRequest};
 pub use server::{Availability, Running, SandboxError, SandboxSettings, SandboxTls, start};
 pub use tls::TlsError;
@@ -41,6 +43,8 @@ pub use tls::TlsError;
 pub const BANK_DOCUMENT: &str = include_str!("../../openapi/bank.yaml");
 /// The published document of [`Institution::insurer`]: OpenAPI 3.1, YAML.
 pub const INSURER_DOCUMENT: &str = include_str!("../../openapi/insurer.yaml");
+/// The published document of [`Institution::fintech`]: OpenAPI 3.0, YAML.
+pub const FINTECH_DOCUMENT: &str = include_str!("../../openapi/fintech.yaml");
 
 /// What an institution needs of the world around it.
 #[derive(Clone)]
@@ -76,6 +80,11 @@ impl Institution {
     /// An insurer that asks for an API key in `x-api-key` as well.
     pub fn insurer(world: World, api_key: &SecretString) -> Self {
         Self::new("insurer", insurer::router(world, api_key))
+    }
+
+    /// A fintech that asks for an access token of its own `POST /oauth/token` as well.
+    pub fn fintech(world: World, client: &FintechClient) -> Self {
+        Self::new("fintech", fintech::router(world, client))
     }
 
     fn new(name: &str, router: Router) -> Self {
