@@ -7,6 +7,7 @@
 mod bank;
 mod control;
 mod dice;
+mod echo;
 pub mod fault;
 mod fintech;
 mod form;
@@ -85,6 +86,11 @@ impl Institution {
     /// A fintech that asks for an access token of its own `POST /oauth/token` as well.
     pub fn fintech(world: World, client: &FintechClient) -> Self {
         Self::new("fintech", fintech::router(world, client))
+    }
+
+    /// No institution: it tells what reached it, and streams (`/bytes/{n}`).
+    pub fn echo() -> Self {
+        Self::new("echo", echo::router())
     }
 
     fn new(name: &str, router: Router) -> Self {
