@@ -1,0 +1,206 @@
+//! Which members an object may have, and of what type (OpenAPI 3.1.1 §4.8).
+
+use serde_json::{Map, Value};
+
+use super::super::shape::{Kind, METHODS};
+use super::Mender;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Is {
+    Text,
+    Bool,
+    Object,
+    List,
+    /// An object, or a boolean: a schema of 2020-12.
+    Schema,
+    Any,
+}
+
+use Is::{Any, Bool, List, Object, Schema, Text};
+
+/// The members of a kind; `None` where any member is allowed.
+fn table(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
+    Some(match kind {
+        Kind::Document => &[
+            ("openapi", Text),
+            ("info", Object),
+            ("servers", List),
+            ("paths", Object),
+            ("webhooks", Object),
+            ("components", Object),
+            ("security", List),
+            ("tags", List),
+            ("externalDocs", Object),
+        ],
+        Kind::Info => &[
+            ("title", Text),
+            ("summary", Text),
+            ("description", Text),
+            ("termsOfService", Text),
+            ("contact", Object),
+            ("license", Object),
+            ("version", Text),
+        ],
+        Kind::Contact => &[("name", Text), ("url", Text), ("email", Text)],
+        Kind::Licence => &[("name", Text), ("identifier", Text), ("url", Text)],
+        Kind::Server => &[("url", Text), ("description", Text), ("variables", Object)],
+        Kind::ServerVariable => &[("enum", List), ("default", Text), ("description", Text)],
+        Kind::Components => &[
+            ("schemas", Object),
+            ("responses", Object),
+            ("parameters", Object),
+            ("examples", Object),
+            ("requestBodies", Object),
+            ("headers", Object),
+            ("securitySchemes", Object),
+            ("links", Object),
+            ("callbacks", Object),
+            ("pathItems", Object),
+        ],
+        Kind::PathItem => &[("summary", Text), ("description", Text), ("servers", List), ("parameters", List)],
+        Kind::Operation => &[
+            ("tags", List),
+            ("summary", Text),
+            ("description", Text),
+            ("externalDocs", Object),
+            ("operationId", Text),
+            ("parameters", List),
+            ("requestBody", Object),
+            ("responses", Object),
+            ("callbacks", Object),
+            ("deprecated", Bool),
+            ("security", List),
+            ("servers", List),
+        ],
+        Kind::ExternalDocs => &[("description", Text), ("url", Text)],
+        Kind::Parameter => &[
+            ("name", Text),
+            ("in", Text),
+            ("description", Text),
+            ("required", Bool),
+            ("deprecated", Bool),
+            ("allowEmptyValue", Bool),
+            ("style", Text),
+            ("explode", Bool),
+            ("allowReserved", Bool),
+            ("schema", Schema),
+            ("example", Any),
+            ("examples", Any),
+            ("content", Object),
+        ],
+        Kind::Header => &[
+            ("description", Text),
+            ("required", Bool),
+            ("deprecated", Bool),
+            ("style", Text),
+            ("explode", Bool),
+            ("schema", Schema),
+            ("example", Any),
+            ("examples", Any),
+            ("content", Object),
+        ],
+        Kind::RequestBody => &[("description", Text), ("content", Object), ("required", Bool)],
+        Kind::MediaType => &[("schema", Schema), ("example", Any), ("examples", Any), ("encoding", Object)],
+        Kind::Encoding => &[
+            ("contentType", Text),
+            ("headers", Object),
+            ("style", Text),
+            ("explode", Bool),
+            ("allowReserved", Bool),
+        ],
+        Kind::Response => &[("description", Text), ("headers", Object), ("content", Object), ("links", Object)],
+        Kind::Example => &[("summary", Text), ("description", Text), ("value", Any), ("externalValue", Text)],
+        Kind::Link => &[
+            ("operationRef", Text),
+            ("operationId", Text),
+            ("parameters", Object),
+            ("requestBody", Any),
+            ("description", Text),
+            ("server", Object),
+        ],
+        Kind::Tag => &[("name", Text), ("description", Text), ("externalDocs", Object)],
+        Kind::Discriminator => &[("propertyName", Text), ("mapping", Object)],
+        Kind::Xml => {
+            &[("name", Text), ("namespace", Text), ("prefix", Text), ("attribute", Bool), ("wrapped", Bool)]
+        }
+        Kind::SecurityScheme => &[
+            ("type", Text),
+            ("description", Text),
+            ("name", Text),
+            ("in", Text),
+            ("scheme", Text),
+            ("bearerFormat", Text),
+            ("flows", Object),
+            ("openIdConnectUrl", Text),
+        ],
+        Kind::OauthFlows => {
+            &[("implicit", Object), ("password", Object), ("clientCredentials", Object), ("authorizationCode", Object)]
+        }
+        Kind::OauthFlow => &[("authorizationUrl", Text), ("tokenUrl", Text), ("refreshUrl", Text), ("scopes", Object)],
+        Kind::Schema | Kind::Callback | Kind::SecurityRequirement | Kind::Opaque => return None,
+    })
+}
+
+impl Mender<'_> {
+    /// Sets aside members that the grammar does not know and gives the others their type.
+    pub(super) fn members(&mut self, object: &mut Map<String, Value>, kind: Kind) {
+        let Some(table) = table(kind) else { return };
+        let keys: Vec<String> = object.keys().filter(|k| !k.starts_with("x-")).cloned().collect();
+        for key in keys {
+            match table.iter().find(|(name, _)| *name == key) {
+                Some((_, is)) => self.typed(object, &key, *is),
+                None if kind == Kind::PathItem && METHODS.contains(&key.as_str()) => self.typed(object, &key, Object),
+                None => {
+                    self.warn(
+                        format!("`{key}` is no member of this object; it is kept as x-{key}"),
+                        "Correct its name, or begin it with x- if it is meant as an extension.",
+                    );
+                    self.set_aside(object, &key);
+                }
+            }
+        }
+    }
+
+    /// Gives a member the type it must have, or sets it aside.
+    pub(super) fn typed(&mut self, object: &mut Map<String, Value>, key: &str, is: Is) {
+        let Some(value) = object.get_mut(key) else { return };
+        let fits = match is {
+            Text => value.is_string(),
+            Bool => value.is_boolean(),
+            Object => value.is_object(),
+            List => value.is_array(),
+            Schema => value.is_object() || value.is_boolean(),
+            Any => true,
+        };
+        if fits {
+            if key == "externalDocs" && value.get("url").is_none() {
+                self.warn("`externalDocs` has no url; it is kept as x-externalDocs", "Add the url.");
+                self.set_aside(object, key);
+            }
+            return;
+        }
+        let mended = match (is, &*value) {
+            (Text, Value::Number(_) | Value::Bool(_)) => Some(Value::String(value.to_string())),
+            (Bool, Value::String(text)) if text == "true" || text == "false" => Some(Value::Bool(text == "true")),
+            (List, Value::String(_)) => Some(Value::Array(vec![value.clone()])),
+            _ => None,
+        };
+        match mended {
+            Some(mended) => {
+                *value = mended;
+                self.warn(format!("`{key}` has the wrong type; it was converted"), "Write it with the type that OpenAPI asks for.");
+            }
+            None if value.is_null() => {
+                object.shift_remove(key);
+                self.findings.push(super::Finding::note(self.at, format!("`{key}` is empty; it was left out")));
+            }
+            None => {
+                self.warn(
+                    format!("`{key}` has the wrong type; it is kept as x-{key} and has no effect"),
+                    "Write it with the type that OpenAPI asks for.",
+                );
+                self.set_aside(object, key);
+            }
+        }
+    }
+}

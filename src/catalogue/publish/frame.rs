@@ -1,0 +1,185 @@
+//! What is ours in every published document: servers, security, title; and how the parts are put together.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::super::convert::v30::OPENAPI;
+use super::super::ImportedApi;
+use super::face::Face;
+use super::{Edge, component, tag};
+use crate::domain::ScopeSet;
+
+/// Names of our security schemes.
+const OAUTH2: &str = "oauth2";
+const MUTUAL_TLS: &str = "mutualTLS";
+
+/// The constant parts.
+pub struct Frame<'e> {
+    edge: &'e Edge,
+    scopes: BTreeMap<String, String>,
+}
+
+impl<'e> Frame<'e> {
+    pub fn new(edge: &'e Edge, sources: &[&ImportedApi]) -> Self {
+        let mut scopes = edge.scopes.clone();
+        for api in sources {
+            let described = described_scopes(&api.document);
+            for scope in api.operations.iter().flat_map(|o| o.scopes.iter()) {
+                let description = described.get(scope.as_str()).cloned().unwrap_or_default();
+                scopes.entry(scope.as_str().to_owned()).or_insert(description);
+            }
+        }
+        Self { edge, scopes }
+    }
+
+    /// OAM-43: bound to a client certificate, or (where a product is marked low-risk) as a plain bearer token.
+    pub fn security(&self, scopes: &ScopeSet) -> Value {
+        let scopes: Vec<&str> = scopes.iter().map(|s| s.as_str()).collect();
+        let bearer = json!({ OAUTH2: scopes });
+        match self.edge.mtls_url {
+            Some(_) => json!([{ OAUTH2: scopes, MUTUAL_TLS: [] }, bearer]),
+            None => json!([bearer]),
+        }
+    }
+
+    fn servers(&self) -> Value {
+        let url = |url: &str| url.trim_end_matches('/').to_owned();
+        let public = json!({ "url": url(&self.edge.public_url), "description": "Public listener" });
+        match &self.edge.mtls_url {
+            Some(mtls) => {
+                json!([{ "url": url(mtls), "description": "Mutual TLS: a client certificate is required" }, public])
+            }
+            None => json!([public]),
+        }
+    }
+
+    /// Our schemes; with the scopes that `used` names, or all.
+    fn schemes(&self, used: Option<&Face>) -> Map<String, Value> {
+        let used = used.map(|face| used_scopes(&face.paths));
+        let is_used = |scope: &String| used.as_ref().is_none_or(|used| used.contains(scope));
+        let scopes: Map<String, Value> =
+            self.scopes.iter().filter(|(s, _)| is_used(s)).map(|(s, d)| (s.clone(), d.as_str().into())).collect();
+        let mut schemes = Map::new();
+        schemes.insert(
+            OAUTH2.to_owned(),
+            json!({
+                "type": "oauth2",
+                "description": "An access token of this gateway (RFC 6749 §4.4), bound to the client certificate \
+                    (RFC 8705) unless the product is marked low-risk.",
+                "flows": { "clientCredentials": { "tokenUrl": self.edge.token_url, "scopes": scopes } }
+            }),
+        );
+        if self.edge.mtls_url.is_some() {
+            schemes.insert(
+                MUTUAL_TLS.to_owned(),
+                json!({ "type": "mutualTLS", "description": "The certificate that the client registered." }),
+            );
+        }
+        schemes
+    }
+
+    /// The document of one API.
+    pub fn single(&self, api: &ImportedApi, face: &Face) -> Value {
+        let mut info = face.info.clone();
+        info.insert("x-source".into(), json!({ "id": api.id.as_str(), "version": api.version, "sha256": api.report.sha256 }));
+        let mut components: BTreeMap<String, Value> =
+            face.components.iter().map(|(section, entries)| (section.clone(), sorted(entries))).collect();
+        components.insert("securitySchemes".into(), self.schemes(Some(face)).into());
+        let parts = Parts {
+            info,
+            tags: face.tags.iter().cloned().map(Value::Object).collect(),
+            paths: face.paths.clone(),
+            webhooks: face.webhooks.clone(),
+            components,
+        };
+        self.assemble(parts)
+    }
+
+    /// The document of all.
+    pub fn unified(&self, sources: &[&ImportedApi], mut faces: Vec<Face>) -> Value {
+        let tags = tag::merge(&mut faces);
+        let components = component::merge(&mut faces, self.schemes(None));
+        let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+        let mut webhooks = Map::new();
+        for face in faces {
+            for (path, item) in face.paths {
+                let Value::Object(item) = item else { continue };
+                merge_path_item(paths.entry(path).or_default(), item);
+            }
+            for (name, item) in face.webhooks {
+                webhooks.insert(format!("{}.{name}", face.api), item);
+            }
+        }
+        let edge = self.edge;
+        let mut info = Map::new();
+        info.insert("title".into(), edge.title.as_str().into());
+        info.insert("version".into(), edge.version.as_str().into());
+        info.insert("description".into(), edge.description.as_str().into());
+        let list = sources.iter().map(|api| {
+            json!({ "id": api.id.as_str(), "title": api.title, "version": api.version, "sha256": api.report.sha256 })
+        });
+        info.insert("x-sources".into(), list.collect());
+        let paths = paths.into_iter().map(|(path, item)| (path, item.into())).collect();
+        self.assemble(Parts { info, tags, paths, webhooks, components })
+    }
+
+    fn assemble(&self, parts: Parts) -> Value {
+        let mut document = Map::new();
+        document.insert("openapi".into(), OPENAPI.into());
+        document.insert("info".into(), parts.info.into());
+        document.insert("servers".into(), self.servers());
+        if !parts.tags.is_empty() {
+            document.insert("tags".into(), parts.tags.into());
+        }
+        document.insert("paths".into(), parts.paths.into());
+        if !parts.webhooks.is_empty() {
+            document.insert("webhooks".into(), parts.webhooks.into());
+        }
+        document.insert("components".into(), parts.components.into_iter().collect::<Map<_, _>>().into());
+        document.into()
+    }
+}
+
+struct Parts {
+    info: Map<String, Value>,
+    tags: Vec<Value>,
+    paths: Map<String, Value>,
+    webhooks: Map<String, Value>,
+    components: BTreeMap<String, Value>,
+}
+
+/// OAM-24: other methods join; what the items say differently about themselves is left out.
+fn merge_path_item(into: &mut Map<String, Value>, item: Map<String, Value>) {
+    if into.is_empty() {
+        *into = item;
+        return;
+    }
+    into.retain(|key, value| !matches!(key.as_str(), "summary" | "description") || item.get(key) == Some(value));
+    for (key, value) in item {
+        if !matches!(key.as_str(), "summary" | "description") {
+            into.entry(key).or_insert(value);
+        }
+    }
+}
+
+/// By name.
+pub fn sorted(entries: &Value) -> Value {
+    let entries: BTreeMap<&String, &Value> = entries.as_object().into_iter().flatten().collect();
+    entries.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>().into()
+}
+
+/// What the document's OAuth flows say about its scopes.
+fn described_scopes(document: &Value) -> BTreeMap<String, String> {
+    let schemes = document.pointer("/components/securitySchemes").and_then(Value::as_object).into_iter().flatten();
+    let flows = schemes.filter_map(|(_, scheme)| scheme.get("flows")?.as_object()).flatten();
+    let scopes = flows.filter_map(|(_, flow)| flow.get("scopes")?.as_object()).flatten();
+    scopes.map(|(scope, text)| (scope.clone(), text.as_str().unwrap_or_default().to_owned())).collect()
+}
+
+fn used_scopes(paths: &Map<String, Value>) -> std::collections::BTreeSet<String> {
+    let operations = paths.values().filter_map(Value::as_object).flat_map(Map::values);
+    let alternatives = operations.filter_map(|o| o.get("security")?.as_array()).flatten();
+    let scopes = alternatives.filter_map(|a| a.get(OAUTH2)?.as_array()).flatten();
+    scopes.filter_map(Value::as_str).map(ToOwned::to_owned).collect()
+}
