@@ -289,6 +289,20 @@ async fn a_lock_held_by_another_process_is_an_error_within_the_deadline() {
 }
 
 #[tokio::test]
+async fn whoever_waits_for_a_turn_waits_no_longer_than_the_deadline() {
+    let place = Place::new();
+    let store = place.open().await;
+    let held = store.writer.acquire().await.unwrap();
+    let started = Instant::now();
+    let marked = store.mark(&client(), "j", secs(60), NOW).await;
+    assert!(matches!(marked, Err(StoreError::Timeout)), "{marked:?}");
+    assert!(started.elapsed() < DEADLINE + Duration::from_secs(1), "{:?}", started.elapsed());
+    drop(held);
+    assert!(store.mark(&client(), "j", secs(60), NOW).await.unwrap());
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_full_disk_is_an_error_and_loses_nothing() {
     let place = Place::new();
     let store = place.open().await;
