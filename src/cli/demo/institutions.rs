@@ -17,12 +17,12 @@ use crate::server::{SystemClock, SystemRandom};
 
 use super::ports::{Ports, loopback};
 
-/// The demo's clients with a certificate, and the organisation in it.
-const CERTIFIED: [(&str, &str); 4] = [
-    ("brightbooks-mtls", "Brightbooks Ltd"),
-    ("brightbooks-payroll", "Brightbooks Ltd"),
-    ("brightbooks-resource-server", "Brightbooks Ltd"),
-    ("farview-mtls", "Farview Analytics Inc"),
+/// The demo's clients with a certificate, and the organisation and country in it.
+const CERTIFIED: [(&str, &str, &str); 4] = [
+    ("brightbooks-mtls", "Brightbooks Ltd", "GB"),
+    ("brightbooks-payroll", "Brightbooks Ltd", "GB"),
+    ("brightbooks-resource-server", "Brightbooks Ltd", "GB"),
+    ("farview-mtls", "Farview Analytics Inc", "US"),
 ];
 /// Positions in what [`start`] returns.
 pub(super) const BANKS: [usize; 2] = [0, 1];
@@ -32,7 +32,8 @@ pub(super) const FINTECH: usize = 3;
 const FINTECH_TOKEN_LIFE: Duration = Duration::from_mins(5);
 
 pub(in crate::cli) fn certificates(state: &Path) -> anyhow::Result<DemoPki> {
-    let clients = CERTIFIED.iter().map(|(name, organisation)| Leaf::client(name, organisation)).collect();
+    let leaf = |(name, organisation, country): &(&str, &str, &str)| Leaf::client(name, organisation).in_country(country);
+    let clients = CERTIFIED.iter().map(leaf).collect();
     let settings = PkiSettings { folder: state.join("pki"), clients };
     pki::ensure(&settings, SystemClock.now(), &SystemRandom).context("the demo's certificates cannot be made")
 }
