@@ -150,6 +150,12 @@ impl Gateway {
     }
 }
 
+/// The status that was sent and is not an interim one. 101 is final: what follows it is not HTTP.
+fn final_status(session: &Session) -> Option<u16> {
+    let status = session.response_written()?.status;
+    (!status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS).then_some(status.as_u16())
+}
+
 fn flooded(wait: Duration) -> Problem {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     Problem::new(Kind::FloodGuard).header(http::header::RETRY_AFTER, seconds.max(1).into())
@@ -331,7 +337,7 @@ impl ProxyHttp for Gateway {
             _ => {}
         }
         ctx.note(|facts| (facts.cause, facts.refusal, facts.quotas_refused) = (Some(cause), policy, quotas));
-        let sent = session.response_written().is_some_and(|header| !header.status.is_informational());
+        let sent = final_status(session).is_some();
         let problem = if sent { None } else { self.problem(ctx, error) };
         let Some(problem) = problem else {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -342,7 +348,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
-        let status = session.response_written().filter(|h| !h.status.is_informational()).map(|h| h.status.as_u16());
+        let status = final_status(session);
         let (read, sent) = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
         let mut ending = Ending::Aborted;
         ctx.note(|facts| {

@@ -1,6 +1,5 @@
 //! Requests to the paths that are our own: OAuth, catalogue, usage, portal.
 
-
 use http::Extensions;
 use pingora_proxy::Session;
 

@@ -1,3 +1,5 @@
 //! The room over real sockets.
 
 mod exchange;
+mod lanes;
+mod rig;
