@@ -33,4 +33,4 @@ pub mod store;
 
 pub mod server;
 
-// pub mod cli;
+pub mod cli;

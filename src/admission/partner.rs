@@ -42,14 +42,15 @@ fn check_certificate(snapshot: &Snapshot, connection: &Connection) -> Result<(),
 }
 
 fn partner(snapshot: &Snapshot, token: &VerifiedToken) -> Result<Arc<Partner>, Rejection> {
-    let registered = snapshot.registry.partner(&token.client_id);
-    if let Some(partner) = registered {
-        // A token that names another tenant than the client's own speaks for neither.
+    if let Some(partner) = snapshot.registry.partner(&token.client_id) {
+        // One issuer speaks for a registered client: ours, or the one that its registration names. Any other that
+        // uses its name would borrow its rights. And who names another tenant than the client's own speaks for neither.
+        let issuer = partner.issuer.as_deref().unwrap_or(&snapshot.issuer);
         let agrees = token.tenant.as_ref().is_none_or(|tenant| *tenant == partner.client.tenant.id);
-        return if agrees { Ok(Arc::clone(partner)) } else { Err(Rejection::UnknownPartner) };
+        let speaks = *issuer == *token.issuer && agrees;
+        return if speaks { Ok(Arc::clone(partner)) } else { Err(Rejection::UnknownPartner) };
     }
     let outside = snapshot.outside_issuers.get(token.issuer.as_ref()).ok_or(Rejection::UnknownPartner)?;
-    let tenant_id = token.tenant.as_ref().ok_or(Rejection::UnknownPartner)?;
-    let tenant = snapshot.registry.tenant(tenant_id);
-    Ok(outside.partners.partner(tenant_id, tenant, &token.client_id, &token.scopes))
+    let tenant = token.tenant.as_ref().ok_or(Rejection::UnknownPartner)?;
+    outside.partners.partner(tenant, &token.client_id, &token.scopes).ok_or(Rejection::UnknownPartner)
 }

@@ -75,6 +75,8 @@ pub struct Snapshot {
     pub authenticator: Arc<Authenticator>,
     pub challenges: Challenges,
     pub registry: Registry,
+    /// Our own issuer identifier.
+    pub issuer: Arc<str>,
     /// By issuer.
     pub outside_issuers: HashMap<String, OutsideIssuer>,
     /// Self-signed certificates that clients registered (RFC 8705 §2.2).

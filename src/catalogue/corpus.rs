@@ -107,8 +107,46 @@ pub fn load(folder: &Path, file: &str) -> Result<ImportedApi, ImportError> {
 
 /// All documents that import.
 pub fn load_all(folder: &Path) -> Vec<ImportedApi> {
-    let files = DOCUMENTS.iter().map(|(file, ..)| *file).chain(["mojaloop/fspiop-v1_1-multifile/openapi.yaml"]);
-    files.map(|file| load(folder, file).unwrap_or_else(|e| panic!("{file}: {e}"))).collect()
+    static ALL: std::sync::OnceLock<Vec<ImportedApi>> = std::sync::OnceLock::new();
+    let files = DOCUMENTS.iter().map(|(file, ..)| *file).chain([MULTI_FILE]);
+    ALL.get_or_init(|| files.map(|file| load(folder, file).unwrap_or_else(|e| panic!("{file}: {e}"))).collect()).clone()
+}
+
+/// A document of 146 files.
+const MULTI_FILE: &str = "mojaloop/fspiop-v1_1-multifile/openapi.yaml";
+
+#[test]
+fn a_document_of_many_files_is_gathered_with_readable_names() {
+    let Some(folder) = folder() else { return };
+    let api = load(&folder, MULTI_FILE).unwrap();
+    println!("{}", api.report.to_text());
+    assert_eq!((api.report.files, api.report.count(Part::Paths).used, api.operations.len()), (146, 31, 47));
+    assert_eq!(imbalance(&api), [""; 0]);
+    let names: Vec<&String> = api.document["components"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["schemas", "parameters", "responses", "headers"]);
+    assert!(api.document.pointer("/components/responses/Response400/content").is_some());
+    assert!(api.document.pointer("/components/schemas/Money/properties/amount/$ref").is_some());
+    assert_eq!(api.base_path, "/switch");
+    assert_eq!(api.origins.of("/components/schemas/Money").file, "components/schemas/Money.yaml");
+}
+
+#[test]
+fn a_postman_collection_is_refused_as_what_it_is() {
+    let Some(folder) = folder() else { return };
+    let refusal = load(&folder, "india-aa-sahamati/Router-APIs.postman_collection.json").unwrap_err();
+    assert!(matches!(&refusal, ImportError::NotOpenApi { .. }));
+    let text = refusal.to_string();
+    assert!(text.contains("this is a Postman collection v2.0, not OpenAPI"), "{text}");
+}
+
+#[test]
+fn parts_of_a_document_are_refused_as_such() {
+    let Some(folder) = folder() else { return };
+    let parts = "mojaloop/fspiop-v1_1-multifile";
+    for (file, what) in [("paths/quotes.yaml", "a path item"), ("components/schemas/Money.yaml", "a JSON Schema")] {
+        let text = load(&folder, &format!("{parts}/{file}")).unwrap_err().to_string();
+        assert!(text.contains(what), "{text}");
+    }
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub(super) fn environment(entry: &Entry<'_>, node: &Node) -> Result<Environment,
 pub struct ClientSettings {
     pub client: Arc<Client>,
     pub registration: Option<Arc<ClientRegistration>>,
+    /// The outside issuer whose tokens speak for it, instead of ours.
+    pub issuer: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,8 +119,13 @@ fn client(entry: &Entry<'_>, tenants: &HashMap<&str, &Arc<Tenant>>) -> Option<Cl
     let scopes = entry.or("scopes", crate::domain::ScopeSet::default(), scalar::scopes);
     let bound = entry.or("certificate_bound_access_tokens", true, scalar::boolean);
     let resource_server = entry.or("resource_server", false, scalar::boolean);
+    let issuer = entry.optional("issuer", scalar::text);
     let authentication = entry.section("authentication").map(|section| authentication(&section));
     entry.finish();
+    if issuer.is_some() == authentication.is_some() {
+        let message = "a client has either `authentication`, for our own tokens, or `issuer`, for those of an outside issuer";
+        entry.report().add(Diagnostic::new(entry.place(), message));
+    }
     let id = id?;
     let registration = match authentication {
         None => None,
@@ -131,7 +138,7 @@ fn client(entry: &Entry<'_>, tenants: &HashMap<&str, &Arc<Tenant>>) -> Option<Cl
     };
     let name = name.unwrap_or_else(|| id.to_string());
     let client = Client { id, tenant: tenant?, name, status, environment, scopes };
-    Some(ClientSettings { client: Arc::new(client), registration })
+    Some(ClientSettings { client: Arc::new(client), registration, issuer })
 }
 
 #[derive(Clone, Copy)]

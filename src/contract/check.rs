@@ -66,7 +66,13 @@ pub(super) struct Checker<'s> {
 }
 
 /// What is wrong with a value, at most [`ERRORS_MAX`] errors; pointers start with `root`.
-pub(super) fn errors(schemas: &Schemas, direction: Direction, id: NodeId, value: &Value, root: &str) -> Vec<FieldError> {
+pub(super) fn errors(
+    schemas: &Schemas,
+    direction: Direction,
+    id: NodeId,
+    value: &Value,
+    root: &str,
+) -> Vec<FieldError> {
     let mut checker = Checker::new(schemas, direction);
     let kept = checker.check(id, value, At::Root(root));
     checker.verdict(kept, root)
@@ -172,8 +178,7 @@ impl<'s> Checker<'s> {
                     || self.fail(at, || format!("must have at most {max} characters"))
             }
             Rule::Pattern(pattern) => {
-                pattern.matches(value)
-                    || self.fail(at, || format!("must match the pattern {}", quote(&pattern.source)))
+                pattern.matches(value) || self.fail(at, || format!("must match the pattern {}", quote(&pattern.source)))
             }
             _ => true,
         }
@@ -231,7 +236,8 @@ impl<'s> Checker<'s> {
             Rule::DependentRequired(dependent) => {
                 let missing = dependent.iter().filter(|(name, _)| members.contains_key(&**name));
                 let missing = missing.flat_map(|(_, names)| names.iter());
-                let missing: Vec<&str> = missing.map(|name| &**name).filter(|name| !members.contains_key(*name)).collect();
+                let missing: Vec<&str> =
+                    missing.map(|name| &**name).filter(|name| !members.contains_key(*name)).collect();
                 missing.iter().fold(true, |_, name| self.fail(at.member(name), || "is missing".to_owned()))
             }
             Rule::DependentSchemas(dependent) => dependent
@@ -306,11 +312,16 @@ impl<'s> Checker<'s> {
             Rule::OneOf(branches) => match self.count_matches(branches, value) {
                 0 => self.explain(branches, value, at),
                 1 => true,
-                _ => self.fail(at, || "matches more than one of the alternatives, of which it must match one".to_owned()),
+                _ => {
+                    self.fail(at, || "matches more than one of the alternatives, of which it must match one".to_owned())
+                }
             },
-            Rule::Not(id) => !self.check(*id, value, At::Quiet) || self.fail(at, || "has a form that is not allowed".to_owned()),
+            Rule::Not(id) => {
+                !self.check(*id, value, At::Quiet) || self.fail(at, || "has a form that is not allowed".to_owned())
+            }
             Rule::If(condition) => {
-                let branch = if self.check(condition.when, value, At::Quiet) { condition.then } else { condition.otherwise };
+                let branch =
+                    if self.check(condition.when, value, At::Quiet) { condition.then } else { condition.otherwise };
                 self.check(branch, value, at)
             }
             _ => true,

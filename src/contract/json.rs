@@ -21,7 +21,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Value, FieldError> {
     match value.and_then(|value| source.end().map(|()| value)) {
         Ok(value) => Ok(value),
         Err(cause) => Err(fault.map_or_else(
-            || error(String::new(), format!("is not well-formed JSON at line {}, column {}", cause.line(), cause.column())),
+            || {
+                error(
+                    String::new(),
+                    format!("is not well-formed JSON at line {}, column {}", cause.line(), cause.column()),
+                )
+            },
             |(pointer, detail)| error(pointer, detail),
         )),
     }

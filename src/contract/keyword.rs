@@ -120,10 +120,8 @@ impl<'c, 'p, 'd> Keywords<'c, 'p, 'd> {
         self.count("minProperties", Rule::MinMembers);
         self.count("maxProperties", Rule::MaxMembers);
         if let Some(names) = self.names("required") {
-            let named = |name: Box<str>| RequiredName {
-                waiver: self.waivers.get(&*name).copied().unwrap_or_default(),
-                name,
-            };
+            let named =
+                |name: Box<str>| RequiredName { waiver: self.waivers.get(&*name).copied().unwrap_or_default(), name };
             let required: Box<[RequiredName]> = names.into_iter().map(named).collect();
             self.rules.push(Rule::Required(required));
         }
@@ -150,7 +148,8 @@ impl<'c, 'p, 'd> Keywords<'c, 'p, 'd> {
         }
         let additional = self.schema("additionalProperties", Applies::ToPart);
         // A pattern that cannot be used might have named any member: then none is additional for certain.
-        let unknown = patterns.len() < self.members.get("patternProperties").map_or(0, |all| all.as_object().map_or(0, Map::len));
+        let unknown =
+            patterns.len() < self.members.get("patternProperties").map_or(0, |all| all.as_object().map_or(0, Map::len));
         let additional = if unknown { None } else { additional };
         if !named.is_empty() || !patterns.is_empty() || additional.is_some() {
             let members = Members { named: named.into(), patterns: patterns.into(), additional };
@@ -213,11 +212,9 @@ impl<'c, 'p, 'd> Keywords<'c, 'p, 'd> {
     }
 
     fn combinations(&mut self) {
-        for (keyword, rule) in [
-            ("allOf", Rule::AllOf as fn(Box<[NodeId]>) -> Rule),
-            ("anyOf", Rule::AnyOf),
-            ("oneOf", Rule::OneOf),
-        ] {
+        for (keyword, rule) in
+            [("allOf", Rule::AllOf as fn(Box<[NodeId]>) -> Rule), ("anyOf", Rule::AnyOf), ("oneOf", Rule::OneOf)]
+        {
             let nodes = self.schemas(keyword, Applies::InPlace);
             self.rules.extend(nodes.map(rule));
         }
@@ -316,7 +313,8 @@ impl<'c, 'p, 'd> Keywords<'c, 'p, 'd> {
             Some(Value::Object(named)) => {
                 let base = format!("{}/{keyword}", self.at.pointer);
                 let each = named.iter();
-                each.map(|(name, value)| (name.as_str().into(), self.child(value, join(&base, name), applies))).collect()
+                each.map(|(name, value)| (name.as_str().into(), self.child(value, join(&base, name), applies)))
+                    .collect()
             }
             Some(_) => {
                 self.malformed(keyword, "an object of schemas");

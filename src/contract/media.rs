@@ -70,9 +70,9 @@ impl MediaType {
 
 /// `*+json` describes `problem+json`, and `json` itself.
 fn suffix_range(range: &str, actual: &str) -> bool {
-    range.strip_prefix("*+").is_some_and(|suffix| {
-        actual == suffix || actual.rsplit_once('+').is_some_and(|(_, own)| own == suffix)
-    })
+    range
+        .strip_prefix("*+")
+        .is_some_and(|suffix| actual == suffix || actual.rsplit_once('+').is_some_and(|(_, own)| own == suffix))
 }
 
 /// RFC 9110 §5.6.2.

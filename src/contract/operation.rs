@@ -94,16 +94,25 @@ impl<'o> Draft<'o> {
         let at = join(&spec.pointer, "responses");
         let responses = spec.responses.iter();
         let responses = responses
-            .map(|response| Response { status: response.status, content: Media::compile(&response.content, &at, compiler) })
+            .map(|response| Response {
+                status: response.status,
+                content: Media::compile(&response.content, &at, compiler),
+            })
             .collect();
         Self { spec, nodes, body, responses }
     }
 
-    fn finish(self, schemas: &Arc<Schemas>, undeclared_query: UndeclaredQuery, shared: &mut SharedParameters) -> Contract {
+    fn finish(
+        self,
+        schemas: &Arc<Schemas>,
+        undeclared_query: UndeclaredQuery,
+        shared: &mut SharedParameters,
+    ) -> Contract {
         let mut parameters = Vec::new();
         for (spec, node) in self.spec.parameters.iter().zip(self.nodes).filter(|(spec, _)| !is_ignored(spec)) {
             let alike = shared.entry((spec.place, spec.name.clone(), node)).or_default();
-            let known = alike.iter().find(|(known, _)| same_use(known, spec)).map(|(_, parameter)| Arc::clone(parameter));
+            let known =
+                alike.iter().find(|(known, _)| same_use(known, spec)).map(|(_, parameter)| Arc::clone(parameter));
             parameters.push(known.unwrap_or_else(|| {
                 let parameter = Arc::new(Parameter::new(spec, node, schemas));
                 alike.push((spec.clone(), Arc::clone(&parameter)));
@@ -212,7 +221,11 @@ impl Contract {
         }
         let Some(media) = closest(&response.content, content_type) else {
             let accepted = listed(&response.content).join(", ");
-            let detail = if body.is_empty() { "the documented body is missing".to_owned() } else { format!("must be {accepted}") };
+            let detail = if body.is_empty() {
+                "the documented body is missing".to_owned()
+            } else {
+                format!("must be {accepted}")
+            };
             return vec![error("#header/content-type".to_owned(), detail)];
         };
         match parse_body(content_type, body) {
@@ -225,7 +238,8 @@ impl Contract {
     /// OpenAPI 3.1.1 §4.8.16: a code beats a class, a class beats the default.
     fn response(&self, status: StatusCode) -> Option<&Response> {
         let code = status.as_u16();
-        let wanted = [StatusRange::Code(code), StatusRange::Class(u8::try_from(code / 100).unwrap_or(0)), StatusRange::Default];
+        let wanted =
+            [StatusRange::Code(code), StatusRange::Class(u8::try_from(code / 100).unwrap_or(0)), StatusRange::Default];
         wanted.iter().find_map(|wanted| self.responses.iter().find(|response| response.status == *wanted))
     }
 }

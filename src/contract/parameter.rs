@@ -91,7 +91,9 @@ impl Parameter {
             (Some(node), None) => read_as(schemas.types(node), node),
         };
         let (members, open) = match reading {
-            Reading::Object(node) if spec.place == ParameterPlace::Query && is_spread(spec) => schemas.member_names(node),
+            Reading::Object(node) if spec.place == ParameterPlace::Query && is_spread(spec) => {
+                schemas.member_names(node)
+            }
             _ => (Vec::new(), false),
         };
         Self {
@@ -112,10 +114,8 @@ impl Parameter {
         if let (Style::DeepObject, Reading::Object(node)) = (self.style, self.reading) {
             return self.check_tree(self.deep_tree(sources), node, schemas, found);
         }
-        if !self.members.is_empty() || self.open {
-            if let Reading::Object(node) = self.reading {
-                return self.check_tree(self.spread_tree(sources), node, schemas, found);
-            }
+        if let (true, Reading::Object(node)) = (self.is_spread(), self.reading) {
+            return self.check_tree(self.spread_tree(sources), node, schemas, found);
         }
         let Ok(raw) = self.raw(sources) else {
             found.push(self.error("is not text"));
@@ -135,13 +135,18 @@ impl Parameter {
         found.extend(wrong);
     }
 
+    /// Whether the members of the object are query parameters of their own.
+    const fn is_spread(&self) -> bool {
+        !self.members.is_empty() || self.open
+    }
+
     /// Whether a query name belongs to this parameter.
     pub fn declares(&self, name: &str) -> bool {
         if self.place != ParameterPlace::Query {
             return false;
         }
-        let deep = self.style == Style::DeepObject
-            && name.strip_prefix(&*self.name).is_some_and(|rest| rest.starts_with('['));
+        let deep =
+            self.style == Style::DeepObject && name.strip_prefix(&*self.name).is_some_and(|rest| rest.starts_with('['));
         *self.name == *name || deep || self.open || self.members.iter().any(|member| **member == *name)
     }
 
@@ -157,7 +162,8 @@ impl Parameter {
 
     /// The raw values under the parameter's name; `Err` for a header value that is not text.
     fn raw<'a>(&self, sources: &Sources<'a>) -> Result<Vec<&'a str>, ()> {
-        let named = |pairs: &'a [Pair<'a>]| pairs.iter().filter(|pair| *pair.name == *self.name).map(Pair::raw).collect();
+        let named =
+            |pairs: &'a [Pair<'a>]| pairs.iter().filter(|pair| *pair.name == *self.name).map(Pair::raw).collect();
         match self.place {
             ParameterPlace::Path => {
                 let own = sources.captures.iter().filter(|(name, _)| *name == &*self.name);
@@ -254,7 +260,10 @@ impl Parameter {
 
     /// The items of an array, or the names and values of an object, still encoded.
     fn parts<'a>(&self, raw: &[&'a str]) -> Result<Vec<&'a str>, &'static str> {
-        if self.style == Style::Form && self.explode && matches!(self.reading, Reading::Array(_) | Reading::ScalarOrArray(_)) {
+        if self.style == Style::Form
+            && self.explode
+            && matches!(self.reading, Reading::Array(_) | Reading::ScalarOrArray(_))
+        {
             return Ok(raw.to_vec());
         }
         if self.explode && matches!(self.style, Style::SpaceDelimited | Style::PipeDelimited) {
@@ -262,7 +271,12 @@ impl Parameter {
         }
         if self.place == ParameterPlace::Header {
             // RFC 9110 §5.3: several fields of one name are one list.
-            return Ok(raw.iter().flat_map(|line| line.split(',')).map(str::trim).filter(|part| !part.is_empty()).collect());
+            return Ok(raw
+                .iter()
+                .flat_map(|line| line.split(','))
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+                .collect());
         }
         let [only] = raw else { return Err(REPEATED) };
         let (text, separators): (&str, &[&str]) = match (self.style, self.explode) {
@@ -282,7 +296,11 @@ impl Parameter {
         let parts: Vec<&str> = separator.map_or_else(|| vec![text], |separator| text.split(separator).collect());
         if self.style == Style::Matrix && self.explode && matches!(self.reading, Reading::Array(_)) {
             let strip = |part: &'a str| part.strip_prefix(&*self.name)?.strip_prefix('=');
-            return parts.into_iter().map(strip).collect::<Option<_>>().ok_or("must be written as `;name=value;name=value`");
+            return parts
+                .into_iter()
+                .map(strip)
+                .collect::<Option<_>>()
+                .ok_or("must be written as `;name=value;name=value`");
         }
         Ok(parts)
     }
@@ -312,13 +330,7 @@ impl Parameter {
         Ok(tree)
     }
 
-    fn check_tree(
-        &self,
-        tree: Result<Tree, FieldError>,
-        node: NodeId,
-        schemas: &Schemas,
-        found: &mut Vec<FieldError>,
-    ) {
+    fn check_tree(&self, tree: Result<Tree, FieldError>, node: NodeId, schemas: &Schemas, found: &mut Vec<FieldError>) {
         match tree {
             Err(wrong) => found.push(wrong),
             Ok(tree) if tree.is_empty() => self.check_missing(found),

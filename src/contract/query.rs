@@ -47,7 +47,10 @@ pub(super) fn pairs(text: &str) -> Result<Vec<Pair<'_>>, &'static str> {
 /// Splits the values of `Cookie` fields (RFC 6265 §4.2.1).
 pub(super) fn cookies<'a>(fields: impl Iterator<Item = &'a str>) -> Vec<Pair<'a>> {
     let parts = fields.flat_map(|field| field.split(';')).map(str::trim).take(PAIRS_MAX);
-    parts.filter_map(|part| part.split_once('=')).map(|(name, value)| Pair { name: name.into(), value: Some(value) }).collect()
+    parts
+        .filter_map(|part| part.split_once('='))
+        .map(|(name, value)| Pair { name: name.into(), value: Some(value) })
+        .collect()
 }
 
 /// The text that a raw value stands for; `None` if it is not percent-encoded UTF-8.

@@ -93,6 +93,9 @@ impl Types {
     }
 }
 
+/// Member names.
+pub(super) type Names = Box<[Box<str>]>;
+
 /// One schema.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -125,7 +128,7 @@ pub(super) enum Rule {
     Required(Box<[RequiredName]>),
     Members(Box<Members>),
     MemberNames(NodeId),
-    DependentRequired(Box<[(Box<str>, Box<[Box<str>]>)]>),
+    DependentRequired(Box<[(Box<str>, Names)]>),
     DependentSchemas(Box<[(Box<str>, NodeId)]>),
     AllOf(Box<[NodeId]>),
     AnyOf(Box<[NodeId]>),

@@ -64,8 +64,14 @@ impl Pattern {
 #[derive(Debug)]
 pub(super) enum Format {
     /// `int32` and `int64` of the OpenAPI format registry: the largest magnitude.
-    Integer { min: i64, max: i64 },
-    Text { expected: &'static str, engine: Validator },
+    Integer {
+        min: i64,
+        max: i64,
+    },
+    Text {
+        expected: &'static str,
+        engine: Validator,
+    },
 }
 
 impl Format {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::check::{At, Checker};
-use super::schema::{NodeId, Node, Rule};
+use super::schema::{Node, NodeId, Rule};
 
 impl<'s> Checker<'s> {
     /// The names of members that no other keyword of the schema evaluates.

@@ -21,46 +21,56 @@ pub struct Template {
 }
 
 /// The implicit partners of one outside issuer in one snapshot.
+///
+/// Invariant: their tenants and clients carry the issuer's host in their names, so that no outside issuer can speak for
+/// a registered partner, or for one of another issuer, or spend its quota.
 pub struct ImplicitPartners {
     template: Template,
+    issuer: Arc<str>,
+    prefix: String,
     partners: Cache<(TenantId, ClientId), Arc<Partner>>,
 }
 
 impl ImplicitPartners {
-    pub fn new(template: Template) -> Self {
-        Self { template, partners: Cache::new(PARTNERS_MAX) }
+    /// `issuer` is the issuer identifier, a URL.
+    pub fn new(issuer: &str, template: Template) -> Self {
+        let host = issuer.split("://").last().unwrap_or_default();
+        let host = host.split('/').next().unwrap_or_default();
+        let prefix = host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+        Self { template, issuer: issuer.into(), prefix, partners: Cache::new(PARTNERS_MAX) }
     }
 
-    /// The partner that a verified token names. `tenant` is the registered tenant of that name, if there is one.
-    pub fn partner(
-        &self,
-        tenant_id: &TenantId,
-        tenant: Option<&Arc<Tenant>>,
-        client: &ClientId,
-        scopes: &ScopeSet,
-    ) -> Arc<Partner> {
-        let key = (tenant_id.clone(), client.clone());
-        self.partners.get_with(key, || Arc::new(self.make(tenant_id, tenant, client, scopes)))
+    /// The partner that a verified token names; none if its names are too long to be told apart.
+    pub fn partner(&self, tenant: &TenantId, client: &ClientId, scopes: &ScopeSet) -> Option<Arc<Partner>> {
+        let key = (tenant.clone(), client.clone());
+        if let Some(known) = self.partners.get(&key) {
+            return Some(known);
+        }
+        let made = Arc::new(self.make(tenant, client, scopes)?);
+        self.partners.insert(key, Arc::clone(&made));
+        Some(made)
     }
 
-    fn make(&self, id: &TenantId, tenant: Option<&Arc<Tenant>>, client: &ClientId, scopes: &ScopeSet) -> Partner {
-        let tenant = tenant.cloned().unwrap_or_else(|| {
-            Arc::new(Tenant {
-                id: id.clone(),
-                name: id.to_string(),
-                status: PartnerStatus::Active,
-                jurisdiction: self.template.jurisdiction,
-                licences: BTreeSet::new(),
-            })
-        });
+    fn make(&self, tenant: &TenantId, client: &ClientId, scopes: &ScopeSet) -> Option<Partner> {
+        let tenant = Tenant {
+            id: TenantId::parse(&format!("{}:{tenant}", self.prefix)).ok()?,
+            name: tenant.to_string(),
+            status: PartnerStatus::Active,
+            jurisdiction: self.template.jurisdiction,
+            licences: BTreeSet::new(),
+        };
         let client = Client {
-            id: client.clone(),
-            tenant,
+            id: ClientId::parse(&format!("{}:{client}", self.prefix)).ok()?,
+            tenant: Arc::new(tenant),
             name: client.to_string(),
             status: PartnerStatus::Active,
             environment: self.template.environment,
             scopes: scopes.clone(),
         };
-        Partner { client: Arc::new(client), subscriptions: Box::new([self.template.subscription.clone()]) }
+        Some(Partner {
+            client: Arc::new(client),
+            issuer: Some(Arc::clone(&self.issuer)),
+            subscriptions: Box::new([self.template.subscription.clone()]),
+        })
     }
 }

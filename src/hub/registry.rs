@@ -40,6 +40,8 @@ pub struct Subscription {
 #[derive(Clone)]
 pub struct Partner {
     pub client: Arc<Client>,
+    /// The outside issuer whose tokens speak for it; absent: only our own authorization server's do.
+    pub issuer: Option<Arc<str>>,
     pub subscriptions: Box<[Subscription]>,
 }
 

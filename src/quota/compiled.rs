@@ -70,10 +70,17 @@ impl CompiledPlan {
         &self.plan
     }
 
-    pub(super) fn spend(&self, tenant: &TenantId, client: &ClientId, moment: Moment) -> Result<Spent, Exceeded> {
+    /// `later` reads the clock anew, should something have to be given back.
+    pub(super) fn spend(
+        &self,
+        tenant: &TenantId,
+        client: &ClientId,
+        moment: Moment,
+        later: &dyn Fn() -> Moment,
+    ) -> Result<Spent, Exceeded> {
         let account = self.account(tenant, client);
         let mut leases = Vec::new();
-        match account.reserve(&self.order, moment, &mut leases) {
+        match account.reserve(&self.order, moment, later, &mut leases) {
             Ok(()) => {
                 let fields = self.template.as_ref().map(|template| template.render(&account.read(moment)));
                 Ok(Spent { fields, _leases: leases })
@@ -148,19 +155,25 @@ const fn cost_of_regret(kind: &LimitKind) -> u8 {
 
 impl Account {
     /// Takes one from each slot in `order`, or from none. `Err` is the position of the limit that refused.
-    fn reserve(&self, order: &[usize], moment: Moment, leases: &mut Vec<Lease>) -> Result<(), usize> {
+    fn reserve(
+        &self,
+        order: &[usize],
+        moment: Moment,
+        later: &dyn Fn() -> Moment,
+        leases: &mut Vec<Lease>,
+    ) -> Result<(), usize> {
         let Some((&position, rest)) = order.split_first() else { return Ok(()) };
         let slot = self.slots.get(position).ok_or(position)?;
         match slot.take(moment).ok_or(position)? {
             // The caller drops the leases if a later limit refuses.
             Taken::Concurrency(lease) => {
                 leases.push(lease);
-                self.reserve(rest, moment, leases)
+                self.reserve(rest, moment, later, leases)
             }
             taken @ (Taken::Rate(_) | Taken::Window(_)) => {
-                let outcome = self.reserve(rest, moment, leases);
+                let outcome = self.reserve(rest, moment, later, leases);
                 if outcome.is_err() {
-                    slot.give_back(taken, moment);
+                    slot.give_back(taken, later());
                 }
                 outcome
             }

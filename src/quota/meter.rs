@@ -176,10 +176,9 @@ impl Slot {
         }
     }
 
-    /// `moment` is the moment of the taking: a refusal comes within microseconds of it.
-    pub fn give_back(&self, taken: Taken, moment: Moment) {
+    pub fn give_back(&self, taken: Taken, now: Moment) {
         match (self, taken) {
-            (Self::Rate { rate, bucket }, Taken::Rate(at)) => rate.give_back(bucket, &at, moment.steady),
+            (Self::Rate { rate, bucket }, Taken::Rate(at)) => rate.give_back(bucket, &at, now.steady),
             (Self::Window { cell, .. }, Taken::Window(counted)) => cell.give_back(&counted),
             (Self::Rate { .. } | Self::Window { .. } | Self::Concurrency { .. }, taken) => drop(taken),
         }

@@ -86,7 +86,7 @@ impl Quotas {
         client: &ClientId,
         now: Timestamp,
     ) -> Result<Spent, Exceeded> {
-        plan.spend(tenant, client, self.moment(now))
+        plan.spend(tenant, client, self.moment(now), &|| self.moment(self.clock.now()))
     }
 
     /// Where the client stands, limit by limit in the plan's order. Spends nothing.

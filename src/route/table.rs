@@ -122,7 +122,7 @@ impl RouteTable {
         let mut issues = Vec::new();
         for spec in specs {
             match Template::parse(&spec.path) {
-                Ok(template) => issues.extend(table.insert(&template, spec).err()),
+                Ok(template) => issues.extend(table.insert(&template, spec)),
                 Err(cause) => issues.push(RouteIssue::Template { at: spec.origin(), cause }),
             }
         }
@@ -184,14 +184,18 @@ impl RouteTable {
         found
     }
 
-    fn insert(&mut self, template: &Template, spec: &RouteSpec) -> Result<(), RouteIssue> {
+    /// Adds an operation, or says why it cannot be added.
+    fn insert(&mut self, template: &Template, spec: &RouteSpec) -> Option<RouteIssue> {
         let mut at = 0;
         for segment in &template.segments {
-            at = self.child(at, segment).ok_or_else(|| RouteIssue::Crowded { at: spec.origin() })?;
+            let Some(child) = self.child(at, segment) else {
+                return Some(RouteIssue::Crowded { at: spec.origin() });
+            };
+            at = child;
         }
-        let Some(node) = self.nodes.get_mut(at) else { return Ok(()) };
+        let node = self.nodes.get_mut(at)?;
         if let Some(first) = node.routes.iter().find(|route| route.method == spec.method) {
-            return Err(RouteIssue::Duplicate { first: first.origin.clone(), second: spec.origin() });
+            return Some(RouteIssue::Duplicate { first: first.origin.clone(), second: spec.origin() });
         }
         node.routes.push(Route {
             method: spec.method.clone(),
@@ -199,7 +203,7 @@ impl RouteTable {
             names: template.names.iter().cloned().collect(),
             origin: spec.origin(),
         });
-        Ok(())
+        None
     }
 
     /// The child of a node for a segment, made if missing; `None` where there is no more room.
@@ -278,7 +282,9 @@ impl Edge<'_> {
             (Edge::Literal(literal), Edge::Affixed(pattern)) | (Edge::Affixed(pattern), Edge::Literal(literal)) => {
                 matches(pattern, literal)
             }
-            (Edge::Literal(literal), Edge::Parameter) | (Edge::Parameter, Edge::Literal(literal)) => !literal.is_empty(),
+            (Edge::Literal(literal), Edge::Parameter) | (Edge::Parameter, Edge::Literal(literal)) => {
+                !literal.is_empty()
+            }
             (Edge::Affixed(a), Edge::Affixed(b)) => a.overlaps(b),
             (Edge::Parameter, Edge::Parameter | Edge::Affixed(_)) | (Edge::Affixed(_), Edge::Parameter) => true,
         }

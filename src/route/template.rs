@@ -9,7 +9,8 @@ use super::pattern::Pattern;
 pub const SEGMENTS_MAX: usize = 64;
 
 /// What a document may write plainly in a literal although it travels encoded.
-const ENCODED_IN_TRANSIT: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'[').add(b']').add(b'^').add(b'`').add(b'|');
+const ENCODED_IN_TRANSIT: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'[').add(b']').add(b'^').add(b'`').add(b'|');
 
 /// Why a path template cannot be routed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +23,9 @@ pub enum TemplateError {
     TooManySegments,
     #[error("`{{` and `}}` do not pair up within one segment")]
     Braces,
-    #[error("the parameter name {0:?} is not usable: it is empty, or has a `*`, `+` or `?`, which OpenAPI gives no meaning")]
+    #[error(
+        "the parameter name {0:?} is not usable: it is empty, or has a `*`, `+` or `?`, which OpenAPI gives no meaning"
+    )]
     Name(Box<str>),
     #[error("the parameter {0:?} occurs twice")]
     NameTwice(Box<str>),

@@ -29,20 +29,20 @@ fn index(table: &RouteTable, method: &str, path: &str) -> Option<u32> {
 #[test]
 fn the_more_specific_template_wins_from_left_to_right() {
     let table = table(&[
-        ("GET", "/books/{id}"),                          // 0
-        ("GET", "/books/mine"),                          // 1
-        ("GET", "/{shelf}/me"),                          // 2
-        ("GET", "/Accounts/{Sid}.json"),                 // 3
-        ("GET", "/Accounts/{Sid}"),                      // 4
-        ("GET", "/Accounts/{Sid}/Calls.json"),           // 5
-        ("GET", "/Accounts/{Sid}.json/deep"),            // 6
-        ("GET", "/rates/{from}-{to}"),                   // 7
-        ("GET", "/rates/{pair}"),                        // 8
-        ("GET", "/"),                                    // 9
-        ("GET", "/books/"),                              // 10
-        ("GET", "/{a}/{b}/{c}"),                         // 11
-        ("GET", "/v1/payments:batch"),                   // 12
-        ("GET", "/v1/{id}"),                             // 13
+        ("GET", "/books/{id}"),                // 0
+        ("GET", "/books/mine"),                // 1
+        ("GET", "/{shelf}/me"),                // 2
+        ("GET", "/Accounts/{Sid}.json"),       // 3
+        ("GET", "/Accounts/{Sid}"),            // 4
+        ("GET", "/Accounts/{Sid}/Calls.json"), // 5
+        ("GET", "/Accounts/{Sid}.json/deep"),  // 6
+        ("GET", "/rates/{from}-{to}"),         // 7
+        ("GET", "/rates/{pair}"),              // 8
+        ("GET", "/"),                          // 9
+        ("GET", "/books/"),                    // 10
+        ("GET", "/{a}/{b}/{c}"),               // 11
+        ("GET", "/v1/payments:batch"),         // 12
+        ("GET", "/v1/{id}"),                   // 13
     ]);
     for (path, expected) in [
         ("/books/7", Some(0)),
@@ -91,6 +91,32 @@ fn each_operation_keeps_its_own_parameter_names() {
 }
 
 #[test]
+fn a_way_that_was_walked_back_leaves_no_captures() {
+    let table = table(&[
+        ("GET", "/x/{a}.j/p"),
+        ("GET", "/x/{b}/{c}/q"),
+        ("GET", "/{d}/{e}/{f}/r"),
+        ("GET", "/y/{l}-{r}/{s}/t"),
+        ("GET", "/y/{u}/{v}/w"),
+    ]);
+    for (path, expected) in [
+        ("/x/1.j/p", vec![("a", "1")]),
+        ("/x/1.j/2/q", vec![("b", "1.j"), ("c", "2")]),
+        ("/x/1.j/2/r", vec![("d", "x"), ("e", "1.j"), ("f", "2")]),
+        ("/y/1-2/3/w", vec![("u", "1-2"), ("v", "3")]),
+        ("/y/1-2/3/r", vec![("d", "y"), ("e", "1-2"), ("f", "3")]),
+    ] {
+        let found = resolve(&table, "GET", path).unwrap();
+        assert_eq!(found.captures.iter().collect::<Vec<_>>(), expected, "{path}");
+    }
+}
+
+/// The template with the captured values in the places of its parameters.
+fn filled(template: &str, captures: &Captures<'_>) -> String {
+    captures.iter().fold(template.to_owned(), |text, (name, value)| text.replacen(&format!("{{{name}}}"), value, 1))
+}
+
+#[test]
 fn the_method_comes_after_the_path() {
     let table = table(&[
         ("GET", "/a/{id}"),
@@ -123,9 +149,11 @@ fn the_method_comes_after_the_path() {
 
 #[test]
 fn what_cannot_be_decided_is_refused_and_names_both_sources() {
-    let issues = |routes: &[(&str, &str)]| RouteTable::compile(&specs(routes)).map(drop).map_err(|issues| {
-        issues.iter().map(ToString::to_string).collect::<Vec<_>>()
-    });
+    let issues = |routes: &[(&str, &str)]| {
+        RouteTable::compile(&specs(routes))
+            .map(drop)
+            .map_err(|issues| issues.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
     for (name, routes, expected) in [
         ("same shape", &[("GET", "/a/{x}"), ("GET", "/a/{y}")][..], Err("GET /a/{y} (op1) repeats GET /a/{x} (op0)")),
         ("same text", &[("GET", "/a"), ("GET", "/a")], Err("GET /a (op1) repeats GET /a (op0)")),
@@ -174,7 +202,10 @@ fn bad_templates_are_all_reported() {
     ] {
         let issues = RouteTable::compile(&specs(&[("GET", "/ok"), ("GET", path), ("GET", "/{")])).unwrap_err();
         assert_eq!(issues.len(), 2, "{path}");
-        assert!(matches!(&issues[0], RouteIssue::Template { cause, at } if *cause == expected && at.source == "op1"), "{path}: {issues:?}");
+        assert!(
+            matches!(&issues[0], RouteIssue::Template { cause, at } if *cause == expected && at.source == "op1"),
+            "{path}: {issues:?}"
+        );
     }
     let deep = "/a".repeat(SEGMENTS_MAX + 1);
     assert!(RouteTable::compile(&specs(&[("GET", &deep)])).is_err());
@@ -267,6 +298,9 @@ proptest! {
             for path in &paths {
                 let winner = index(&forward, "GET", path).map(|n| templates[n as usize]);
                 prop_assert_eq!(winner, expected_winner(&templates, path).map(|n| templates[n]), "{}", path);
+                if let (Some(winner), Ok(found)) = (winner, resolve(&forward, "GET", path)) {
+                    prop_assert_eq!(&filled(winner, &found.captures), path, "captures of {}", winner);
+                }
                 prop_assert_eq!(winner, index(&backward, "GET", path).map(|n| routes[n as usize].1));
             }
         }

@@ -7,8 +7,11 @@
 mod bank;
 mod control;
 mod dice;
+mod echo;
 pub mod fault;
+mod fintech;
 mod form;
+mod insurer;
 mod line;
 mod misbehave;
 pub mod pki;
@@ -29,14 +32,20 @@ use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
 use axum::routing::get;
 use http::{HeaderMap, Uri, header};
+use secrecy::SecretString;
 
 use crate::domain::{Clock, Random};
+pub use fintech::FintechClient;
 pub use received::{PathCount, Received, ReceivedReport, ReceivedRequest};
 pub use server::{Availability, Running, SandboxError, SandboxSettings, SandboxTls, start};
 pub use tls::TlsError;
 
 /// The published document of [`Institution::bank`]: OpenAPI 3.1, YAML.
 pub const BANK_DOCUMENT: &str = include_str!("../../openapi/bank.yaml");
+/// The published document of [`Institution::insurer`]: OpenAPI 3.1, YAML.
+pub const INSURER_DOCUMENT: &str = include_str!("../../openapi/insurer.yaml");
+/// The published document of [`Institution::fintech`]: OpenAPI 3.0, YAML.
+pub const FINTECH_DOCUMENT: &str = include_str!("../../openapi/fintech.yaml");
 
 /// What an institution needs of the world around it.
 #[derive(Clone)]
@@ -67,6 +76,21 @@ impl Institution {
     /// A bank that asks for nothing beyond a client certificate.
     pub fn bank(world: World) -> Self {
         Self::new("bank", bank::router(world))
+    }
+
+    /// An insurer that asks for an API key in `x-api-key` as well.
+    pub fn insurer(world: World, api_key: &SecretString) -> Self {
+        Self::new("insurer", insurer::router(world, api_key))
+    }
+
+    /// A fintech that asks for an access token of its own `POST /oauth/token` as well.
+    pub fn fintech(world: World, client: &FintechClient) -> Self {
+        Self::new("fintech", fintech::router(world, client))
+    }
+
+    /// No institution: it tells what reached it, and streams (`/bytes/{n}`).
+    pub fn echo() -> Self {
+        Self::new("echo", echo::router())
     }
 
     fn new(name: &str, router: Router) -> Self {

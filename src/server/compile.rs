@@ -81,6 +81,7 @@ fn assemble(
         authenticator: authenticator?,
         challenges: Challenges::new(Some(&services.resource_metadata_url(configuration))),
         registry,
+        issuer: configuration.gateway.issuer.as_str().into(),
         outside_issuers: outside_issuers(configuration, &products, &plans),
         registered_certificates: registered_certificates(configuration),
         policy_hash: policies.as_ref().map(|set| set.hash().into())?,
@@ -100,6 +101,14 @@ fn imports(configuration: &Configuration, own: &serde_json::Value, mistakes: &mu
                 Diagnostic::new(settings.place.clone(), format!("API `{}`: {}", settings.value.source.id, chain(&error)))
                     .remedy("`clearway catalogue lint FILE` shows the whole import report"),
             ),
+        }
+    }
+    for api in &mut imported {
+        let settings = configuration.apis.iter().find(|settings| settings.value.source.id == api.id);
+        for operation in &mut api.operations {
+            if let Some(settings) = settings {
+                operation.scopes = effective_scopes(&settings.value, operation);
+            }
         }
     }
     if let Err(issues) = settle(&mut imported, own, Collision::Refuse) {
@@ -310,7 +319,7 @@ fn documents(
 
 /// Every scope that some operation demands.
 fn scope_names(drafts: &[Draft<'_>]) -> BTreeSet<String> {
-    drafts.iter().flat_map(|draft| scopes(draft).iter().map(|scope| scope.as_str().to_owned()).collect::<Vec<_>>()).collect()
+    drafts.iter().flat_map(|draft| draft.imported.scopes.iter()).map(|scope| scope.as_str().to_owned()).collect()
 }
 
 fn operations(
@@ -340,7 +349,7 @@ fn operations(
             institution: Arc::clone(institution),
             base_path_len: draft.api.imported.base_path.len(),
             upstream_base_path: upstream_base_path(draft).into(),
-            scopes: scopes(draft),
+            scopes: draft.imported.scopes.clone(),
             contract,
             request_contract: draft.settings.request_contract.unwrap_or(settings.request_contract),
             response_contract: draft.settings.response_contract.unwrap_or(settings.response_contract),
@@ -380,16 +389,17 @@ fn upstream_base_path(draft: &Draft<'_>) -> String {
     upstream.strip_suffix(published).unwrap_or_default().to_owned()
 }
 
-/// The operator's word, else the document's, else the API's default, else the API's id.
-pub(super) fn scopes(draft: &Draft<'_>) -> ScopeSet {
-    let of_api = draft.api.settings.value.scopes.as_ref();
-    if let Some(scopes) = draft.settings.scopes.as_ref().or(of_api) {
+/// The operator's word, else the document's, else the API's default, else the API's id. Set once, so that what is
+/// published is what is demanded.
+fn effective_scopes(settings: &ApiSettings, operation: &ImportedOperation) -> ScopeSet {
+    let own = settings.operations.iter().find(|(name, _)| name == local_name(operation));
+    let own = own.and_then(|(_, settings)| settings.value.scopes.as_ref());
+    if let Some(scopes) = own.or(settings.scopes.as_ref()) {
         return scopes.clone();
     }
-    if !draft.imported.scopes.is_empty() {
-        return draft.imported.scopes.clone();
+    if !operation.scopes.is_empty() {
+        return operation.scopes.clone();
     }
-    let settings = &draft.api.settings.value;
     let default = settings.default_scope.clone();
     default.or_else(|| ScopeSet::parse(settings.source.id.as_str()).ok()).unwrap_or_default()
 }
@@ -434,7 +444,7 @@ fn registry(
     let partners = configuration.clients.iter().map(|located| {
         let client = Arc::clone(&located.value.client);
         let subscriptions = subscriptions.remove(client.id.as_str()).unwrap_or_default().into();
-        Partner { client, subscriptions }
+        Partner { client, issuer: located.value.issuer.as_deref().map(Arc::from), subscriptions }
     });
     let partners: Vec<Partner> = partners.collect();
     Registry::new(configuration.tenants.iter().cloned(), partners)
@@ -460,7 +470,8 @@ fn outside_issuers(
     let issuers = configuration.issuers.iter().map(|located| &located.value);
     issuers
         .filter_map(|issuer| {
-            Some((issuer.issuer.clone(), OutsideIssuer { partners: ImplicitPartners::new(template(issuer)?) }))
+            let partners = ImplicitPartners::new(&issuer.issuer, template(issuer)?);
+            Some((issuer.issuer.clone(), OutsideIssuer { partners }))
         })
         .collect()
 }

@@ -14,5 +14,5 @@ mod start;
 mod world;
 
 pub use compile::compile;
-pub use start::{Running, StartError, start};
+pub use start::{Running, StartError, oauth_settings, start};
 pub use services::{Services, SystemClock, SystemRandom};

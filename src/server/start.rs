@@ -247,7 +247,8 @@ fn access_output(settings: &AccessLogSettings) -> AccessOutput {
     }
 }
 
-fn oauth_settings(configuration: &Configuration, scopes: &[String]) -> Settings {
+/// The authorization server's settings under a configuration; `scopes` are those of the catalogue.
+pub fn oauth_settings(configuration: &Configuration, scopes: &[String]) -> Settings {
     let (gateway, tokens) = (&configuration.gateway, &configuration.gateway.tokens);
     Settings {
         issuer: gateway.issuer.clone(),

@@ -237,5 +237,4 @@ fn optional<L: SerializeStruct>(
 }
 
 #[cfg(test)]
-#[path = "access_tests.rs"]
 mod tests;

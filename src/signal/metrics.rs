@@ -407,3 +407,6 @@ impl Exposition {
         build.encode(info.encode_family(&[("version", all.version.as_str())])?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ const PURGED_AT_ONCE: i64 = 8;
 
 #[async_trait]
 impl ReplayStore for Store {
-    /// Costs one commit, and so one sync of the disk (measured: see the room's benchmark note in `tests.rs`); calls
+    /// Costs one commit, and so one sync of the disk; calls
     /// queue behind one another, which bounds assertions per second to the disk's syncs per second.
     async fn mark(
         &self,

@@ -347,7 +347,7 @@ impl Extraction<'_> {
 }
 
 /// What an id may have: letters, digits, `-`, `_`, `.`, `:`; everything between them becomes one `-`.
-fn slug(text: &str) -> String {
+pub fn slug(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-') {

@@ -1,9 +1,11 @@
 //! One API as it is published: its own document, made ours.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
+use super::super::bundle::unique_name;
+use super::super::operations::slug;
 use super::super::pointer;
 use super::super::shape::{self, Dialect, Kind, METHODS};
 use super::super::{ImportedApi, ImportedOperation};
@@ -30,7 +32,7 @@ pub fn of(api: &ImportedApi, frame: &Frame<'_>) -> Face {
     link_operations(api, &mut document);
     calls_to_partners(api, &mut document);
     let is_own = api.id.as_str() == OWN_ID;
-    let paths = paths(api, &document, frame, is_own);
+    let mut paths = paths(api, &document, frame, is_own);
     let mut object = |key: &str| match document.as_object_mut().and_then(|d| d.shift_remove(key)) {
         Some(Value::Object(map)) => map,
         _ => Map::new(),
@@ -43,8 +45,8 @@ pub fn of(api: &ImportedApi, frame: &Frame<'_>) -> Face {
     for (section, entries) in &mut components {
         name_sources(api, section, entries);
     }
-    let (webhooks, info) = (object("webhooks"), object("info"));
-    let tags = tags(&document, &paths);
+    let (mut webhooks, info) = (object("webhooks"), object("info"));
+    let tags = tags(api, &document, &mut paths, &mut webhooks, &mut components);
     Face { api: api.id.to_string(), is_own, info, paths, webhooks, components, tags }
 }
 
@@ -71,7 +73,7 @@ fn name_sources(api: &ImportedApi, section: &str, entries: &mut Value) {
 
 /// Paths by name, with the base path, methods in a fixed order.
 fn paths(api: &ImportedApi, document: &Value, frame: &Frame<'_>, is_own: bool) -> Map<String, Value> {
-    let mut items: std::collections::BTreeMap<&str, Map<String, Value>> = std::collections::BTreeMap::new();
+    let mut items: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     let mut operations: Vec<&ImportedOperation> = api.operations.iter().collect();
     let rank = |o: &ImportedOperation| METHODS.iter().position(|m| o.spec.method.as_str().eq_ignore_ascii_case(m));
     operations.sort_by_key(|o| rank(o));
@@ -161,26 +163,75 @@ fn drop_dangling_links(document: &mut Value) {
     });
 }
 
-/// Operations of webhooks and callbacks get ids that are unique over the catalogue.
+/// Operations of webhooks and callbacks get ids that are unique over the catalogue (OAM-27).
 fn calls_to_partners(api: &ImportedApi, document: &mut Value) {
-    let routes: std::collections::HashSet<&str> = api.operations.iter().map(|o| o.spec.pointer.as_str()).collect();
+    let routes: HashSet<&str> = api.operations.iter().map(|o| o.spec.pointer.as_str()).collect();
+    let mut ids: HashSet<String> = api.operations.iter().map(|o| o.spec.id.as_str().to_owned()).collect();
     shape::walk_mut(Dialect::V31, document, Kind::Document, &mut String::new(), &mut |object, kind, at| {
-        if kind == Kind::Operation && !routes.contains(at) {
-            strip::called_back(object, api.id.as_str());
+        if kind != Kind::Operation || routes.contains(at) {
+            return;
+        }
+        strip::called_back(object);
+        let original = object.get("operationId").and_then(Value::as_str).map(ToOwned::to_owned);
+        let wanted = match (&original, pointer::tokens(at).nth(1)) {
+            (Some(id), _) => format!("{}.{}", api.id, slug(id)),
+            (None, Some(name)) if at.starts_with("/webhooks/") => format!("{}.webhook.{}", api.id, slug(&name)),
+            (None, _) => return,
+        };
+        let id = unique_name(&wanted, |name| ids.contains(name));
+        ids.insert(id.clone());
+        object.insert("operationId".into(), id.into());
+        if let Some(original) = original {
+            object.insert("x-original-operation-id".into(), original.into());
         }
     });
 }
 
-fn tags(document: &Value, paths: &Map<String, Value>) -> Vec<Map<String, Value>> {
+/// OAM-28: every operation has a tag, so that a reader finds it below something, and what is used is declared.
+fn tags(
+    api: &ImportedApi,
+    document: &Value,
+    paths: &mut Map<String, Value>,
+    webhooks: &mut Map<String, Value>,
+    components: &mut Map<String, Value>,
+) -> Vec<Map<String, Value>> {
     let declared = document.get("tags").and_then(Value::as_array).into_iter().flatten();
     let mut tags: Vec<Map<String, Value>> = declared.filter_map(Value::as_object).cloned().collect();
-    let operations = paths.values().filter_map(Value::as_object).flat_map(Map::values);
-    let used = operations.filter_map(|o| o.get("tags")?.as_array()).flatten().filter_map(Value::as_str);
-    for name in used {
-        // OAM-28: what is used is declared.
-        if !tags.iter().any(|t| t.get("name").and_then(Value::as_str) == Some(name)) {
-            tags.push(Map::from_iter([("name".to_owned(), name.into())]));
+    let title = if api.title.is_empty() { api.id.as_str() } else { &api.title };
+    let mut visit = |operation: &mut Map<String, Value>| {
+        let own = operation.entry("tags").or_insert_with(|| json!([]));
+        let Some(own) = own.as_array_mut() else { return };
+        if own.is_empty() {
+            own.push(title.into());
         }
-    }
+        for name in own.iter().filter_map(Value::as_str) {
+            if !tags.iter().any(|t| t.get("name").and_then(Value::as_str) == Some(name)) {
+                tags.push(Map::from_iter([("name".to_owned(), name.into())]));
+            }
+        }
+    };
+    for_each_operation(paths, webhooks, components, &mut visit);
     tags
+}
+
+/// Every operation of a face, those of webhooks and callbacks included.
+pub fn for_each_operation(
+    paths: &mut Map<String, Value>,
+    webhooks: &mut Map<String, Value>,
+    components: &mut Map<String, Value>,
+    visit: &mut dyn FnMut(&mut Map<String, Value>),
+) {
+    let mut only_operations = |object: &mut Map<String, Value>, kind: Kind, _: &str| {
+        if kind == Kind::Operation {
+            visit(object);
+        }
+    };
+    let mut walk = |value: &mut Value, kind| {
+        shape::walk_mut(Dialect::V31, value, kind, &mut String::new(), &mut only_operations);
+    };
+    paths.values_mut().chain(webhooks.values_mut()).for_each(|item| walk(item, Kind::PathItem));
+    for (section, kind) in [("callbacks", Kind::Callback), ("pathItems", Kind::PathItem)] {
+        let entries = components.get_mut(section).and_then(Value::as_object_mut);
+        entries.into_iter().flat_map(Map::values_mut).for_each(|entry| walk(entry, kind));
+    }
 }

@@ -61,10 +61,6 @@ pub fn strip(document: &mut Value) {
 
 /// The members of an operation that stands in a webhook or callback: it is the partner who is called there, so neither
 /// our security nor the back end's means anything.
-pub fn called_back(operation: &mut Map<String, Value>, api: &str) {
-    operation.shift_remove("security");
-    if let Some(id) = operation.get("operationId").and_then(Value::as_str).map(ToOwned::to_owned) {
-        operation.insert("operationId".into(), format!("{api}.{id}").into());
-        operation.insert("x-original-operation-id".into(), id.into());
-    }
+pub fn called_back(operation: &mut Map<String, Value>) {
+    operation.insert("security".into(), Value::Array(Vec::new()));
 }

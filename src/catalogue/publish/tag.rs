@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
-use super::face::Face;
+use super::face::{Face, for_each_operation};
 
 /// Renames tags in the faces where needed, and answers the list to declare.
 pub fn merge(faces: &mut [Face]) -> Vec<Value> {
@@ -43,12 +43,11 @@ fn name(tag: &Map<String, Value>) -> String {
 }
 
 fn rename(face: &mut Face, renamed: &BTreeMap<String, String>) {
-    let items = face.paths.values_mut().chain(face.webhooks.values_mut());
-    let operations = items.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
-    let tags = operations.filter_map(|o| o.get_mut("tags")?.as_array_mut()).flatten();
-    for tag in tags {
-        if let Some(new) = tag.as_str().and_then(|t| renamed.get(t)) {
-            *tag = new.as_str().into();
+    for_each_operation(&mut face.paths, &mut face.webhooks, &mut face.components, &mut |operation| {
+        for tag in operation.get_mut("tags").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(new) = tag.as_str().and_then(|t| renamed.get(t)) {
+                *tag = new.as_str().into();
+            }
         }
-    }
+    });
 }

@@ -1,8 +1,8 @@
 mod messages;
 mod oracle;
 mod parameters;
-mod schemas;
 mod scale;
+mod schemas;
 
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ fn operations(document: &Value) -> Vec<OperationSpec> {
     for (path, item) in document["paths"].as_object().into_iter().flatten() {
         for (method, operation) in item.as_object().unwrap() {
             let Ok(method) = method.to_uppercase().parse::<Method>() else { continue };
-            let pointer = format!("/paths/{}/{}", path.replace('~', "~0").replace('/', "~1"), method.as_str().to_lowercase());
+            let pointer =
+                format!("/paths/{}/{}", path.replace('~', "~0").replace('/', "~1"), method.as_str().to_lowercase());
             found.push(operation_spec(method, path, operation, &pointer, document));
         }
     }

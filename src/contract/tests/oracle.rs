@@ -39,7 +39,17 @@ fn assertion() -> impl Strategy<Value = (&'static str, Value)> {
         (proptest::sample::select(vec!["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]), -3_i32..6)
             .prop_map(|(keyword, n)| (keyword, json!(f64::from(n) / 2.0))),
         proptest::sample::select(vec![json!(2), json!(0.5), json!(3)]).prop_map(|n| ("multipleOf", n)),
-        (proptest::sample::select(vec!["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"]), 0_u64..4)
+        (
+            proptest::sample::select(vec![
+                "minLength",
+                "maxLength",
+                "minItems",
+                "maxItems",
+                "minProperties",
+                "maxProperties"
+            ]),
+            0_u64..4
+        )
             .prop_map(|(keyword, n)| (keyword, json!(n))),
         proptest::sample::select(vec!["^a", "b$", "ab", "^(?!a)"]).prop_map(|pattern| ("pattern", pattern.into())),
         Just(("uniqueItems", json!(true))),
@@ -72,6 +82,62 @@ fn schema() -> impl Strategy<Value = Value> {
         ];
         proptest::collection::vec(keyword, 1..5).prop_map(object)
     })
+}
+
+/// Schemas that end in `unevaluated…`, where what other keywords have looked at decides.
+fn unevaluated() -> impl Strategy<Value = Value> {
+    let leaf = || {
+        prop_oneof![
+            Just(json!(true)),
+            Just(json!({ "type": "integer" })),
+            Just(json!({ "required": ["a"] })),
+            Just(json!({ "properties": { "a": true } })),
+            Just(json!({ "properties": { "b": { "type": "integer" } } })),
+            Just(json!({ "patternProperties": { "^[ab]$": true } })),
+            Just(json!({ "additionalProperties": true })),
+            Just(json!({ "additionalProperties": { "type": "integer" } })),
+            Just(json!({ "unevaluatedProperties": true })),
+            Just(json!({ "prefixItems": [true] })),
+            Just(json!({ "items": { "type": "integer" } })),
+            Just(json!({ "contains": { "type": "string" } })),
+            Just(json!({ "unevaluatedItems": true })),
+            Just(json!({ "$ref": "#/$defs/x" })),
+            Just(json!({ "allOf": [{ "properties": { "c": true } }, { "prefixItems": [true, true] }] })),
+        ]
+    };
+    let several = || proptest::collection::vec(leaf(), 1..4);
+    let part = prop_oneof![
+        (proptest::sample::select(vec!["allOf", "anyOf", "oneOf"]), several())
+            .prop_map(|(keyword, all)| json!({ keyword: all })),
+        (leaf(), leaf(), leaf()).prop_map(|(when, then, other)| json!({ "if": when, "then": then, "else": other })),
+        leaf().prop_map(|schema| json!({ "dependentSchemas": { "a": schema } })),
+        leaf().prop_map(|schema| json!({ "not": { "not": schema } })),
+        leaf(),
+    ];
+    let end = proptest::sample::select(vec![
+        ("unevaluatedProperties", json!(false)),
+        ("unevaluatedProperties", json!({ "type": "string" })),
+        ("unevaluatedItems", json!(false)),
+        ("unevaluatedItems", json!({ "type": "string" })),
+    ]);
+    (proptest::collection::vec(part, 0..3), end, leaf()).prop_map(|(parts, (keyword, schema), x)| {
+        let mut root = serde_json::Map::new();
+        for part in parts {
+            root.extend(part.as_object().cloned().unwrap_or_default());
+        }
+        root.insert(keyword.to_owned(), schema);
+        let x = if x.get("$ref").is_some() { json!({ "properties": { "b": true } }) } else { x };
+        root.insert("$defs".into(), json!({ "x": x }));
+        Value::Object(root)
+    })
+}
+
+/// Values with few members and items, so that each of them counts.
+fn container() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        proptest::collection::btree_map("[abc]", scalar(), 0..4).prop_map(|members| json!(members)),
+        proptest::collection::vec(scalar(), 0..4).prop_map(Value::from),
+    ]
 }
 
 fn object(members: Vec<(&'static str, Value)>) -> Value {
@@ -108,6 +174,17 @@ proptest! {
     }
 
     #[test]
+    fn both_know_what_is_left_unevaluated(
+        root in unevaluated(), values in proptest::collection::vec(container(), 6..12)
+    ) {
+        let oracle = jsonschema::options().with_draft(Draft::Draft202012).offline().build(&root).unwrap();
+        let verdicts = ours(&root, &values).unwrap();
+        for (value, errors) in values.iter().zip(verdicts) {
+            prop_assert_eq!(errors.is_empty(), oracle.is_valid(value), "{} against {}: {:?}", value, &root, errors);
+        }
+    }
+
+    #[test]
     fn random_json_as_a_document_never_panics(document in any_json(), instance in value()) {
         let operation = || operations(&body_document(json!({}), json!({}))).remove(0);
         let pointers = ["", "/a", "/properties", "/properties/a", "/allOf/0", "/items"];
@@ -131,10 +208,41 @@ proptest! {
 /// JSON whose member names are mostly keywords, with values of any form.
 fn any_json() -> impl Strategy<Value = Value> {
     let name = proptest::sample::select(vec![
-        "type", "enum", "const", "minimum", "multipleOf", "minLength", "pattern", "format", "required", "properties",
-        "patternProperties", "additionalProperties", "propertyNames", "items", "prefixItems", "contains", "allOf",
-        "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependentRequired", "unevaluatedProperties",
-        "unevaluatedItems", "$ref", "$dynamicRef", "$id", "$anchor", "$schema", "readOnly", "writeOnly", "a",
+        "type",
+        "enum",
+        "const",
+        "minimum",
+        "multipleOf",
+        "minLength",
+        "pattern",
+        "format",
+        "required",
+        "properties",
+        "patternProperties",
+        "additionalProperties",
+        "propertyNames",
+        "items",
+        "prefixItems",
+        "contains",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "dependentSchemas",
+        "dependentRequired",
+        "unevaluatedProperties",
+        "unevaluatedItems",
+        "$ref",
+        "$dynamicRef",
+        "$id",
+        "$anchor",
+        "$schema",
+        "readOnly",
+        "writeOnly",
+        "a",
     ]);
     let leaf = prop_oneof![
         4 => scalar(),

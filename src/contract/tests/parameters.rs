@@ -5,7 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::*;
 
 fn contract(parameters: Value) -> Arc<Contract> {
-    let document = json!({ "openapi": "3.1.0", "paths": { "/a": { "get": { "parameters": parameters, "responses": {} } } } });
+    let document =
+        json!({ "openapi": "3.1.0", "paths": { "/a": { "get": { "parameters": parameters, "responses": {} } } } });
     compile(document).remove(0)
 }
 
@@ -25,7 +26,8 @@ fn query(contract: &Contract, query: &str) -> Vec<String> {
 }
 
 fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
-    let each = fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
+    let each =
+        fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
     each.collect()
 }
 
@@ -62,7 +64,11 @@ fn scalars_in_the_query() {
         (json!({ "type": ["integer", "null"] }), "p=", &[]),
         (json!({ "anyOf": [{ "type": "integer" }, { "type": "string", "enum": ["all"] }] }), "p=all", &[]),
         (json!({ "anyOf": [{ "type": "integer" }, { "type": "string", "enum": ["all"] }] }), "p=7", &[]),
-        (json!({ "anyOf": [{ "type": "integer" }, { "type": "string", "enum": ["all"] }] }), "p=x", &["#query/p: must be \"all\""]),
+        (
+            json!({ "anyOf": [{ "type": "integer" }, { "type": "string", "enum": ["all"] }] }),
+            "p=x",
+            &["#query/p: must be \"all\""],
+        ),
         (json!({}), "p=anything", &[]),
         (json!({ "type": "string" }), "q=1", &[]),
     ] {
@@ -113,14 +119,18 @@ fn arrays_and_objects_in_the_query() {
     }
     let either = json!({ "anyOf": [{ "type": "string", "enum": ["all"] }, { "type": "array", "items": { "type": "integer" } }] });
     let either = one("query", None, None, either);
-    assert_eq!([query(&either, "p=all"), query(&either, "p=1&p=2"), query(&either, "p=1")], [const { Vec::<String>::new() }; 3]);
+    assert_eq!(
+        [query(&either, "p=all"), query(&either, "p=1&p=2"), query(&either, "p=1")],
+        [const { Vec::<String>::new() }; 3]
+    );
     assert_eq!(query(&either, "p=1&p=x"), ["#query/p/1: must be an integer"]);
 }
 
 #[test]
 fn path_styles() {
     let numbers = json!({ "type": "array", "items": { "type": "integer" } });
-    let object = json!({ "type": "object", "properties": { "a": { "type": "integer" } }, "additionalProperties": false });
+    let object =
+        json!({ "type": "object", "properties": { "a": { "type": "integer" } }, "additionalProperties": false });
     let scalar = json!({ "type": "string", "maxLength": 3 });
     for (style, explode, schema, raw, expected) in [
         ("simple", false, &scalar, "abc", &[][..]),
@@ -179,7 +189,9 @@ fn headers_and_cookies() {
 
 #[test]
 fn json_parameters_are_parsed() {
-    let contract = contract(json!([{ "name": "p", "in": "query", "content": { "application/json": { "schema": { "required": ["a"] } } } }]));
+    let contract = contract(
+        json!([{ "name": "p", "in": "query", "content": { "application/json": { "schema": { "required": ["a"] } } } }]),
+    );
     for (text, expected) in [
         ("p=%7B%22a%22:1%7D", &[][..]),
         ("p={}", &["#query/p/a: is missing"]),
@@ -208,7 +220,10 @@ fn undeclared_query_parameters_are_allowed_or_refused() {
 #[test]
 fn what_cannot_be_checked_is_reported() {
     for (parameter, expected) in [
-        (json!({ "name": "p", "in": "header", "style": "form", "schema": {} }), "a header parameter cannot have the style form"),
+        (
+            json!({ "name": "p", "in": "header", "style": "form", "schema": {} }),
+            "a header parameter cannot have the style form",
+        ),
         (json!({ "name": "a b", "in": "header", "schema": {} }), "is not a header name"),
         (json!({ "name": "p", "in": "query", "content": { "application/xml": { "schema": {} } } }), "are not checked"),
     ] {

@@ -20,9 +20,12 @@ fn ten_thousand_operations() {
     let parameter = |name: &str, place: &str, schema: Value| json!({ "name": name, "in": place, "schema": schema });
     let mut paths = serde_json::Map::new();
     for n in 0..10_000 {
-        let content = json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/S{}", n % 200) } } });
+        let content =
+            json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/S{}", n % 200) } } });
         let error = json!({ "content": { "application/json": { "schema": { "$ref": "#/components/schemas/S0" } } } });
-        paths.insert(format!("/r{n}/{{id}}"), json!({ "post": {
+        paths.insert(
+            format!("/r{n}/{{id}}"),
+            json!({ "post": {
             "parameters": [
                 { "$ref": "#/components/parameters/auth" },
                 { "$ref": "#/components/parameters/interaction" },
@@ -31,14 +34,17 @@ fn ten_thousand_operations() {
             ],
             "requestBody": { "content": content },
             "responses": { "200": { "content": content }, "400": error, "401": error, "500": error },
-        } }));
+        } }),
+        );
     }
-    let schemas: serde_json::Map<String, Value> = (0..200).map(|n| {
-        let next = json!({ "$ref": format!("#/components/schemas/S{}", (n + 1) % 200) });
-        let mut properties = serde_json::Map::from_iter([("next".to_owned(), next)]);
-        properties.extend((0..20).map(|m| (format!("field{m}"), json!({ "type": "string", "maxLength": 70 }))));
-        (format!("S{n}"), json!({ "type": "object", "required": ["field0"], "properties": properties }))
-    }).collect();
+    let schemas: serde_json::Map<String, Value> = (0..200)
+        .map(|n| {
+            let next = json!({ "$ref": format!("#/components/schemas/S{}", (n + 1) % 200) });
+            let mut properties = serde_json::Map::from_iter([("next".to_owned(), next)]);
+            properties.extend((0..20).map(|m| (format!("field{m}"), json!({ "type": "string", "maxLength": 70 }))));
+            (format!("S{n}"), json!({ "type": "object", "required": ["field0"], "properties": properties }))
+        })
+        .collect();
     let document = json!({ "paths": paths, "components": { "schemas": schemas, "parameters": {
         "auth": parameter("x-fapi-auth-date", "header", json!({ "type": "string", "pattern": "^(Mon|Tue)" })),
         "interaction": parameter("x-fapi-interaction-id", "header", json!({ "type": "string" })),
@@ -68,8 +74,11 @@ fn checks_are_cheap() {
         } } }),
     );
     let body = compile(document).remove(0);
-    let payment = Body::Json(json!({ "Data": { "Amount": "12.50", "Currency": "GBP", "Reference": "FRESCO-101", "When": "2026-05-31T12:00:00Z" }, "Risk": {} }));
-    let each = timed("body of 7 members", 2_000, || assert_eq!(body.check_body(Some("application/json"), &payment), Ok(())));
+    let payment = Body::Json(
+        json!({ "Data": { "Amount": "12.50", "Currency": "GBP", "Reference": "FRESCO-101", "When": "2026-05-31T12:00:00Z" }, "Risk": {} }),
+    );
+    let each =
+        timed("body of 7 members", 2_000, || assert_eq!(body.check_body(Some("application/json"), &payment), Ok(())));
     assert!(each < Duration::from_millis(5));
 
     let parameters = json!({ "paths": { "/a/{id}": { "get": { "responses": {}, "parameters": [
@@ -90,10 +99,15 @@ fn checks_are_cheap() {
 
 #[test]
 fn a_real_document_compiles() {
-    let Ok(text) = std::fs::read_to_string("/work/shared/specs/adyen/CheckoutService-v71.json") else { return };
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/specs/adyen/CheckoutService-v71.json");
+    let Ok(text) = std::fs::read_to_string(file) else {
+        println!("skipped: {file} does not exist");
+        return;
+    };
     let document: Value = serde_json::from_str(&text).unwrap();
     let operations = operations(&document);
     let started = Instant::now();
     let (contracts, issues) = Contracts::compile(&Arc::new(document), &operations);
-    eprintln!("adyen: {} operations in {:?}, {} issues: {issues:#?}", contracts.len(), started.elapsed(), issues.len());
+    eprintln!("{} operations compiled in {:?}", contracts.len(), started.elapsed());
+    assert_eq!((contracts.len(), issues), (28, Vec::new()));
 }

@@ -100,7 +100,11 @@ fn required_members_mind_the_direction() {
     });
     for (schema, request, response) in [
         ("Base", &["/name: is missing", "/secret: is missing"][..], &["/id: is missing", "/name: is missing"][..]),
-        ("Outer", &["/name: is missing", "/secret: is missing"], &["/id: is missing", "/name: is missing", "/id: is missing", "/made: is missing"]),
+        (
+            "Outer",
+            &["/name: is missing", "/secret: is missing"],
+            &["/id: is missing", "/name: is missing", "/id: is missing", "/made: is missing"],
+        ),
     ] {
         let reference = json!({ "$ref": format!("#/components/schemas/{schema}") });
         let contract = &compile(body_document(reference, components.clone()))[0];
@@ -154,9 +158,27 @@ fn what_cannot_be_used_is_reported_and_only_that_is_unchecked() {
     });
     for (name, schema, pointer, body, expected) in [
         ("pattern", json!({ "pattern": "(", "type": "string" }), "/pattern", json!(1), Some("must be a string")),
-        ("pattern of names", json!({ "patternProperties": { "(": { "type": "null" } }, "additionalProperties": false }), "/patternProperties/(", json!({ "x": 1 }), None),
-        ("type", json!({ "type": "file", "maxLength": 1 }), "/type", json!("ab"), Some("must have at most 1 characters")),
-        ("boolean minimum", json!({ "exclusiveMinimum": true, "minimum": 5 }), "/exclusiveMinimum", json!(4), Some("must be at least 5")),
+        (
+            "pattern of names",
+            json!({ "patternProperties": { "(": { "type": "null" } }, "additionalProperties": false }),
+            "/patternProperties/(",
+            json!({ "x": 1 }),
+            None,
+        ),
+        (
+            "type",
+            json!({ "type": "file", "maxLength": 1 }),
+            "/type",
+            json!("ab"),
+            Some("must have at most 1 characters"),
+        ),
+        (
+            "boolean minimum",
+            json!({ "exclusiveMinimum": true, "minimum": 5 }),
+            "/exclusiveMinimum",
+            json!(4),
+            Some("must be at least 5"),
+        ),
         ("required", json!({ "required": true }), "/required", json!({}), None),
         ("items as array", json!({ "items": [{ "type": "string" }] }), "/items", json!([1]), None),
         ("reference", json!({ "$ref": "#/nowhere", "type": "string" }), "/$ref", json!(1), Some("must be a string")),
@@ -181,7 +203,8 @@ fn what_cannot_be_used_is_reported_and_only_that_is_unchecked() {
         ("ring", "Ring", json!("text"), &[]),
         ("ring beside", "Ring", json!(1), &[": must be a string"]),
     ] {
-        let document = body_document(json!({ "$ref": format!("#/components/schemas/{reference}") }), components.clone());
+        let document =
+            body_document(json!({ "$ref": format!("#/components/schemas/{reference}") }), components.clone());
         let operations = operations(&document);
         let (contracts, issues) = Contracts::compile(&Arc::new(document), &operations);
         assert!(issues.iter().any(|issue| issue.cause == IssueCause::Endless), "{name}: {issues:?}");
@@ -207,8 +230,13 @@ fn work_and_stack_are_bounded() {
         components.insert(format!("L{level}"), json!({ "anyOf": [next, next] }));
     }
     components.insert("L60".into(), json!({ "type": "null" }));
-    let contract = &compile(body_document(json!({ "$ref": "#/components/schemas/L0" }), Value::Object(components)))[0];
-    assert_eq!(lines(&request_errors(contract, &json!(1))), [": is too deep or too large to be checked"]);
+    // Giving up is a refusal even where the schema turns refusals around.
+    let top = json!({ "$ref": "#/components/schemas/L0" });
+    for schema in [top.clone(), json!({ "not": top }), json!({ "if": top, "then": true, "else": true })] {
+        let contract = &compile(body_document(schema.clone(), Value::Object(components.clone())))[0];
+        let errors = lines(&request_errors(contract, &json!(1)));
+        assert_eq!(errors, [": is too deep or too large to be checked"], "{schema}");
+    }
 
     // A chain of references longer than the stack would be.
     let mut components = serde_json::Map::new();
@@ -230,7 +258,8 @@ fn work_and_stack_are_bounded() {
 #[test]
 fn at_most_twenty_errors_are_listed_and_pointers_are_short() {
     let contract = &compile(body_document(json!({ "additionalProperties": { "type": "string" } }), json!({})))[0];
-    let body: serde_json::Map<String, Value> = (0..100).map(|n| (format!("{n}{}", "x".repeat(10_000)), json!(1))).collect();
+    let body: serde_json::Map<String, Value> =
+        (0..100).map(|n| (format!("{n}{}", "x".repeat(10_000)), json!(1))).collect();
     let errors = request_errors(contract, &Value::Object(body));
     assert_eq!(errors.len(), 20);
     assert!(errors.iter().all(|error| error.pointer.len() < 300));

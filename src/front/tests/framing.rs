@@ -128,3 +128,41 @@ async fn a_tunnel_opens_only_when_the_proxy_says_so() {
     assert!(!answers.contains(" 101 "), "{answers}");
     assert!(!house.received().iter().any(|request| request.contains("early bytes")));
 }
+
+/// Reads a header section and then more of it, as a parser would that sees its end later than we do.
+struct Greedy(tokio::sync::mpsc::Sender<std::io::Result<usize>>);
+
+#[async_trait]
+impl pingora_core::apps::ServerApp for Greedy {
+    async fn process_new(
+        self: &Arc<Self>,
+        mut stream: pingora_core::protocols::Stream,
+        _: &watch::Receiver<bool>,
+    ) -> Option<pingora_core::protocols::Stream> {
+        let mut buffer = [0; 4096];
+        for _ in 0..2 {
+            self.0.send(stream.read(&mut buffer).await).await.unwrap();
+        }
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_parser_that_disagrees_on_where_a_header_ends_gets_nothing_more() {
+    let events = Arc::new(Events::default());
+    let clock = Arc::new(Hands(AtomicI64::new(0)));
+    let front = door(&patient(), Trust::new(&[]).unwrap(), Arc::new(guard()), &events, &clock);
+    let settings = ListenerSettings { name: "public".into(), address: "127.0.0.1:0".parse().unwrap(), tls: None };
+    let listener = front.bind(&settings).unwrap();
+    let address = listener.local_addr();
+    let (sender, mut reads) = tokio::sync::mpsc::channel(2);
+    let (_drain, draining) = watch::channel(false);
+    tokio::spawn(front.serve(listener, Arc::new(Greedy(sender)), draining));
+    let head = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    tcp.write_all(format!("{head}{head}").as_bytes()).await.unwrap();
+    assert_eq!(soon("the header", reads.recv()).await.unwrap().unwrap(), head.len());
+    let error = soon("an error", reads.recv()).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    events.wait("malformed Disagreement").await;
+}

@@ -276,6 +276,28 @@ pub fn patient() -> EdgeLimits {
     }
 }
 
+pub fn guard() -> FloodGuard {
+    FloodGuard::new(FloodSettings { failures_max: 3, window: Duration::from_secs(60) })
+}
+
+pub fn door(
+    limits: &EdgeLimits,
+    trust: Arc<Trust>,
+    flood: Arc<FloodGuard>,
+    events: &Arc<Events>,
+    clock: &Arc<Hands>,
+) -> Arc<Front> {
+    Front::new(FrontParts {
+        limits: limits.clone(),
+        trust,
+        flood,
+        events: Arc::clone(events) as Arc<dyn FrontEvents>,
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        random: Arc::new(Counting),
+        public_url: Arc::from("https://gw.example"),
+    })
+}
+
 impl House {
     pub async fn plain(limits: EdgeLimits) -> Self {
         Self::open(limits, None, &[]).await
@@ -290,17 +312,8 @@ impl House {
         let clock = Arc::new(Hands(AtomicI64::new(1_800_000_000_000_000)));
         let events = Arc::new(Events::default());
         let trust = Trust::new(roots).unwrap();
-        let settings = FloodSettings { failures_max: 3, window: Duration::from_secs(60) };
-        let flood = Arc::new(FloodGuard::new(settings));
-        let front = Front::new(FrontParts {
-            limits: limits.clone(),
-            trust: Arc::clone(&trust),
-            flood: Arc::clone(&flood),
-            events: Arc::clone(&events) as Arc<dyn FrontEvents>,
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            random: Arc::new(Counting),
-            public_url: Arc::from("https://gw.example"),
-        });
+        let flood = Arc::new(guard());
+        let front = door(&limits, Arc::clone(&trust), Arc::clone(&flood), &events, &clock);
         let settings = ListenerSettings { name: "public".into(), address: "127.0.0.1:0".parse().unwrap(), tls };
         let listener = front.bind(&settings).unwrap();
         let (received, upstream) = back_end().await;
