@@ -315,6 +315,8 @@ async fn bodies_that_a_contract_reads_are_checked_before_the_back_end_hears_of_t
         rig.records.next().await;
     }
     assert_eq!(bank.count(), 0);
+    assert_eq!(rig.get("/bank/strict").await.status(), 200, "a contract without a body, and none");
+    bank.next().await;
     let good = post().body(chunked(br#"{ "amount" : "1.10" }"#.to_vec())).send().await.unwrap();
     assert_eq!(good.status(), 200);
     let seen = bank.next().await;
