@@ -24,8 +24,8 @@ use crate::contract::{
 };
 use crate::domain::*;
 use crate::front::{
-    ConnectionRefusal, Cut, EdgeLimits, FloodGuard, FloodSettings, Front, FrontEvents, FrontParts, HandshakeFailure,
-    ListenerSettings, Malformed, Trust,
+    ClientCertificate, ConnectionRefusal, Cut, EdgeLimits, FloodGuard, FloodSettings, Front, FrontEvents, FrontParts,
+    HandshakeFailure, ListenerSettings, ListenerTls, Malformed, Trust,
 };
 use crate::hub::{Institution, OperationSet, Partner, Product, Registry, Subscription};
 use crate::jose::{Algorithm, KeySet, SigningKey};
@@ -35,7 +35,7 @@ use crate::proxy::{Ending, Gateway, Parts, ProxyEvents, RequestFacts};
 use crate::quota::{CountedPer, Limit, LimitKind, Plan, Quotas};
 use crate::route::{RouteSpec, RouteTable};
 use crate::signal::Metrics;
-use crate::upstream::testing::provider;
+use crate::upstream::testing::{Pki, provider};
 use crate::upstream::{Pool, PoolSettings};
 
 const NOW: i64 = 2_000_000_000;
@@ -189,6 +189,8 @@ pub struct Rig {
     pub address: SocketAddr,
     pub records: Arc<Records>,
     pub pool: Arc<Pool>,
+    /// Of the listener's certificate, if it speaks TLS.
+    ca: Option<Vec<u8>>,
     token: String,
     _stop: watch::Sender<bool>,
 }
@@ -222,6 +224,25 @@ impl Rig {
     }
 
     pub async fn with(pool: PoolSettings, ops: Vec<Op>, change: impl FnOnce(&mut EdgeLimits)) -> Self {
+        Self::open(pool, ops, change, None).await
+    }
+
+    /// Behind TLS, so that HTTP/2 can be spoken.
+    pub async fn tls(pool: PoolSettings) -> Self {
+        let pki = Pki::new("edge");
+        let (certificate_file, private_key_file) = pki.client("gateway", 1);
+        let tls = ListenerTls { certificate_file, private_key_file, client_certificate: ClientCertificate::None };
+        let mut rig = Self::open(pool, ops(), |_| (), Some(tls)).await;
+        rig.ca = Some(std::fs::read(&pki.ca_file).unwrap());
+        rig
+    }
+
+    async fn open(
+        pool: PoolSettings,
+        ops: Vec<Op>,
+        change: impl FnOnce(&mut EdgeLimits),
+        tls: Option<ListenerTls>,
+    ) -> Self {
         provider();
         let mut limits = limits();
         change(&mut limits);
@@ -251,22 +272,25 @@ impl Rig {
             own: Router::new().route("/usage", get(|| async { "own" })),
         });
         let conf = ServerConf { ca_file: Some(crate::upstream::NO_ROOTS_FILE.into()), ..ServerConf::default() };
-        let listener = ListenerSettings { name: "public".into(), address: "127.0.0.1:0".parse().unwrap(), tls: None };
+        let listener = ListenerSettings { name: "public".into(), address: "127.0.0.1:0".parse().unwrap(), tls };
         let bound = front.bind(&listener).unwrap();
         let address = bound.local_addr();
         let (stop, drain) = watch::channel(false);
         tokio::spawn(front.serve(bound, Arc::new(http_proxy(&Arc::new(conf), gateway)), drain));
-        Self { address, records, pool, token: token(&key), _stop: stop }
+        Self { address, records, pool, ca: None, token: token(&key), _stop: stop }
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", if self.ca.is_some() { "https" } else { "http" }, self.address)
     }
 
     /// A request with a valid token.
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        client.request(method, self.url(path)).bearer_auth(&self.token)
+        let mut client = reqwest::Client::builder().no_proxy();
+        if let Some(ca) = &self.ca {
+            client = client.tls_certs_only(reqwest::Certificate::from_pem_bundle(ca).unwrap());
+        }
+        client.build().unwrap().request(method, self.url(path)).bearer_auth(&self.token)
     }
 
     pub async fn get(&self, path: &str) -> reqwest::Response {
