@@ -50,7 +50,8 @@ pub(super) async fn enter(gateway: &Gateway, session: &mut Session, ctx: &mut Re
         }
         BodyNeed::None => None,
     };
-    let body = parse(&pending, session, need, held.as_ref())?;
+    let empty = session.as_downstream_mut().is_body_empty();
+    let body = parse(&pending, session, empty, held.as_ref())?;
     let admitted = pending.admit(&head(session, &connection), &body, gateway.clock.now())?;
     note_admitted(ctx, &admitted);
     let lane = choose(gateway, session, ctx, &admitted, need, held).await?;
@@ -82,9 +83,10 @@ fn refuse_coded(session: &Session) -> Result<(), Problem> {
     Ok(())
 }
 
-fn parse(pending: &Pending, session: &Session, need: BodyNeed, held: Option<&Held>) -> Result<Body, Rejection> {
+/// What admission sees of the body: `empty` if there is none, opaque if it is not to be read whole.
+fn parse(pending: &Pending, session: &Session, empty: bool, held: Option<&Held>) -> Result<Body, Rejection> {
     let Some(held) = held else {
-        return Ok(if need == BodyNeed::Whole { Body::Absent } else { Body::Opaque });
+        return Ok(if empty { Body::Absent } else { Body::Opaque });
     };
     let enforced = pending.operation().is_some_and(|operation| operation.request_contract == Mode::Enforce);
     match parse_body(text(&session.req_header().headers, header::CONTENT_TYPE), &held.bytes) {
