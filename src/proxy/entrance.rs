@@ -83,6 +83,7 @@ fn refuse_coded(session: &Session) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What admission sees of the body: opaque if it is not to be read whole.
 fn parse(pending: &Pending, session: &mut Session, held: Option<&Held>) -> Result<Body, Refusal> {
     let Some(held) = held else {
         return Ok(if session.as_downstream_mut().is_body_empty() { Body::Absent } else { Body::Opaque });

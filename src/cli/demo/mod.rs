@@ -1,8 +1,9 @@
 //! `clearway demo`: gateway, institutions and partners in one process.
 
 mod files;
+pub(super) mod institutions;
 mod mount;
-mod ports;
+pub(super) mod ports;
 mod setup;
 mod walk;
 
@@ -48,7 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
         announce(&demo, arguments.json);
         let (running, institutions) = demo.into_parts();
         let ending = super::serve::until_told_to_stop(running).await;
-        setup::stop_institutions(institutions).await;
+        institutions::stop(institutions).await;
         ending
     })
 }

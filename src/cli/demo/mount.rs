@@ -12,8 +12,8 @@ use crate::endpoint::is_own_path;
 use crate::sandbox::pki::DemoPki;
 use crate::sandbox::{self, Institution, SandboxSettings};
 
+use super::institutions::institution_tls;
 use super::ports::loopback;
-use super::setup::institution_tls;
 
 /// Base paths of the shipped APIs.
 const TAKEN: [&str; 3] = ["/open-banking", "/insurance", "/fintech"];
@@ -38,7 +38,7 @@ pub(super) async fn mount(
         let id = free_id(&api_id(document)?, &mounted)?;
         let file = std::path::absolute(document)?;
         let imported = imported(&id, file, &mounted)?;
-        let institution = Institution::mock(imported.document.clone(), &imported.operations)?;
+        let institution = Institution::echo();
         let mut settings = SandboxSettings::with_tls(institution, institution_tls(pki, &pki.mock));
         settings.listen = loopback(0);
         let running = sandbox::start(settings).await.context("the institution of a document cannot listen")?;

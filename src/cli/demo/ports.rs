@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 /// Every port of the demo, all on loopback.
-pub(super) struct Ports {
+pub(in crate::cli) struct Ports {
     pub public: u16,
     pub mtls: u16,
     pub operations: u16,
@@ -36,6 +36,6 @@ impl Ports {
     }
 }
 
-pub(super) const fn loopback(port: u16) -> SocketAddr {
+pub(in crate::cli) const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
