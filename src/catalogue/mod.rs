@@ -92,3 +92,7 @@ pub struct ImportedOperation {
 
 #[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod mutation;
+#[cfg(test)]
+mod sound;
