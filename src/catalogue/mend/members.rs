@@ -160,12 +160,16 @@ impl Mender<'_> {
         let maps: Vec<String> = object
             .keys()
             .filter(|key| matches!(shape::member(Dialect::V31, kind, key), Shape::Map(of) if of != Kind::Schema))
-            .filter(|key| kind == Kind::Components || !matches!(key.as_str(), "paths" | "webhooks" | "responses" | "content" | "examples"))
+            .filter(|key| {
+                kind == Kind::Components
+                    || !matches!(key.as_str(), "paths" | "webhooks" | "responses" | "content" | "examples")
+            })
             .cloned()
             .collect();
         for map in maps {
             let Some(Value::Object(entries)) = object.get_mut(&map) else { continue };
-            let (right, wrong): (Map<_, _>, Map<_, _>) = std::mem::take(entries).into_iter().partition(|(_, v)| v.is_object());
+            let (right, wrong): (Map<_, _>, Map<_, _>) =
+                std::mem::take(entries).into_iter().partition(|(_, v)| v.is_object());
             *entries = right;
             for (name, value) in wrong {
                 let kept = format!("{SET_ASIDE}{map}");
