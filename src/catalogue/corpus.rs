@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::sound::{imbalance, unsound};
 use super::*;
 
 /// File, form, paths, operations, schemas: from the corpus's SOURCES.md (which does not follow the path item's
@@ -122,6 +123,7 @@ fn a_document_of_many_files_is_gathered_with_readable_names() {
     println!("{}", api.report.to_text());
     assert_eq!((api.report.files, api.report.count(Part::Paths).used, api.operations.len()), (146, 31, 47));
     assert_eq!(imbalance(&api), [""; 0]);
+    assert_eq!(unsound(&api), [""; 0]);
     let names: Vec<&String> = api.document["components"].as_object().unwrap().keys().collect();
     assert_eq!(names, ["schemas", "parameters", "responses", "headers"]);
     assert!(api.document.pointer("/components/responses/Response400/content").is_some());
@@ -171,24 +173,8 @@ fn every_document_imports_and_every_part_is_accounted_for() {
         if api.report.format != *format {
             wrong.push(format!("{file}: {} is not {format}", api.report.format));
         }
-        wrong.extend(imbalance(&api).into_iter().map(|what| format!("{file}: {what}")));
+        let faults = imbalance(&api).into_iter().chain(unsound(&api));
+        wrong.extend(faults.map(|what| format!("{file}: {what}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// What is wrong with an account.
-fn imbalance(api: &ImportedApi) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for (part, count) in &api.report.counts {
-        if count.found != count.used + count.unused.len() {
-            wrong.push(format!("{part:?}: {} found, {} used, {} not", count.found, count.used, count.unused.len()));
-        }
-        for unused in count.unused.iter().filter(|u| u.reason == UNEXPLAINED) {
-            wrong.push(format!("{part:?} {} is lost", unused.name));
-        }
-    }
-    if api.operations.len() != api.report.count(Part::Operations).used {
-        wrong.push("operations and their account differ".to_owned());
-    }
-    wrong
 }

@@ -5,9 +5,9 @@
 
 mod catalogue;
 mod check;
-// mod demo;
+mod demo;
 mod keys;
-// mod sandbox;
+mod sandbox;
 mod serve;
 
 use std::path::PathBuf;
@@ -30,9 +30,9 @@ enum Command {
     /// Check a configuration folder: every mistake at once, nothing is started.
     Check(check::Arguments),
     /// Run gateway and three sandbox institutions in one process, with state under var/demo.
-//D    Demo(demo::Arguments),
+    Demo(demo::Arguments),
     /// Run the three sandbox institutions alone.
-//D    Sandbox(sandbox::Arguments),
+    Sandbox(sandbox::Arguments),
     /// Look at OpenAPI documents.
     #[command(subcommand)]
     Catalogue(catalogue::Command),
@@ -74,8 +74,8 @@ pub fn run() -> anyhow::Result<Ending> {
     match Cli::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
-//D        Command::Demo(arguments) => demo::run(&arguments),
-//D        Command::Sandbox(arguments) => sandbox::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Sandbox(arguments) => sandbox::run(&arguments),
         Command::Catalogue(command) => catalogue::run(&command),
         Command::Keys(command) => keys::run(&command),
         Command::Completion { shell } => {

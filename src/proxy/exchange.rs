@@ -118,6 +118,9 @@ async fn attempt(
                 picked.report(outcome, StdInstant::now());
             }
             connection.end(false).await;
+            if failed.reused {
+                tried.forgive(&picked); // A connection that had gone stale says nothing of the back end.
+            }
             return Err(failed);
         }
     };

@@ -143,7 +143,7 @@ impl Gateway {
                 Some(snapshot) => Some(rejection.problem(&snapshot.challenges)),
                 None => Some(Problem::new(Kind::Internal)),
             },
-            Some(Refusal::Said(problem)) => Some(problem.clone()),
+            Some(Refusal::Said(problem)) => Some((**problem).clone()),
             Some(Refusal::Failed(fault)) => fault.problem(),
             None => Fault::from_proxying(error).problem(),
         }
@@ -163,7 +163,7 @@ fn flooded(wait: Duration) -> Problem {
 
 fn cause(ctx: &RequestContext, error: &Error) -> String {
     match &ctx.refusal {
-        Some(Refusal::Rejected(rejection)) => chain(rejection),
+        Some(Refusal::Rejected(rejection)) => chain(&**rejection),
         Some(Refusal::Failed(fault)) => chain(fault),
         Some(Refusal::Said(problem)) => problem.kind.code().to_owned(),
         None => error.to_string(),
@@ -331,10 +331,12 @@ impl ProxyHttp for Gateway {
         self.note_refusal(ctx);
         let cause = cause(ctx, error);
         let (mut policy, mut quotas) = (None, Vec::new());
-        match &ctx.refusal {
-            Some(Refusal::Rejected(Rejection::Policy(refusal))) => policy = Some(Arc::clone(refusal)),
-            Some(Refusal::Rejected(Rejection::Quota(exceeded))) => quotas.clone_from(&exceeded.violated),
-            _ => {}
+        if let Some(Refusal::Rejected(rejection)) = &ctx.refusal {
+            match &**rejection {
+                Rejection::Policy(refusal) => policy = Some(Arc::clone(refusal)),
+                Rejection::Quota(exceeded) => quotas.clone_from(&exceeded.violated),
+                _ => {}
+            }
         }
         ctx.note(|facts| (facts.cause, facts.refusal, facts.quotas_refused) = (Some(cause), policy, quotas));
         let sent = final_status(session).is_some();

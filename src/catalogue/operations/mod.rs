@@ -13,12 +13,12 @@ use std::collections::BTreeSet;
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::ImportedOperation;
 use super::bundle::UNRESOLVED;
 use super::census::{operation_name, text};
 use super::pointer;
 use super::report::{Finding, Findings, Ledger, Part};
 use super::shape::METHODS;
-use super::ImportedOperation;
 use crate::contract::OperationSpec;
 use crate::domain::{ApiId, OperationId};
 
@@ -174,12 +174,17 @@ impl Extraction<'_> {
         let path_base = path::base(item.shift_remove("servers").as_ref(), &path_at, self.findings);
         let mut plain = Map::new();
         for (key, value) in item {
-            let (Some(method), Value::Object(mut operation)) = (METHODS.iter().find(|m| **m == key), value.clone()) else {
+            let (Some(method), Value::Object(mut operation)) = (METHODS.iter().find(|m| **m == key), value.clone())
+            else {
                 plain.insert(key, value);
                 continue;
             };
             let name = operation_name(method, context.path);
             let at = pointer::child(&path_at, method);
+            if let Some(reference) = operation.get(UNRESOLVED).and_then(Value::as_str) {
+                self.leave_operation(&name, &at, &format!("its reference {reference} leads nowhere"));
+                continue;
+            }
             let own_base = path::base(operation.shift_remove("servers").as_ref(), &at, self.findings);
             let own_base = own_base.or_else(|| path_base.clone());
             let (public_path, upstream_path) = context.bases.paths(own_base.as_deref(), context.path);
@@ -261,7 +266,11 @@ impl Extraction<'_> {
                 tags: messages::texts(operation.get("tags")),
                 summary: operation.get("summary").and_then(Value::as_str).map(ToOwned::to_owned),
                 deprecated: operation.get("deprecated") == Some(&Value::Bool(true)),
-                extensions: operation.iter().filter(|(k, _)| k.starts_with("x-")).map(|(k, v)| (k.clone(), v.clone())).collect(),
+                extensions: operation
+                    .iter()
+                    .filter(|(k, _)| k.starts_with("x-"))
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect(),
                 upstream_path: draft.upstream_path,
                 spec,
             });
@@ -289,7 +298,11 @@ impl Extraction<'_> {
             if reached.contains(name) {
                 self.ledger.use_up(Part::Schemas, written);
             } else {
-                self.ledger.leave(Part::Schemas, written, "nothing that is used refers to it; it is published all the same");
+                self.ledger.leave(
+                    Part::Schemas,
+                    written,
+                    "nothing that is used refers to it; it is published all the same",
+                );
             }
         }
     }

@@ -39,7 +39,9 @@ fn check_literal(text: &str) -> Result<(), String> {
     match text.chars().find(|c| !allowed(*c)) {
         Some('}') => Err("a `}` closes nothing".to_owned()),
         Some(c) => Err(format!("the character {c:?} cannot stand in a URL; write it percent-encoded")),
-        None if text.split('/').any(|s| matches!(s, "." | "..")) => Err("`.` and `..` cannot be path segments".to_owned()),
+        None if text.split('/').any(|s| matches!(s, "." | "..")) => {
+            Err("`.` and `..` cannot be path segments".to_owned())
+        }
         None => Ok(()),
     }
 }
@@ -67,7 +69,10 @@ pub fn base(servers: Option<&Value>, at: &str, findings: &mut Findings) -> Optio
         let others: Vec<String> = others.into_iter().collect();
         findings.push(Finding::warning(
             at,
-            format!("the servers have different base paths; the first one's ({first:?}) counts, not {}", others.join(", ")),
+            format!(
+                "the servers have different base paths; the first one's ({first:?}) counts, not {}",
+                others.join(", ")
+            ),
             "Put the server that is meant first, or set the base path where the API is declared.",
         ));
     }
@@ -85,7 +90,9 @@ fn server_path(server: &Map<String, Value>) -> String {
     }
     let path = match url.split_once("://") {
         Some((_, rest)) => rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or_default(),
-        None if url.starts_with("//") => url.trim_start_matches('/').find('/').and_then(|i| url.get(i + 2..)).unwrap_or_default(),
+        None if url.starts_with("//") => {
+            url.trim_start_matches('/').find('/').and_then(|i| url.get(i + 2..)).unwrap_or_default()
+        }
         None => &url,
     };
     normalise(path)

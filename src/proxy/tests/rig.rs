@@ -154,7 +154,8 @@ impl Op {
             path: format!("/bank{}", self.path),
             pointer: String::new(),
             parameters: Vec::new(),
-            body: (self.request != Mode::Off).then(|| BodySpec { required: true, content: content("Pay") }),
+            body: (self.method == Method::POST && self.request != Mode::Off)
+                .then(|| BodySpec { required: true, content: content("Pay") }),
             responses: vec![ResponseSpec { status: StatusRange::Code(200), content: content("Paid") }],
         }
     }
@@ -164,6 +165,7 @@ impl Op {
 pub fn ops() -> Vec<Op> {
     let observed = Op { response: Mode::Observe, ..Op::new("observed", Method::GET, "/observed") };
     let enforced = Op { response: Mode::Enforce, ..Op::new("enforced", Method::GET, "/enforced") };
+    let strict = Op { request: Mode::Enforce, ..Op::new("strict", Method::GET, "/strict") };
     let paid = Op { request: Mode::Enforce, ..Op::new("pay-checked", Method::POST, "/checked") };
     vec![
         Op::new("read", Method::GET, "/accounts/{id}"),
@@ -176,6 +178,7 @@ pub fn ops() -> Vec<Op> {
         observed,
         enforced,
         paid,
+        strict,
     ]
 }
 
@@ -372,6 +375,7 @@ fn snapshot(ops: &[Op], pool: &Arc<Pool>, key: &SigningKey) -> Snapshot {
         authenticator: Arc::new(authenticator),
         challenges: Challenges::new(None),
         registry: registry(ops, &quotas, &scopes),
+        issuer: ISSUER.into(),
         outside_issuers: HashMap::new(),
         registered_certificates: HashSet::new(),
         policy_hash: policies.hash().into(),
@@ -451,7 +455,7 @@ fn registry(ops: &[Op], quotas: &Quotas, scopes: &ScopeSet) -> Registry {
     let product =
         Product { id: ProductId::parse("reading").unwrap(), name: "Reading".into(), risk: Risk::Low, operations };
     let subscription = Subscription { product: Arc::new(product), plan, environment: Environment::Sandbox };
-    Registry::new([tenant], [Partner { client, subscriptions: Box::new([subscription]) }])
+    Registry::new([tenant], [Partner { client, issuer: None, subscriptions: Box::new([subscription]) }])
 }
 
 fn policies(ops: &[Op]) -> PolicySet {
