@@ -94,3 +94,7 @@ pub struct ImportedOperation {
 
 #[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod mutation;
+#[cfg(test)]
+mod sound;

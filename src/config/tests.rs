@@ -52,7 +52,7 @@ fn every_mistake_is_reported_at_once_with_its_place() {
             "tenants.yaml",
             "version: 1\ntenants:\n  - id: acme\n    jurisdicton: GB\n  - id: acme\n    jurisdiction: gb\n  - id: other\n    jurisdiction: FR\n    licences: [payment-initation]\n",
         ),
-        ("clients.yaml", "version: 1\nclients:\n  - { id: app, tenant: acm, issuer: "https://idp.example" }\n"),
+        ("clients.yaml", "version: 1\nclients:\n  - { id: app, tenant: acm, issuer: 'https://idp.example' }\n"),
         ("tenant.yaml", "version: 1\n"),
     ]);
     let expected = [
@@ -74,7 +74,7 @@ fn a_name_that_is_declared_nowhere_is_found_and_the_nearest_is_offered() {
         ("gateway.yaml", GATEWAY),
         ("plans.yaml", "version: 1\nplans: [{ id: standard, limits: [] }]\n"),
         ("tenants.yaml", "version: 1\ntenants: [{ id: acme, jurisdiction: GB }]\n"),
-        ("clients.yaml", "version: 1\nclients: [{ id: app, tenant: acme, issuer: "https://idp.example" }]\n"),
+        ("clients.yaml", "version: 1\nclients: [{ id: app, tenant: acme, issuer: 'https://idp.example' }]\n"),
         ("subscriptions.yaml", "version: 1\nsubscriptions:\n  - { client: app, product: banking, plan: standrad }\n"),
     ]);
     assert_eq!(

@@ -38,7 +38,7 @@ pub(super) struct SubscriptionUsage {
 }
 
 #[utoipa::path(get, path = "/usage", operation_id = "getUsage", tag = "Usage",
-    summary = "Where the caller stands in each of its plans",
+    summary = "Where the caller stands in each of its plans", security(("oauth2" = [])),
     responses((status = 200, description = "The caller's subscriptions and what is left of their limits", body = Usage),
               (status = 401, description = "No valid access token", content_type = "application/problem+json")))]
 pub(super) async fn usage(State(edge): State<Edge>, request: Request) -> Response {

@@ -19,16 +19,16 @@ use crate::upstream::{Picked, Tried};
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// Admission said no.
-    Rejected(Rejection),
+    Rejected(Box<Rejection>),
     /// Forwarding failed.
     Failed(Fault),
     /// Something before admission said no.
-    Said(Problem),
+    Said(Box<Problem>),
 }
 
 impl From<Rejection> for Refusal {
     fn from(rejection: Rejection) -> Self {
-        Self::Rejected(rejection)
+        Self::Rejected(Box::new(rejection))
     }
 }
 
@@ -40,7 +40,7 @@ impl From<Fault> for Refusal {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self::Said(problem)
+        Self::Said(Box::new(problem))
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn enter(gateway: &Gateway, session: &mut Session, ctx: &mut Re
         }
         BodyNeed::None => None,
     };
-    let body = parse(&pending, session, need, held.as_ref())?;
+    let body = parse(&pending, session, held.as_ref())?;
     let admitted = pending.admit(&head(session, &connection), &body, gateway.clock.now())?;
     note_admitted(ctx, &admitted);
     let lane = choose(gateway, session, ctx, &admitted, need, held).await?;
@@ -74,22 +74,24 @@ fn note_admitted(ctx: &mut RequestContext, admitted: &Admitted) {
 }
 
 /// A body that a contract must read cannot be compressed: we would have to inflate what a stranger deflated.
-fn refuse_coded(session: &Session) -> Result<(), Problem> {
+fn refuse_coded(session: &Session) -> Result<(), Refusal> {
     if is_coded(&session.req_header().headers) {
         return Err(Problem::new(Kind::ContentCodingUnsupported)
-            .header(header::ACCEPT_ENCODING, http::HeaderValue::from_static("identity")));
+            .header(header::ACCEPT_ENCODING, http::HeaderValue::from_static("identity"))
+            .into());
     }
     Ok(())
 }
 
-fn parse(pending: &Pending, session: &Session, need: BodyNeed, held: Option<&Held>) -> Result<Body, Rejection> {
+/// What admission sees of the body: opaque if it is not to be read whole.
+fn parse(pending: &Pending, session: &mut Session, held: Option<&Held>) -> Result<Body, Refusal> {
     let Some(held) = held else {
-        return Ok(if need == BodyNeed::Whole { Body::Absent } else { Body::Opaque });
+        return Ok(if session.as_downstream_mut().is_body_empty() { Body::Absent } else { Body::Opaque });
     };
     let enforced = pending.operation().is_some_and(|operation| operation.request_contract == Mode::Enforce);
     match parse_body(text(&session.req_header().headers, header::CONTENT_TYPE), &held.bytes) {
         Ok(body) => Ok(body),
-        Err(error) if enforced => Err(Rejection::Contract(vec![error])),
+        Err(error) if enforced => Err(Rejection::Contract(vec![error]).into()),
         Err(_) => Ok(Body::Opaque), // Observed only; a policy that needs the amount will not find one.
     }
 }

@@ -118,6 +118,9 @@ async fn attempt(
                 picked.report(outcome, StdInstant::now());
             }
             connection.end(false).await;
+            if failed.reused {
+                tried.forgive(&picked); // A connection that had gone stale says nothing of the back end.
+            }
             return Err(failed);
         }
     };
@@ -248,6 +251,8 @@ impl Answer {
         let limit = self.deadline.min(Instant::now() + self.read);
         let read = timeout_at(limit, self.connection.session.read_response_body()).await;
         let fault = match read {
+            // A timeout looks at the work first: bytes that are always there would pass any deadline.
+            Ok(Ok(Some(_))) if Instant::now() >= self.deadline => Fault::TimedOut,
             Ok(Ok(chunk)) => return Ok(chunk),
             Ok(Err(error)) => Fault::from_upstream(&error),
             Err(_) => Fault::TimedOut,

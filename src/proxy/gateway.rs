@@ -143,11 +143,17 @@ impl Gateway {
                 Some(snapshot) => Some(rejection.problem(&snapshot.challenges)),
                 None => Some(Problem::new(Kind::Internal)),
             },
-            Some(Refusal::Said(problem)) => Some(problem.clone()),
+            Some(Refusal::Said(problem)) => Some((**problem).clone()),
             Some(Refusal::Failed(fault)) => fault.problem(),
             None => Fault::from_proxying(error).problem(),
         }
     }
+}
+
+/// The status that was sent and is not an interim one. 101 is final: what follows it is not HTTP.
+fn final_status(session: &Session) -> Option<u16> {
+    let status = session.response_written()?.status;
+    (!status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS).then_some(status.as_u16())
 }
 
 fn flooded(wait: Duration) -> Problem {
@@ -157,7 +163,7 @@ fn flooded(wait: Duration) -> Problem {
 
 fn cause(ctx: &RequestContext, error: &Error) -> String {
     match &ctx.refusal {
-        Some(Refusal::Rejected(rejection)) => chain(rejection),
+        Some(Refusal::Rejected(rejection)) => chain(&**rejection),
         Some(Refusal::Failed(fault)) => chain(fault),
         Some(Refusal::Said(problem)) => problem.kind.code().to_owned(),
         None => error.to_string(),
@@ -325,13 +331,15 @@ impl ProxyHttp for Gateway {
         self.note_refusal(ctx);
         let cause = cause(ctx, error);
         let (mut policy, mut quotas) = (None, Vec::new());
-        match &ctx.refusal {
-            Some(Refusal::Rejected(Rejection::Policy(refusal))) => policy = Some(Arc::clone(refusal)),
-            Some(Refusal::Rejected(Rejection::Quota(exceeded))) => quotas.clone_from(&exceeded.violated),
-            _ => {}
+        if let Some(Refusal::Rejected(rejection)) = &ctx.refusal {
+            match &**rejection {
+                Rejection::Policy(refusal) => policy = Some(Arc::clone(refusal)),
+                Rejection::Quota(exceeded) => quotas.clone_from(&exceeded.violated),
+                _ => {}
+            }
         }
         ctx.note(|facts| (facts.cause, facts.refusal, facts.quotas_refused) = (Some(cause), policy, quotas));
-        let sent = session.response_written().is_some_and(|header| !header.status.is_informational());
+        let sent = final_status(session).is_some();
         let problem = if sent { None } else { self.problem(ctx, error) };
         let Some(problem) = problem else {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -342,7 +350,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
-        let status = session.response_written().filter(|h| !h.status.is_informational()).map(|h| h.status.as_u16());
+        let status = final_status(session);
         let (read, sent) = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
         let mut ending = Ending::Aborted;
         ctx.note(|facts| {

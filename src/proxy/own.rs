@@ -1,7 +1,5 @@
 //! Requests to the paths that are our own: OAuth, catalogue, usage, portal.
 
-use std::sync::Arc;
-
 use http::Extensions;
 use pingora_proxy::Session;
 

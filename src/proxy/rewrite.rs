@@ -95,7 +95,11 @@ fn number_survives(number: &[u8]) -> bool {
     let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
     let digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|b| *b == b'0').collect();
     let significant = digits.iter().rposition(|b| *b != b'0').map_or(0, |last| last + 1);
-    significant <= DECIMAL_DIGITS_MAX && text.parse::<f64>().is_ok_and(|value| value == 0.0 || value.is_normal())
+    significant <= DECIMAL_DIGITS_MAX
+        && text.parse::<f64>().is_ok_and(|value| {
+            // A zero that was none, and what is below the normal range, has lost its digits.
+            if significant == 0 { value == 0.0 } else { value.is_normal() }
+        })
 }
 
 #[cfg(test)]

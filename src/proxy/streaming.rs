@@ -85,10 +85,8 @@ pub(super) fn broke(session: &mut Session, ctx: &mut RequestContext, error: &Err
     let again = may_retry(&method, &fault, attempt) && !forward.is_late();
     let again =
         again && !(fault == Fault::CredentialRefused && std::mem::replace(&mut forward.credential_refused, true));
-    if again
-        && fault == Fault::CredentialRefused
-        && let Some(picked) = &forward.picked
-    {
+    // With a fresh token, or over a connection that had not gone stale, the same back end may well answer.
+    if again && let Some(picked) = &forward.picked {
         forward.tried.forgive(picked);
     }
     forward.answered &= !again;
@@ -139,7 +137,7 @@ pub(super) fn request_chunk(chunk: Option<&Bytes>, end: bool, ctx: &mut RequestC
     let forward = ctx.forward()?;
     forward.body_bytes = forward.body_bytes.saturating_add(chunk.map_or(0, |bytes| bytes.len() as u64));
     forward.body_ended |= end;
-    let fault = if forward.is_late() {
+    let fault = if forward.is_late() && !forward.websocket {
         Fault::TimedOut
     } else if forward.body_bytes > forward.body_bytes_max && !forward.websocket {
         Fault::BodyTooLarge

@@ -91,6 +91,32 @@ fn each_operation_keeps_its_own_parameter_names() {
 }
 
 #[test]
+fn a_way_that_was_walked_back_leaves_no_captures() {
+    let table = table(&[
+        ("GET", "/x/{a}.j/p"),
+        ("GET", "/x/{b}/{c}/q"),
+        ("GET", "/{d}/{e}/{f}/r"),
+        ("GET", "/y/{l}-{r}/{s}/t"),
+        ("GET", "/y/{u}/{v}/w"),
+    ]);
+    for (path, expected) in [
+        ("/x/1.j/p", vec![("a", "1")]),
+        ("/x/1.j/2/q", vec![("b", "1.j"), ("c", "2")]),
+        ("/x/1.j/2/r", vec![("d", "x"), ("e", "1.j"), ("f", "2")]),
+        ("/y/1-2/3/w", vec![("u", "1-2"), ("v", "3")]),
+        ("/y/1-2/3/r", vec![("d", "y"), ("e", "1-2"), ("f", "3")]),
+    ] {
+        let found = resolve(&table, "GET", path).unwrap();
+        assert_eq!(found.captures.iter().collect::<Vec<_>>(), expected, "{path}");
+    }
+}
+
+/// The template with the captured values in the places of its parameters.
+fn filled(template: &str, captures: &Captures<'_>) -> String {
+    captures.iter().fold(template.to_owned(), |text, (name, value)| text.replacen(&format!("{{{name}}}"), value, 1))
+}
+
+#[test]
 fn the_method_comes_after_the_path() {
     let table = table(&[
         ("GET", "/a/{id}"),
@@ -272,6 +298,9 @@ proptest! {
             for path in &paths {
                 let winner = index(&forward, "GET", path).map(|n| templates[n as usize]);
                 prop_assert_eq!(winner, expected_winner(&templates, path).map(|n| templates[n]), "{}", path);
+                if let (Some(winner), Ok(found)) = (winner, resolve(&forward, "GET", path)) {
+                    prop_assert_eq!(&filled(winner, &found.captures), path, "captures of {}", winner);
+                }
                 prop_assert_eq!(winner, index(&backward, "GET", path).map(|n| routes[n as usize].1));
             }
         }

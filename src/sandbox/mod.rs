@@ -11,6 +11,7 @@ mod echo;
 pub mod fault;
 mod fintech;
 mod form;
+pub mod generate;
 mod insurer;
 mod line;
 mod misbehave;

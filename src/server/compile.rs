@@ -103,6 +103,14 @@ fn imports(configuration: &Configuration, own: &serde_json::Value, mistakes: &mu
             ),
         }
     }
+    for api in &mut imported {
+        let settings = configuration.apis.iter().find(|settings| settings.value.source.id == api.id);
+        for operation in &mut api.operations {
+            if let Some(settings) = settings {
+                operation.scopes = effective_scopes(&settings.value, operation);
+            }
+        }
+    }
     if let Err(issues) = settle(&mut imported, own, Collision::Refuse) {
         merge_issues(configuration, &issues, mistakes);
     }
@@ -311,7 +319,7 @@ fn documents(
 
 /// Every scope that some operation demands.
 fn scope_names(drafts: &[Draft<'_>]) -> BTreeSet<String> {
-    drafts.iter().flat_map(|draft| scopes(draft).iter().map(|scope| scope.as_str().to_owned()).collect::<Vec<_>>()).collect()
+    drafts.iter().flat_map(|draft| draft.imported.scopes.iter()).map(|scope| scope.as_str().to_owned()).collect()
 }
 
 fn operations(
@@ -341,7 +349,7 @@ fn operations(
             institution: Arc::clone(institution),
             base_path_len: draft.api.imported.base_path.len(),
             upstream_base_path: upstream_base_path(draft).into(),
-            scopes: scopes(draft),
+            scopes: draft.imported.scopes.clone(),
             contract,
             request_contract: draft.settings.request_contract.unwrap_or(settings.request_contract),
             response_contract: draft.settings.response_contract.unwrap_or(settings.response_contract),
@@ -381,16 +389,17 @@ fn upstream_base_path(draft: &Draft<'_>) -> String {
     upstream.strip_suffix(published).unwrap_or_default().to_owned()
 }
 
-/// The operator's word, else the document's, else the API's default, else the API's id.
-pub(super) fn scopes(draft: &Draft<'_>) -> ScopeSet {
-    let of_api = draft.api.settings.value.scopes.as_ref();
-    if let Some(scopes) = draft.settings.scopes.as_ref().or(of_api) {
+/// The operator's word, else the document's, else the API's default, else the API's id. Set once, so that what is
+/// published is what is demanded.
+fn effective_scopes(settings: &ApiSettings, operation: &ImportedOperation) -> ScopeSet {
+    let own = settings.operations.iter().find(|(name, _)| name == local_name(operation));
+    let own = own.and_then(|(_, settings)| settings.value.scopes.as_ref());
+    if let Some(scopes) = own.or(settings.scopes.as_ref()) {
         return scopes.clone();
     }
-    if !draft.imported.scopes.is_empty() {
-        return draft.imported.scopes.clone();
+    if !operation.scopes.is_empty() {
+        return operation.scopes.clone();
     }
-    let settings = &draft.api.settings.value;
     let default = settings.default_scope.clone();
     default.or_else(|| ScopeSet::parse(settings.source.id.as_str()).ok()).unwrap_or_default()
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
@@ -85,6 +84,3 @@ pub(super) fn restart_only_changes(old: &Configuration, new: &Configuration) -> 
     }
     changed
 }
-
-/// Keeps the configuration that is in force, for comparison with the next.
-pub(super) type Current = Arc<Configuration>;

@@ -209,7 +209,7 @@ fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpP
         own: router(edge, oauth::router(shared.oauth.clone())),
         limits: limits.clone(),
     };
-    let conf = ServerConf { max_retries: 3, ..ServerConf::default() };
+    let conf = ServerConf { max_retries: 3, ca_file: Some(crate::upstream::NO_ROOTS_FILE.into()), upstream_keepalive_pool_size: 1024, ..ServerConf::default() };
     let mut proxy = HttpProxy::new(Gateway::new(parts), Arc::new(conf));
     proxy.server_options = Some(server_options());
     proxy.h2_options = Some(h2_options(&limits));

@@ -5,7 +5,7 @@ use crate::config::{Configuration, Selector};
 use crate::domain::{ClientId, InstitutionId, OperationIndex, ProductId, TenantId};
 use crate::policy::ActionFacts;
 
-use super::compile::{Api, Draft, licence_role, scopes};
+use super::compile::{Api, Draft, licence_role};
 
 /// The names that a policy may use.
 pub(super) struct Facts {
@@ -77,7 +77,7 @@ fn listed(draft: &Draft<'_>) -> ListedOperation {
         method: draft.imported.spec.method.to_string(),
         path: draft.imported.spec.path.clone(),
         summary: draft.imported.summary.clone().unwrap_or_default(),
-        scopes: scopes(draft).to_string(),
+        scopes: draft.imported.scopes.to_string(),
     }
 }
 

@@ -278,7 +278,7 @@ async fn http2(refuse: usize) -> (String, Arc<AtomicUsize>) {
 #[tokio::test]
 async fn http2_back_ends_share_one_connection_and_a_refused_stream_is_retried_if_idempotent() {
     let (url, offered) = http2(0).await;
-    let mut plain = settings(&[url.clone()]);
+    let mut plain = settings(std::slice::from_ref(&url));
     plain.http2 = true;
     let held = pool(plain);
     for method in [Method::GET, Method::POST] {
