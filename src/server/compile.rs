@@ -347,7 +347,7 @@ fn operations(
             id: draft.imported.spec.id.clone(),
             api: settings.source.id.clone(),
             institution: Arc::clone(institution),
-            base_path_len: draft.api.imported.base_path.len(),
+            base_path_segments: draft.api.imported.base_path.matches('/').count(),
             upstream_base_path: upstream_base_path(draft).into(),
             scopes: draft.imported.scopes.clone(),
             contract,
