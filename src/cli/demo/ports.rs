@@ -34,6 +34,14 @@ impl Ports {
             fintech: take()?,
         })
     }
+
+    pub fn public_url(&self) -> String {
+        format!("https://localhost:{}", self.public)
+    }
+
+    pub fn mtls_url(&self) -> String {
+        format!("https://localhost:{}", self.mtls)
+    }
 }
 
 pub(in crate::cli) const fn loopback(port: u16) -> SocketAddr {

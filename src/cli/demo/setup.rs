@@ -40,9 +40,8 @@ pub(super) async fn start(arguments: &Arguments, bar: &ProgressBar) -> anyhow::R
     let pki = institutions::certificates(&state)?;
     let assertion_key = institutions::assertion_key(&pki)?;
     step(bar, "institutions");
-    let public_url = format!("https://localhost:{}", ports.public);
-    let mtls_url = format!("https://localhost:{}", ports.mtls);
-    let mut institutions = institutions::start(&ports, &pki, &public_url).await?;
+    let (public_url, mtls_url) = (ports.public_url(), ports.mtls_url());
+    let mut institutions = institutions::start(&ports, &pki).await?;
     step(bar, "configuration");
     files::write(&state).with_context(|| format!("{} cannot be written", state.display()))?;
     let mounted = mount::mount(&arguments.apis, &state, &pki, &mut institutions).await?;
