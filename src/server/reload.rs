@@ -13,10 +13,13 @@ use super::policies;
 
 /// Editors write a file in several steps: changes within this time are one change.
 const SETTLE: Duration = Duration::from_millis(200);
+/// A folder in which something is written all the time does not put a reload off for longer.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
 
 /// Tells when a file of the configuration changed. Dropping it stops the watch.
 pub(super) struct ChangeWatch {
     _watcher: notify::RecommendedWatcher,
+    sender: mpsc::Sender<()>,
     changes: mpsc::Receiver<()>,
 }
 
@@ -24,17 +27,25 @@ impl ChangeWatch {
     /// Watches the folders of every file that took part, and the policy folders.
     pub(super) fn new(configuration: &Configuration) -> Result<Self, notify::Error> {
         let (sender, changes) = mpsc::channel(1);
+        let noticed = sender.clone();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let matters = event.is_ok_and(|event| !event.kind.is_access());
             if matters {
                 // A full channel already says what this would say.
-                let _ = sender.try_send(());
+                let _ = noticed.try_send(());
             }
         })?;
         for folder in folders(configuration) {
             watcher.watch(&folder, RecursiveMode::NonRecursive)?;
         }
-        Ok(Self { _watcher: watcher, changes })
+        Ok(Self { _watcher: watcher, sender, changes })
+    }
+
+    /// Makes a change that another watch has seen, and nobody has acted upon, one of this watch.
+    pub(super) fn take_over(&self, mut former: Self) {
+        if former.changes.try_recv().is_ok() {
+            let _ = self.sender.try_send(());
+        }
     }
 
     /// Waits for a change and for the changes that follow at its heels.
@@ -42,7 +53,10 @@ impl ChangeWatch {
         if self.changes.recv().await.is_none() {
             std::future::pending::<()>().await;
         }
-        while tokio::time::timeout(SETTLE, self.changes.recv()).await.is_ok_and(|change| change.is_some()) {}
+        let settled = async {
+            while tokio::time::timeout(SETTLE, self.changes.recv()).await.is_ok_and(|change| change.is_some()) {}
+        };
+        let _either_way = tokio::time::timeout(SETTLE_MAX, settled).await;
     }
 }
 

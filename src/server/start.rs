@@ -311,26 +311,29 @@ impl Shared {
         }
     }
 
-    /// Reloads at each change of a file, until the process stops.
+    /// Reloads at each change of a file, until the process stops. The watch is in place when this returns.
     fn watch(self: &Arc<Self>) {
+        let Some(mut watch) = self.change_watch() else { return };
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             let mut stopping = shared.stopping.clone();
             loop {
-                let configuration = shared.configuration();
-                let mut watch = match ChangeWatch::new(&configuration) {
-                    Ok(watch) => watch,
-                    Err(error) => {
-                        tracing::warn!("changes of files are not noticed, send SIGHUP instead: {error}");
-                        return;
-                    }
-                };
                 tokio::select! {
-                    () = watch.changed() => shared.reload().await,
+                    () = watch.changed() => {}
                     () = background::stopped(&mut stopping) => return,
                 }
+                shared.reload().await;
+                // Other folders may matter now. What changed meanwhile, only the former watch has seen.
+                let Some(next) = shared.change_watch() else { return };
+                let former = std::mem::replace(&mut watch, next);
+                watch.take_over(former);
             }
         });
+    }
+
+    fn change_watch(&self) -> Option<ChangeWatch> {
+        let watch = ChangeWatch::new(&self.configuration());
+        watch.inspect_err(|error| tracing::warn!("changes of files are not noticed, send SIGHUP instead: {error}")).ok()
     }
 
     fn configuration(&self) -> Arc<Configuration> {
