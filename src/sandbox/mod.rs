@@ -7,6 +7,8 @@
 mod bank;
 mod control;
 mod dice;
+#[cfg(test)]
+mod documents;
 mod echo;
 pub mod fault;
 mod fintech;
