@@ -1,5 +1,31 @@
 //! Who is calling? An access token and a connection become a `Caller`, or a refusal.
+//!
+//! Invariants: a [`VerifiedToken`] is made by [`Issuer::verify`] only, after the checks of RFC 9068 §4 in their order;
+//! expiry, revocation, the sender constraint and the trust in the signing key are checked on every request, also when
+//! the signature check is remembered; a fault of ours is never answered as a fault of the caller's.
+//!
+//! A remembered token costs one SHA-256 and four look-ups, and allocates nothing: see [`Authenticator::authenticate`].
 
+mod authenticator;
+mod caller;
+mod challenge;
+mod credentials;
+mod error;
+mod issuer;
+mod remote_keys;
+mod revocations;
 mod settings;
+mod token;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use authenticator::{Authenticator, CACHED_TOKENS_MAX};
+pub use caller::Caller;
+pub use challenge::Challenges;
+pub use credentials::Credentials;
+pub use error::{AuthnError, IssuerError, JwksFetchError};
+pub use issuer::Issuer;
+pub use revocations::Revocations;
 pub use settings::{IssuerSettings, JwksSource, UnknownPartners};
+pub use token::{Binding, VerifiedToken};

@@ -48,10 +48,13 @@ struct Census<'d> {
 impl<'d> Census<'d> {
     fn path(&self, path: &str, item: &'d Value, ledger: &mut Ledger) {
         for (key, operation) in members(Some(item)) {
-            if METHODS.contains(&key) {
-                self.operation(&operation_name(key, path), item, operation, ledger);
+            let name = operation_name(key, path);
+            if METHODS.contains(&key) && operation.is_object() {
+                self.operation(&name, item, operation, ledger);
+            } else if METHODS.contains(&key) {
+                ledger.find(Part::Operations, &name);
+                ledger.leave(Part::Operations, &name, "what stands there is no object");
             } else if operation.get("responses").is_some() {
-                let name = operation_name(key, path);
                 ledger.find(Part::Operations, &name);
                 ledger.leave(Part::Operations, &name, &format!("`{key}` is no method that OpenAPI 3.1 knows"));
             }
@@ -63,14 +66,27 @@ impl<'d> Census<'d> {
         let own = self.parameters(operation);
         let shared = self.parameters(item);
         let overridden = |p: &Map<String, Value>| own.iter().any(|o| same(o, p));
-        let mut has_body = operation.get("requestBody").is_some();
+        let body = operation.get("requestBody");
+        let mut has_body = body.is_some();
+        if body.is_some_and(|b| !b.is_object()) {
+            ledger.leave(Part::Bodies, name, "what stands there is no object");
+        }
         let inherited = shared.iter().enumerate().filter(|(_, p)| !overridden(p));
         for (index, parameter) in own.iter().enumerate().chain(inherited) {
             match text(parameter, "in") {
                 "body" if self.dialect == Dialect::Swagger2 => has_body = true,
                 place => {
-                    has_body |= place == "formData" && self.dialect == Dialect::Swagger2;
-                    ledger.find(Part::Parameters, parameter_name(name, parameter, index));
+                    let is_unresolved = parameter.contains_key(UNRESOLVED);
+                    let is_nameless = spelled(parameter, "name").is_empty() && !is_unresolved;
+                    has_body |= place == "formData" && self.dialect == Dialect::Swagger2 && !is_nameless;
+                    let parameter = parameter_name(name, parameter, index);
+                    let is_place = matches!(place, "path" | "query" | "header")
+                        || place == if self.dialect == Dialect::Swagger2 { "formData" } else { "cookie" }
+                        || is_unresolved;
+                    if is_nameless || !is_place {
+                        ledger.leave(Part::Parameters, &parameter, "it has no name, or a place that does not exist");
+                    }
+                    ledger.find(Part::Parameters, parameter);
                 }
             }
         }
@@ -81,8 +97,13 @@ impl<'d> Census<'d> {
             ledger.find(Part::Responses, format!("{name} {code}"));
         }
         for (callback, expressions) in members(operation.get("callbacks")) {
-            for (expression, _) in members(Some(expressions)).filter(|(key, _)| !key.starts_with("x-")) {
-                ledger.find(Part::Callbacks, format!("{name} {callback} {expression}"));
+            let expressions = expressions.as_object().map(|e| follow(self.document, e).0);
+            for (expression, item) in expressions.into_iter().flatten().filter(|(key, _)| !key.starts_with("x-")) {
+                let callback = format!("{name} {callback} {expression}");
+                if !item.is_object() {
+                    ledger.leave(Part::Callbacks, &callback, "what stands there is no path item");
+                }
+                ledger.find(Part::Callbacks, callback);
             }
         }
     }
@@ -101,12 +122,21 @@ pub fn text<'v>(object: &'v Map<String, Value>, key: &str) -> &'v str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// A text that may have been written as a number: `name: 5` means the name "5".
+pub fn spelled(object: &Map<String, Value>, key: &str) -> String {
+    match object.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other @ (Value::Number(_) | Value::Bool(_))) => other.to_string(),
+        _ => String::new(),
+    }
+}
+
 /// The name of a parameter in reports: `GET /accounts header Authorization`.
 pub fn parameter_name(operation: &str, parameter: &Map<String, Value>, index: usize) -> String {
-    match (parameter.get(UNRESOLVED).and_then(Value::as_str), text(parameter, "name")) {
+    match (parameter.get(UNRESOLVED).and_then(Value::as_str), spelled(parameter, "name")) {
         (Some(reference), _) => format!("{operation} {reference}"),
-        (None, "") => format!("{operation} #{index}"),
-        (None, name) => format!("{operation} {} {name}", text(parameter, "in")),
+        (None, name) if name.is_empty() => format!("{operation} #{index}"),
+        (None, name) => format!("{operation} {} {name}", spelled(parameter, "in")),
     }
 }
 

@@ -42,9 +42,8 @@ fn compile(id: &ApiId, mut files: Files, base_path: Option<&str>, file: &Path) -
     let mut findings = Findings::default();
     let entry = files.entry().to_owned();
     let value = files.get(&entry).map(|t| &t.value).unwrap_or(&Value::Null);
-    let recognised = recognise::recognise(value, &mut findings).map_err(|NotOpenApi { what, remedy }| {
-        ImportError::NotOpenApi { file: file.to_path_buf(), what, remedy }
-    })?;
+    let recognised = recognise::recognise(value, &mut findings)
+        .map_err(|NotOpenApi { what, remedy }| ImportError::NotOpenApi { file: file.to_path_buf(), what, remedy })?;
     let bundle::Bundle { mut document, mut origins } = bundle::bundle(&mut files, recognised.dialect, &mut findings);
     let mut ledger = Ledger::default();
     census::take(&document, recognised.dialect, &origins, &mut ledger);
@@ -65,6 +64,7 @@ fn compile(id: &ApiId, mut files: Files, base_path: Option<&str>, file: &Path) -
         base_path,
         ledger: &mut ledger,
         findings: &mut findings,
+        origins: &mut origins,
         schema_names: &schema_names,
     };
     let (operations, base_path) = extraction.run(&mut document);

@@ -11,6 +11,7 @@
 mod bundle;
 mod census;
 mod convert;
+mod documents;
 mod error;
 mod files;
 mod import;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+pub use documents::{Documents, ListedOperation, Listing, RenderError, Rendered};
 pub use error::ImportError;
 pub use import::import;
 pub use origin::{Location, Origins};
@@ -92,3 +94,7 @@ pub struct ImportedOperation {
 
 #[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod mutation;
+#[cfg(test)]
+mod sound;

@@ -142,7 +142,8 @@ fn json(text: &str, wanted: &HashSet<&str>) -> HashMap<String, (usize, usize)> {
                     }
                 }
                 if trail.wants_key() {
-                    let key: String = text.get(byte..=end).and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default();
+                    let key: String =
+                        text.get(byte..=end).and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default();
                     trail.key(&key, place, wanted);
                 } else {
                     trail.value(place, wanted);
@@ -182,7 +183,8 @@ mod tests {
 
     #[test]
     fn pointers_lead_to_lines_and_columns() {
-        let pointers = ["", "/paths", "/paths/~1a", "/paths/~1a/list/1", "/paths/~1a/list/1/deep", "/z", "/paths/gone/x"];
+        let pointers =
+            ["", "/paths", "/paths/~1a", "/paths/~1a/list/1", "/paths/~1a/list/1/deep", "/z", "/paths/gone/x"];
         let yaml = "paths:\n  /a:\n    list:\n      - 1\n      - deep: é\n  /b: {}\nz: 2\n";
         assert_eq!(places("a.yaml", yaml, &pointers), [(1, 1), (1, 1), (2, 3), (5, 9), (5, 9), (7, 1), (1, 1)]);
         let json = "{\"paths\": {\n \"/a\": {\"list\": [-1.5e3,\n  {\"de\\u0065p\": \"\\\"}\"}], \"t\": true},\n \"/b\": {}},\n\"z\": 2}";

@@ -123,7 +123,13 @@ fn something_else(root: &Map<String, Value>) -> NotOpenApi {
     let has = |key: &str| root.contains_key(key);
     let postman = text(root, &["info", "schema"]).filter(|s| s.contains("getpostman.com"));
     let (what, remedy) = if let Some(schema) = postman {
-        let version = if schema.contains("v2.1") { "v2.1" } else if schema.contains("v2.0") { "v2.0" } else { "" };
+        let version = if schema.contains("v2.1") {
+            "v2.1"
+        } else if schema.contains("v2.0") {
+            "v2.0"
+        } else {
+            ""
+        };
         (
             format!("this is a Postman collection {version}, not OpenAPI: it holds example requests, no contract"),
             "Export an OpenAPI document from the API's definition in Postman, or generate one from the collection \

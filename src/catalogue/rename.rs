@@ -33,31 +33,30 @@ pub fn apply(document: &mut Value, renames: &Renames) {
 pub fn rewrite_references(document: &mut Value, new_name: &dyn Fn(&'static str, &str) -> Option<String>) {
     shape::walk_mut(Dialect::V31, document, Kind::Document, &mut String::new(), &mut |object, kind, _| {
         if kind == Kind::Discriminator {
-            for target in object.get_mut("mapping").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+            for target in object.get_mut("mapping").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
+            {
                 if let Some(new) = target.as_str().and_then(|t| rewritten(t, Kind::Schema, new_name)) {
                     *target = new.into();
                 }
             }
         } else if kind == Kind::SecurityRequirement {
             let renamed = std::mem::take(object).into_iter();
-            *object = renamed.map(|(name, scopes)| (new_name("securitySchemes", &name).unwrap_or(name), scopes)).collect();
+            *object =
+                renamed.map(|(name, scopes)| (new_name("securitySchemes", &name).unwrap_or(name), scopes)).collect();
         } else if let Some(new) = shape::reference(object).and_then(|r| rewritten(r, kind, new_name)) {
             object.insert("$ref".into(), new.into());
         }
     });
 }
 
-fn rewritten(
-    reference: &str,
-    kind: Kind,
-    new_name: &dyn Fn(&'static str, &str) -> Option<String>,
-) -> Option<String> {
+fn rewritten(reference: &str, kind: Kind, new_name: &dyn Fn(&'static str, &str) -> Option<String>) -> Option<String> {
     let section = kind.section()?;
     let name = pointer::component(reference, section)?;
     Some(pointer::to_reference(&format!("/components/{section}/{}", pointer::escape(&new_name(section, &name)?))))
 }
 
-/// OAM-22: without a mapping the value on the wire is the schema's name, so the old name is written down before it goes.
+/// OAM-22: without a mapping the value on the wire is the schema's name, so the old name is written down before it
+/// goes.
 fn name_implied_values(document: &mut Value, renames: &Renames) {
     let children = children(document);
     shape::walk_mut(Dialect::V31, document, Kind::Document, &mut String::new(), &mut |object, kind, at| {

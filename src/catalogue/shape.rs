@@ -127,6 +127,7 @@ pub fn member(dialect: Dialect, kind: Kind, key: &str) -> Shape {
         (K::Operation, "callbacks") => Map(K::Callback),
         (K::Callback, _) => One(K::PathItem),
         (K::Parameter | K::Header | K::MediaType, "schema") => One(K::Schema),
+        (K::Parameter | K::Header, "items") if dialect == Dialect::Swagger2 => One(K::Schema),
         (K::Response, "schema") if dialect == Dialect::Swagger2 => One(K::Schema),
         (K::Response, "examples") if dialect == Dialect::Swagger2 => OPAQUE,
         (K::Parameter | K::Header | K::MediaType, "examples") => Map(K::Example),
@@ -158,10 +159,18 @@ fn swagger2_section(key: &str) -> Shape {
 fn schema_member(key: &str) -> Shape {
     match key {
         "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" => Shape::Map(Kind::Schema),
-        "items" | "additionalProperties" | "unevaluatedProperties" | "unevaluatedItems" | "contains"
-        | "propertyNames" | "not" | "if" | "then" | "else" | "contentSchema" | "additionalItems" => {
-            Shape::One(Kind::Schema)
-        }
+        "items"
+        | "additionalProperties"
+        | "unevaluatedProperties"
+        | "unevaluatedItems"
+        | "contains"
+        | "propertyNames"
+        | "not"
+        | "if"
+        | "then"
+        | "else"
+        | "contentSchema"
+        | "additionalItems" => Shape::One(Kind::Schema),
         "allOf" | "anyOf" | "oneOf" | "prefixItems" => Shape::List(Kind::Schema),
         "discriminator" => Shape::One(Kind::Discriminator),
         "xml" => Shape::One(Kind::Xml),
@@ -206,14 +215,7 @@ pub fn walk_mut(dialect: Dialect, value: &mut Value, kind: Kind, at: &mut String
     }
 }
 
-fn walk_member_mut(
-    dialect: Dialect,
-    kind: Kind,
-    key: &str,
-    inner: &mut Value,
-    at: &mut String,
-    visit: VisitMut<'_>,
-) {
+fn walk_member_mut(dialect: Dialect, kind: Kind, key: &str, inner: &mut Value, at: &mut String, visit: VisitMut<'_>) {
     match (member(dialect, kind, key), inner) {
         (Shape::One(of), inner) => walk_mut(dialect, inner, of, at, visit),
         (Shape::Map(of), Value::Object(entries)) => {
@@ -230,14 +232,11 @@ fn walk_member_mut(
     }
 }
 
+/// Looks at an object before what it holds.
+pub type Visit<'v> = &'v mut dyn FnMut(&Map<String, Value>, Kind, &str);
+
 /// The same without changing anything.
-pub fn walk(
-    dialect: Dialect,
-    value: &Value,
-    kind: Kind,
-    at: &mut String,
-    visit: &mut dyn FnMut(&Map<String, Value>, Kind, &str),
-) {
+pub fn walk(dialect: Dialect, value: &Value, kind: Kind, at: &mut String, visit: Visit<'_>) {
     if kind == Kind::Opaque {
         return;
     }

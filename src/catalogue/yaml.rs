@@ -284,7 +284,10 @@ mod tests {
 
     #[test]
     fn keys_are_text_and_stand_once() {
-        assert_eq!(parse("200: a\ntrue: b\n2024-01-01: c").unwrap(), json!({"200": "a", "true": "b", "2024-01-01": "c"}));
+        assert_eq!(
+            parse("200: a\ntrue: b\n2024-01-01: c").unwrap(),
+            json!({"200": "a", "true": "b", "2024-01-01": "c"})
+        );
         for (name, text, line, column) in [
             ("duplicate", "a: 1\nb: 2\na: 3", 3, 1),
             ("duplicate by text", "200: 1\n'200': 2", 2, 1),

@@ -1,1 +1,126 @@
-//! (to be built)
+//! What did the operator write down? The files of the configuration folder, read whole, every mistake at once.
+//!
+//! Invariants: a [`Configuration`] holds together (each name it uses is declared in it); a key that no reader asked for
+//! is a mistake; files and environment are read here and nowhere else; nothing is bound or started before it is read.
+
+mod apis;
+mod diagnostic;
+mod gateway;
+mod institutions;
+mod issuers;
+mod partners;
+mod plans;
+mod scalar;
+mod suggest;
+mod tree;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::authn::IssuerSettings;
+use crate::domain::Tenant;
+use crate::quota::Plan;
+
+pub use apis::{AmountPointers, ApiSettings, OperationSettings, ProductSettings, Selector};
+pub use diagnostic::{Diagnostic, Place, Report};
+pub use gateway::{AccessLogSettings, CatalogueSettings, GatewaySettings, TokenSettings};
+pub use institutions::InstitutionSettings;
+pub use partners::{ClientSettings, SubscriptionSettings};
+pub use suggest::{Hints, did_you_mean};
+pub use tree::KINDS;
+use tree::{Context, Entry};
+
+/// Everything that was written down, checked and cross-checked.
+#[derive(Debug)]
+pub struct Configuration {
+    pub gateway: GatewaySettings,
+    pub issuers: Vec<Located<IssuerSettings>>,
+    pub tenants: Vec<Arc<Tenant>>,
+    pub clients: Vec<Located<ClientSettings>>,
+    pub institutions: Vec<Located<InstitutionSettings>>,
+    pub apis: Vec<Located<ApiSettings>>,
+    pub products: Vec<Located<ProductSettings>>,
+    pub plans: Vec<Located<Plan>>,
+    pub subscriptions: Vec<Located<SubscriptionSettings>>,
+    /// Every file that was read, for the watcher.
+    pub files: Vec<PathBuf>,
+}
+
+/// A value and where it was written.
+#[derive(Debug, Clone)]
+pub struct Located<T> {
+    pub value: T,
+    pub place: Place,
+}
+
+/// Values for `${NAME}` that take precedence over the environment.
+pub type Variables = HashMap<String, String>;
+
+/// Reads the folder. On any mistake: all of them, in order of file and line.
+pub fn load(folder: &Path, variables: &Variables) -> Result<Configuration, Vec<Diagnostic>> {
+    let report = Report::default();
+    let context = Context::new(folder, variables, &report);
+    let configuration = read(&context);
+    let mut mistakes = report.into_diagnostics();
+    match configuration {
+        Some(configuration) if mistakes.is_empty() => Ok(configuration),
+        _ => {
+            mistakes.sort();
+            mistakes.dedup();
+            Err(mistakes)
+        }
+    }
+}
+
+fn read(context: &Context<'_>) -> Option<Configuration> {
+    let gateway = gateway::read(context);
+    let tenants = partners::tenants(&context.entries("tenants"));
+    let plans = plans::plans(&context.entries("plans"));
+    let institutions = institutions::institutions(&context.entries("institutions"));
+    let apis = apis::apis(&context.entries("apis"), &institutions);
+    let products = apis::products(&context.entries("products"), &apis);
+    let clients = partners::clients(&context.entries("clients"), &tenants);
+    let declared = partners::Declared { clients: &clients, products: &products, plans: &plans };
+    let subscriptions = partners::subscriptions(&context.entries("subscriptions"), &declared);
+    let issuers = issuers::issuers(&context.entries("issuers"), &products, &plans);
+    context.refuse_unknown_files();
+    Some(Configuration {
+        gateway: gateway?,
+        issuers,
+        tenants: tenants.into_iter().map(|located| located.value).collect(),
+        clients,
+        institutions,
+        apis,
+        products,
+        plans,
+        subscriptions,
+        files: context.files(),
+    })
+}
+
+/// Reads a list of entries with one reader, refusing a second entry of the same name.
+fn each<T>(
+    entries: &[Entry<'_>],
+    kind: &str,
+    name: impl Fn(&T) -> String,
+    reader: impl Fn(&Entry<'_>) -> Option<T>,
+) -> Vec<Located<T>> {
+    let mut seen: HashMap<String, Place> = HashMap::new();
+    let mut list = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let Some(value) = reader(entry) else { continue };
+        let place = entry.place();
+        if let Some(first) = seen.insert(name(&value), place.clone()) {
+            entry.report().add(
+                Diagnostic::new(place.clone(), format!("{kind} `{}` is declared twice", name(&value)))
+                    .remedy(format!("rename or remove one; the other is at {first}")),
+            );
+        }
+        list.push(Located { value, place });
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests;

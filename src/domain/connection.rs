@@ -1,9 +1,11 @@
 //! What is known of the connection that a request came in on.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::PeerCertificate;
+use super::{PeerCertificate, Timestamp};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFacts {
@@ -22,4 +24,44 @@ pub struct Connection {
     pub tls: Option<Arc<TlsFacts>>,
     /// Present if the peer proved possession of one. Its `chain` is judged by the trust store in force now.
     pub certificate: Option<Arc<PeerCertificate>>,
+}
+
+/// The connection beneath a request, as its keeper shows it to whoever serves the request. Pingora hands it on as
+/// `ProxyDigest::user_data`, a boxed `Arc<dyn Downstream>`.
+pub trait Downstream: Send + Sync + fmt::Debug {
+    /// The facts at `now`: the chain as the trust store in force judges it; no certificate outside its validity.
+    fn facts(&self, now: Timestamp) -> Arc<Connection>;
+    /// Claims a place for one request; `false` when the connection has its fill. Call through [`InWork::begin`].
+    fn begin(&self) -> bool;
+    /// Gives the place back. Called by [`InWork`] alone.
+    fn finish(&self);
+    /// From here on the connection's bytes are a tunnel (101 was agreed by both sides).
+    fn upgraded(&self);
+    /// Closes the connection at once, with everything on it.
+    fn cut(&self);
+    /// How long `source`, or the certificate of this connection, is still refused for its failed authentications.
+    fn blocked(&self, source: IpAddr, now: Timestamp) -> Option<Duration>;
+    /// Counts one failed authentication against `source` and the certificate of this connection.
+    fn failed(&self, source: IpAddr, now: Timestamp);
+}
+
+/// A request's place on its connection. Invariant: begun once, finished once, however the request ends.
+#[derive(Debug)]
+pub struct InWork(Arc<dyn Downstream>);
+
+impl InWork {
+    /// Must be the first thing that happens to a request; `None` when the connection has its fill.
+    pub fn begin(downstream: Arc<dyn Downstream>) -> Option<Self> {
+        downstream.begin().then(|| Self(downstream))
+    }
+
+    pub fn downstream(&self) -> &Arc<dyn Downstream> {
+        &self.0
+    }
+}
+
+impl Drop for InWork {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
 }

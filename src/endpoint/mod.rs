@@ -1,1 +1,149 @@
-//! (to be built)
+//! What do we answer ourselves? The HTTP edges: OAuth, catalogue, usage, portal and operations, on axum.
+//!
+//! Invariants: handlers parse, call one room and render; pages carry no script of others and ask no other host for
+//! anything; every answer says that it must not be sniffed or framed.
+
+mod catalogue;
+pub mod oauth;
+pub mod operations;
+mod own;
+mod pages;
+mod portal;
+mod usage;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::{FromRequestParts, Path, Request};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode, header};
+
+use crate::admission::Snapshot;
+use crate::catalogue::Documents;
+use crate::domain::{Clock, Connection, InteractionId};
+use crate::problem::{Kind, Problem};
+
+pub use own::own_document;
+pub use pages::Pages;
+
+/// What is in force now, as the edges see it.
+pub struct InForce {
+    pub snapshot: Arc<Snapshot>,
+    pub documents: Arc<Documents>,
+    pub pages: Arc<Pages>,
+}
+
+/// What every handler may use.
+#[derive(Clone)]
+pub struct Edge {
+    pub in_force: Arc<ArcSwap<InForce>>,
+    pub public_url: Arc<str>,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Edge {
+    /// Renders a problem document; `interaction` names this exchange in logs.
+    fn problem(&self, problem: &Problem, interaction: InteractionId) -> Response {
+        let body = problem.to_json(&self.public_url, interaction);
+        let mut response = (problem.status(), body).into_response();
+        let fields = response.headers_mut();
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        for (name, value) in &problem.headers {
+            fields.append(name.clone(), value.clone());
+        }
+        response
+    }
+}
+
+/// Paths that this room answers. No published operation may lie on one of them.
+const EXACT: &[&str] = &["/", "/openapi.json", "/openapi.yaml", "/usage", "/favicon.ico", "/robots.txt"];
+const BELOW: &[&str] = &["/.well-known/", "/oauth/", "/openapi/", "/problems/", "/apis/", "/viewer/"];
+
+/// Whether a path belongs to us rather than to a published operation.
+pub fn is_own_path(path: &str) -> bool {
+    EXACT.contains(&path) || BELOW.iter().any(|prefix| path.starts_with(prefix))
+}
+
+/// All edges of the public and mutual-TLS listeners. `oauth` is the authorization server's part.
+pub fn router(edge: Edge, oauth: Router) -> Router {
+    let (refusing, lost) = (edge.clone(), edge.clone());
+    Router::new()
+        .merge(catalogue::router())
+        .merge(usage::router())
+        .merge(portal::router())
+        .with_state(edge)
+        .merge(oauth)
+        .method_not_allowed_fallback(move |request: Request| method_not_allowed(refusing.clone(), request))
+        .fallback(move |request: Request| not_found(lost.clone(), request))
+        .layer(middleware::from_fn(security_headers))
+}
+
+async fn not_found(edge: Edge, request: Request) -> Response {
+    edge.problem(&Problem::new(Kind::NoSuchResource), interaction(&request))
+}
+
+/// Axum adds the `Allow` field.
+async fn method_not_allowed(edge: Edge, request: Request) -> Response {
+    edge.problem(&Problem::new(Kind::MethodNotAllowed), interaction(&request))
+}
+
+/// The variable segment of a path; empty if it does not decode, which is then the name of nothing.
+struct Segment(Option<String>);
+
+impl Segment {
+    fn text(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        Ok(Self(Path::<String>::from_request_parts(parts, state).await.ok().map(|Path(text)| text)))
+    }
+}
+
+/// The proxy names every exchange; nothing else calls this router.
+fn interaction(request: &Request) -> InteractionId {
+    request.extensions().get().copied().unwrap_or_else(|| InteractionId::from_random([0; 16]))
+}
+
+/// SEC-1 to SEC-3 of the HTTP duties: no sniffing, no framing, no referrer; pages state their own, wider policy. And
+/// every answer names its interaction.
+async fn security_headers(request: Request, next: Next) -> Response {
+    let name = interaction(&request).to_string();
+    let secure = request.extensions().get::<Arc<Connection>>().is_some_and(|connection| connection.tls.is_some());
+    let mut response = next.run(request).await;
+    let fields = response.headers_mut();
+    if let Ok(name) = HeaderValue::try_from(name) {
+        fields.insert("x-fapi-interaction-id", name);
+    }
+    if secure {
+        // RFC 6797 §7.2: over TLS only.
+        let hsts = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+        fields.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+    }
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ] {
+        fields.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// An empty answer with a status of the HTTP layer, for what is not a problem.
+fn empty(status: StatusCode) -> Response {
+    status.into_response()
+}
+
+#[cfg(test)]
+mod tests;

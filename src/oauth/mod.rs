@@ -1,7 +1,47 @@
 //! Who may have which token? The authorization server: client authentication, grants, tokens, keys, revocation.
+//!
+//! Invariants: a client proves itself by exactly the one method that it registered; a replay mark is durable before a
+//! token is minted; a key is published before it signs and stays published until its last token has expired; what
+//! failed inside is `temporarily_unavailable`, never `invalid_client`; errors are the bodies of RFC 6749 §5.2.
 
+mod assertion;
+mod client_authentication;
+mod error;
+mod form;
+mod introspection;
+mod key_ring;
+mod metadata;
+mod revocation;
+mod server;
 mod settings;
 mod store;
+mod subject_name;
+mod token_endpoint;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use error::{ClientAuthenticationError, OAuthError, SettingsError};
+pub use form::FORM_BYTES_MAX;
+pub use introspection::IntrospectionResponse;
+pub use key_ring::{
+    ACCESS_TOKEN_LIFETIME_MAX, KeyRing, KeyRingError, KeyStatus, NEXT_KEY_PUBLISHED_MIN, RingChange, Urgency,
+};
+pub use revocation::{load_revocations, purge_revocations};
+pub use server::{Answer, AuthorizationServer, Clients, Parts, Request};
 pub use settings::{ClientAuthentication, ClientRegistration, Settings, TlsSubject};
 pub use store::{KeyState, KeyStore, ReplayStore, RevocationStore, RevokedToken, StoreError, StoredKey};
+pub use subject_name::{DistinguishedName, NameError};
+pub use token_endpoint::TokenResponse;
+
+/// Left among the extensions of an answer when a client failed to authenticate: the flood guard counts it.
+#[derive(Debug, Clone, Copy)]
+pub struct AuthenticationFailed;
+
+/// Left among the extensions of an answer: which client proved itself, for the audit record.
+#[derive(Debug, Clone)]
+pub struct AuthenticatedClient(pub crate::domain::ClientId);
+
+/// Left among the extensions of a refusal: its cause, for the audit record and never for the client.
+#[derive(Debug, Clone)]
+pub struct Cause(pub std::sync::Arc<OAuthError>);

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::DistinguishedName;
 use crate::domain::{ClientId, Thumbprint};
+use crate::jose::{Algorithm, JwksError, KeySet, SkippedKey};
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -16,9 +18,10 @@ pub struct Settings {
     pub mtls_url: Option<String>,
     /// The resource identifier that access tokens name as `aud` (RFC 9068 §2.2): the public base URL of the APIs.
     pub resource: String,
+    /// One second to [`super::ACCESS_TOKEN_LIFETIME_MAX`].
     pub access_token_lifetime: Duration,
     /// `ES256`, `PS256` or `EdDSA`: the algorithm of newly made signing keys.
-    pub signing_algorithm: crate::jose::Algorithm,
+    pub signing_algorithm: Algorithm,
     /// Age at which the next signing key becomes the current one.
     pub key_rotation_period: Duration,
     /// Longest accepted distance between a client assertion's `exp` and now.
@@ -27,13 +30,15 @@ pub struct Settings {
     pub clock_skew_max: Duration,
     /// Every scope that exists, for metadata: the union over the catalogue.
     pub scopes_supported: Vec<String>,
+    /// The outside issuers whose tokens the gateway takes too (RFC 9728 §2 `authorization_servers`).
+    pub trusted_issuers: Vec<String>,
 }
 
 /// Exactly one subject by which a client certificate of a trusted chain is recognised (RFC 8705 §2.1.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsSubject {
-    /// RFC 4514 text; compared as a name, not as text.
-    Dn(String),
+    /// From RFC 4514 text; compared as a name, not as text.
+    Dn(DistinguishedName),
     SanDns(String),
     SanUri(String),
     SanIp(IpAddr),
@@ -43,12 +48,23 @@ pub enum TlsSubject {
 /// How a client proves itself (`token_endpoint_auth_method`). One method per client.
 #[derive(Debug, Clone)]
 pub enum ClientAuthentication {
-    /// RFC 7523 §2.2. `jwks` is a JWK set (RFC 7517 §5) of public keys.
-    PrivateKeyJwt { jwks: Arc<Value> },
+    /// RFC 7523 §2.2. [`ClientAuthentication::private_key_jwt`] reads the JWK set.
+    PrivateKeyJwt { keys: Arc<KeySet> },
     /// RFC 8705 §2.1.
     TlsClientAuth(TlsSubject),
     /// RFC 8705 §2.2: the registered certificates.
     SelfSignedTlsClientAuth { certificates: Vec<Thumbprint> },
+}
+
+impl ClientAuthentication {
+    /// What client assertions may be signed with (FAPI 2.0 §5.4.1-1b).
+    pub const ASSERTION_ALGORITHMS: [Algorithm; 3] = [Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
+
+    /// Reads a client's JWK set (RFC 7517 §5). Also returns the keys that were skipped and why, for the operator.
+    pub fn private_key_jwt(jwks: &Value) -> Result<(Self, Vec<SkippedKey>), JwksError> {
+        let parsed = KeySet::parse(jwks, &Self::ASSERTION_ALGORITHMS)?;
+        Ok((Self::PrivateKeyJwt { keys: Arc::new(parsed.keys) }, parsed.skipped))
+    }
 }
 
 /// What the authorization server knows of a client beyond [`crate::domain::Client`].

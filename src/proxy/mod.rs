@@ -1,1 +1,30 @@
-//! (to be built)
+//! How does an admitted request reach a back end, and its answer the caller? Pingora's phases, two lanes, one way out.
+//!
+//! Invariants: no admission, no peer; what is not idempotent is never sent twice; every refusal and failure leaves as
+//! a problem document through `fail_to_proxy`; every request is recorded exactly once.
+
+mod answer;
+pub mod bridge;
+mod context;
+mod entrance;
+mod exchange;
+mod failure;
+mod gateway;
+pub mod guard;
+mod headers;
+mod held;
+mod own;
+mod record;
+mod retry;
+mod rewrite;
+mod streaming;
+mod whole;
+
+pub use context::RequestContext;
+pub use failure::Fault;
+pub use gateway::{Gateway, InForce, Parts};
+pub use held::ByteBudget;
+pub use record::{Ending, ProxyEvents, RequestFacts};
+
+#[cfg(test)]
+mod tests;

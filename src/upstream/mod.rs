@@ -1,7 +1,32 @@
 //! Which back end takes this request, and with which credentials of ours? Pools, health, circuit breaking, peers.
+//!
+//! Invariants: only `peer` builds an `HttpPeer`, and never from a caller's input; connections are shared only between
+//! exchanges of one pool with one identity; nothing on the request path resolves a name, reads a file or takes a lock,
+//! except to wait for the one token request under way; no back end healthy is a 503, never a guess.
 
+mod backend;
+mod credential;
+mod error;
+mod health;
+mod identity;
+mod load;
+mod peer;
+mod pool;
 mod settings;
+mod target;
+mod transport;
 
+pub use backend::{Outcome, Picked};
+pub use error::{CredentialError, NoBackend, PoolError, PoolFull, UrlFault};
+pub use health::Shutdown;
+pub use peer::PeerTerms;
+pub use pool::{BackendHealth, BackendStatus, InFlight, Pool, Tried};
 pub use settings::{
     BackendSettings, BreakerSettings, CredentialSettings, HealthSettings, PoolSettings, Timeouts, UpstreamTls,
 };
+pub use transport::{NO_ROOTS_FILE, Transport};
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::files::Files;
 use super::limits::{HOISTED_MAX, REF_CHAIN_MAX};
+use super::mend::SET_ASIDE;
 use super::origin::{Location, Origins};
 use super::pointer;
 use super::report::{Finding, Findings};
@@ -54,6 +55,7 @@ struct Bundler<'f> {
 pub fn bundle(files: &mut Files, dialect: Dialect, findings: &mut Findings) -> Bundle {
     let entry = files.entry().to_owned();
     let mut document = files.get(&entry).map(|t| t.value.clone()).unwrap_or_default();
+    make_sections(dialect, &mut document, findings);
     let mut bundler = Bundler {
         dialect,
         origins: Origins::new(&entry),
@@ -117,6 +119,35 @@ fn taken(dialect: Dialect, document: &Value) -> BTreeSet<(Kind, String)> {
     shape::SECTIONS.iter().flat_map(|(_, kind)| names(*kind)).collect()
 }
 
+/// What should hold components and is no object cannot take any: it is kept as an extension.
+fn make_sections(dialect: Dialect, document: &mut Value, findings: &mut Findings) {
+    let mut set_aside = |object: &mut Map<String, Value>, key: &str, at: &str| {
+        if object.get(key).is_none_or(Value::is_object) {
+            return;
+        }
+        if let Some(value) = object.shift_remove(key) {
+            object.insert(format!("{SET_ASIDE}{key}"), value);
+        }
+        findings.push(Finding::warning(
+            at,
+            format!("`{key}` is no object; it is kept as x-invalid-{key} and has no effect"),
+            "Write an object of named parts.",
+        ));
+    };
+    let Some(root) = document.as_object_mut() else { return };
+    if dialect == Dialect::Swagger2 {
+        for key in ["definitions", "parameters", "responses", "securityDefinitions"] {
+            set_aside(root, key, &format!("/{key}"));
+        }
+        return;
+    }
+    set_aside(root, "components", "/components");
+    let Some(components) = root.get_mut("components").and_then(Value::as_object_mut) else { return };
+    for (section, _) in shape::SECTIONS {
+        set_aside(components, section, &format!("/components/{section}"));
+    }
+}
+
 /// Puts a reference where something was moved to the components from, so that it stands in the document once.
 fn leave_references(dialect: Dialect, document: &mut Value, entry: &str, hoisted: &HashMap<(Location, Kind), String>) {
     let mut places: Vec<(&str, Kind, &String)> = hoisted
@@ -152,14 +183,22 @@ impl Bundler<'_> {
         if kind == Kind::Opaque {
             return;
         }
-        if let Some(reference) = shape::reference(object).map(ToOwned::to_owned) {
-            if !self.reference(value, &reference, kind, base, at) {
-                return;
-            }
+        if kind.is_referable() && object.get("$ref").is_some_and(|r| !r.is_string()) {
+            let written = object.get("$ref").map(ToString::to_string).unwrap_or_default();
+            self.unresolved(value, &written, "is no text", at);
+            return;
+        }
+        if let Some(reference) = shape::reference(object).map(ToOwned::to_owned)
+            && !self.reference(value, &reference, kind, base, at)
+        {
+            return;
         }
         let Value::Object(object) = value else { return };
         if kind == Kind::Discriminator {
             self.mapping(object, base, at);
+        }
+        if matches!(kind, Kind::MediaType | Kind::Parameter | Kind::Header) {
+            self.example(object, base, at);
         }
         let inner_base = self.schema_resource(object, kind, base, at);
         let base = inner_base.as_ref().unwrap_or(base);
@@ -184,6 +223,14 @@ impl Bundler<'_> {
                 }
             }
             Shape::List(kind) => {
+                if kind == Kind::Schema && value.is_object() {
+                    self.findings.push(Finding::warning(
+                        at,
+                        format!("`{key}` is not a list; its one schema was put into one"),
+                        "Write a list of schemas.",
+                    ));
+                    *value = vec![value.take()].into();
+                }
                 let Value::Array(items) = value else { return };
                 for (index, item) in items.iter_mut().enumerate() {
                     pointer::with(at, &index.to_string(), |at| self.node(item, kind, base, at));
@@ -195,10 +242,10 @@ impl Bundler<'_> {
     /// `properties: { $ref: … }` is not in the grammar, but written all the same, and its meaning is plain.
     fn container(&mut self, value: &mut Value, base: &Base, at: &str) -> Option<Base> {
         let reference = value.as_object().filter(|o| o.len() == 1).and_then(shape::reference)?.to_owned();
-        self.replace(value, &reference, base, at)
+        self.replace(value, &reference, Kind::Opaque, base, at)
     }
 
-    fn replace(&mut self, value: &mut Value, reference: &str, base: &Base, at: &str) -> Option<Base> {
+    fn replace(&mut self, value: &mut Value, reference: &str, kind: Kind, base: &Base, at: &str) -> Option<Base> {
         match self.resolve(reference, base).map(|location| (self.value(&location).cloned(), location)) {
             Ok((Some(target), location)) if self.inlining.len() < REF_CHAIN_MAX => {
                 self.findings.push(Finding::warning(
@@ -214,6 +261,10 @@ impl Bundler<'_> {
             Ok(_) => None,
             Err(reason) => {
                 self.unresolved(value, reference, &reason, at);
+                // Only an operation must know that it is not known; elsewhere nothing is said, and the finding tells.
+                if kind != Kind::Operation {
+                    *value = Map::new().into();
+                }
                 None
             }
         }
@@ -222,13 +273,21 @@ impl Bundler<'_> {
     /// Rewrites a reference. Says whether what now stands there is to be looked into.
     fn reference(&mut self, value: &mut Value, reference: &str, kind: Kind, base: &Base, at: &mut String) -> bool {
         if !kind.is_referable() {
-            if let Some(moved) = self.replace(value, reference, base, at) {
+            if let Some(moved) = self.replace(value, reference, kind, base, at) {
                 self.node(value, kind, &moved, at);
             }
             return false;
         }
         self.drop_siblings(value, kind, at);
-        let location = match self.resolve(reference, base) {
+        let leads_to_part = |bundler: &Self, location: &Location| {
+            let value = bundler.value(location);
+            value.is_some_and(|v| v.is_object() || kind == Kind::Schema && v.is_boolean())
+        };
+        let found = self.resolve(reference, base).and_then(|location| match leads_to_part(self, &location) {
+            true => Ok(location),
+            false => Err("leads to something else than what is expected here".to_owned()),
+        });
+        let location = match found {
             Ok(location) => location,
             Err(reason) => {
                 self.unresolved(value, reference, &reason, at);
@@ -272,7 +331,10 @@ impl Bundler<'_> {
             self.siblings_ignored = true;
             self.findings.push(Finding::warning(
                 at,
-                format!("{} beside $ref has no effect in this version of OpenAPI (first such place)", ignored.join(", ")),
+                format!(
+                    "{} beside $ref has no effect in this version of OpenAPI (first such place)",
+                    ignored.join(", ")
+                ),
                 "Move it into what is referred to, wrap the reference in allOf, or use OpenAPI 3.1.",
             ));
         }
@@ -291,7 +353,9 @@ impl Bundler<'_> {
             if item.get(key).is_some_and(|other| other != own) {
                 self.findings.push(Finding::warning(
                     at,
-                    format!("{key} stands both beside $ref and in the path item it names; the one beside $ref was taken"),
+                    format!(
+                        "{key} stands both beside $ref and in the path item it names; the one beside $ref was taken"
+                    ),
                     "Keep one of them: OpenAPI leaves it undefined which of the two counts.",
                 ));
             }
@@ -331,6 +395,21 @@ impl Bundler<'_> {
         Ok(pointer::to_reference(&place))
     }
 
+    /// `example: { $ref: … }` is not in the grammar, but written often; what is meant is the example's value.
+    fn example(&mut self, object: &mut Map<String, Value>, base: &Base, at: &str) {
+        let reference = object.get("example").and_then(Value::as_object).filter(|e| e.len() == 1);
+        let Some(reference) = reference.and_then(shape::reference).map(ToOwned::to_owned) else { return };
+        let Ok(location) = self.resolve(&reference, base) else { return };
+        let Some(target) = self.value(&location).cloned() else { return };
+        let value = target.get("value").cloned().unwrap_or(target);
+        object.insert("example".into(), value);
+        self.findings.push(Finding::warning(
+            at,
+            "`example` holds a reference, which has no meaning there; what it names was put in its place",
+            "Use examples: {name: {$ref: …}}.",
+        ));
+    }
+
     /// The values of a discriminator's mapping are references, too, or names of schemas (OAM-18).
     fn mapping(&mut self, discriminator: &mut Map<String, Value>, base: &Base, at: &mut String) {
         let Some(Value::Object(mapping)) = discriminator.get_mut("mapping") else { return };
@@ -338,7 +417,8 @@ impl Bundler<'_> {
         for (wire, target) in mapping.iter_mut() {
             let Some(text) = target.as_str().map(ToOwned::to_owned) else { continue };
             let is_name = !text.contains(['/', '#', '.']) || self.taken.contains(&(Kind::Schema, text.clone()));
-            let reference = if is_name { pointer::to_reference(&pointer::child("/components/schemas", &text)) } else { text };
+            let reference =
+                if is_name { pointer::to_reference(&pointer::child("/components/schemas", &text)) } else { text };
             match self.resolve(&reference, base).and_then(|location| self.hoist(location, Kind::Schema)) {
                 Ok(found) => *target = found.into(),
                 Err(reason) => {
@@ -361,10 +441,8 @@ impl Bundler<'_> {
             return None;
         }
         let id = object.shift_remove("$id");
-        self.findings.push(Finding::note(
-            at,
-            format!("the schema's $id {} was resolved and taken off", id.unwrap_or_default()),
-        ));
+        self.findings
+            .push(Finding::note(at, format!("the schema's $id {} was resolved and taken off", id.unwrap_or_default())));
         let root = self.origins.of(at).pointer;
         Some(Base { file: base.file.clone(), root })
     }

@@ -65,8 +65,18 @@ fn stem(file: &str) -> &str {
 /// The last words of a pointer that mean something, such as `400` or `payerName`, with the operation where needed.
 fn from_path(path: &[&str]) -> String {
     let structural = |t: &str| {
-        matches!(t, "schema" | "items" | "properties" | "content" | "allOf" | "oneOf" | "anyOf" | "additionalProperties" | "not")
-            || t.contains('/')
+        matches!(
+            t,
+            "schema"
+                | "items"
+                | "properties"
+                | "content"
+                | "allOf"
+                | "oneOf"
+                | "anyOf"
+                | "additionalProperties"
+                | "not"
+        ) || t.contains('/')
             || t.len() <= 2 && t.bytes().all(|b| b.is_ascii_digit())
     };
     let last = path.iter().rev().find(|t| !structural(t)).copied().unwrap_or("part");
@@ -78,8 +88,13 @@ fn from_path(path: &[&str]) -> String {
     };
     match last {
         "requestBody" => format!("{} request", operation()),
+        "parameters" => format!("{} parameter", operation()),
         code if code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit()) => {
-            if path.last() == Some(&code) { format!("Response {code}") } else { format!("{} {code}", operation()) }
+            if path.last() == Some(&code) {
+                format!("Response {code}")
+            } else {
+                format!("{} {code}", operation())
+            }
         }
         "default" => format!("{} default", operation()),
         other => other.to_owned(),
@@ -98,7 +113,13 @@ mod tests {
             (file, "", Kind::Schema, json!({}), "Money"),
             ("components/responses/400.yaml", "", Kind::Response, json!({}), "Response400"),
             ("a.yaml", "/components/schemas/Pet Shop", Kind::Schema, json!({}), "PetShop"),
-            ("a.yaml", "/paths/~1a~1{b}/get/parameters/0", Kind::Parameter, json!({"name": "FSPIOP-Source"}), "FSPIOP-Source"),
+            (
+                "a.yaml",
+                "/paths/~1a~1{b}/get/parameters/0",
+                Kind::Parameter,
+                json!({"name": "FSPIOP-Source"}),
+                "FSPIOP-Source",
+            ),
             ("a.yaml", "/paths/~1a/get/responses/400", Kind::Response, json!({}), "Response400"),
             ("a.yaml", "/paths/~1a~1{b}~1c/get/responses/200/content/a~1b/schema", Kind::Schema, json!({}), "getAC200"),
             ("a.yaml", "/paths/~1a/put/requestBody/content/a~1b/schema", Kind::Schema, json!({}), "putARequest"),

@@ -67,14 +67,18 @@ impl Bundler<'_> {
         match pointer::from_fragment(fragment) {
             Some(path) => {
                 let inner = at(format!("{root}{path}"));
-                // Documents name a schema with `$id` and refer from inside it to the document's components all the same.
+                // A schema may have an `$id` and refer to the document's components from inside all the same.
                 Ok(if root.is_empty() || self.value(&inner).is_some() { inner } else { at(path) })
             }
             None => {
                 let document = self.files.get(file).map(|t| &t.value);
-                let found = document.and_then(|d| find(d, &mut String::new(), &|object| {
-                    ["$anchor", "$dynamicAnchor"].iter().any(|k| object.get(*k).and_then(Value::as_str) == Some(fragment))
-                }));
+                let found = document.and_then(|d| {
+                    find(d, &mut String::new(), &|object| {
+                        ["$anchor", "$dynamicAnchor"]
+                            .iter()
+                            .any(|k| object.get(*k).and_then(Value::as_str) == Some(fragment))
+                    })
+                });
                 found.map(at).ok_or_else(|| format!("names the anchor {fragment:?}, which no schema has"))
             }
         }
@@ -83,7 +87,8 @@ impl Bundler<'_> {
     /// A schema of the same file that calls itself by this URI (OAM-13).
     fn by_id(&self, uri: &str, file: &str) -> Option<Location> {
         let document = &self.files.get(file)?.value;
-        let found = find(document, &mut String::new(), &|object| object.get("$id").and_then(Value::as_str) == Some(uri))?;
+        let found =
+            find(document, &mut String::new(), &|object| object.get("$id").and_then(Value::as_str) == Some(uri))?;
         Some(Location { file: file.to_owned(), pointer: found })
     }
 
@@ -106,10 +111,13 @@ impl Bundler<'_> {
             value = next;
             walked = pointer::child(&walked, &token);
         }
-        Ok(match value.as_object().filter(|o| o.len() == 1 || self.dialect != Dialect::V31).and_then(shape::reference) {
-            Some(reference) => Look::Reference(reference.to_owned()),
-            None => Look::Definition,
-        })
+        Ok(
+            match value.as_object().filter(|o| o.len() == 1 || self.dialect != Dialect::V31).and_then(shape::reference)
+            {
+                Some(reference) => Look::Reference(reference.to_owned()),
+                None => Look::Definition,
+            },
+        )
     }
 }
 

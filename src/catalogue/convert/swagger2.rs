@@ -34,11 +34,14 @@ pub fn convert(document: Value, origins: &mut Origins, findings: &mut Findings) 
         new.insert(key, value);
     }
     new.insert("servers".into(), servers);
-    let paths: Map<String, Value> = paths.into_iter().map(|(path, item)| {
-        let at = pointer::child("/paths", &path);
-        let item = if path.starts_with("x-") { item } else { path_item(item, &defaults, &at, findings) };
-        (path, item)
-    }).collect();
+    let paths: Map<String, Value> = paths
+        .into_iter()
+        .map(|(path, item)| {
+            let at = pointer::child("/paths", &path);
+            let item = if path.starts_with("x-") { item } else { path_item(item, &defaults, &at, findings) };
+            (path, item)
+        })
+        .collect();
     new.insert("paths".into(), paths.into());
     new.insert("components".into(), components.into());
     let mut document = Value::Object(new);
@@ -220,7 +223,10 @@ mod tests {
         assert_eq!(new["servers"], json!([{"url": "https://h.example/v1/"}]));
         assert_eq!(new["components"]["schemas"]["A"]["properties"]["b"]["$ref"], "#/components/schemas/B");
         assert_eq!(new["components"]["schemas"]["A"]["discriminator"], json!({"propertyName": "kind"}));
-        assert_eq!(new["components"]["parameters"], json!({"P": {"name": "p", "in": "query", "schema": {"type": "string"}}}));
+        assert_eq!(
+            new["components"]["parameters"],
+            json!({"P": {"name": "p", "in": "query", "schema": {"type": "string"}}})
+        );
         assert_eq!(
             new["components"]["responses"]["R"],
             json!({"description": "", "content": {"c/d": {"schema": {"$ref": "#/components/schemas/A"}}}})

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::census::spelled;
 use super::super::pointer;
 use super::super::report::{Finding, Findings};
 use super::swagger2::{Defaults, media_types, object};
@@ -117,18 +118,21 @@ fn request_body(bodies: &[Value], consumes: Vec<String>, at: &str, findings: &mu
 fn form(fields: &[Value], consumes: Vec<String>) -> Option<Value> {
     let (mut properties, mut required, mut encoding, mut has_file) = (Map::new(), Vec::new(), Map::new(), false);
     for field in fields {
-        let Some(name) = field.get("name").and_then(Value::as_str) else { continue };
+        let name = field.as_object().map(|f| spelled(f, "name")).unwrap_or_default();
+        if name.is_empty() {
+            continue;
+        }
         let mut schema = schema_of(field);
         has_file |= schema.get("type").and_then(Value::as_str) == Some("file");
         schema.extend(field.get("description").map(|d| ("description".to_owned(), d.clone())));
         if schema.get("type").and_then(Value::as_str) == Some("array") {
             let explode = field.get("collectionFormat").and_then(Value::as_str) == Some("multi");
-            encoding.insert(name.to_owned(), json!({ "style": "form", "explode": explode }));
+            encoding.insert(name.clone(), json!({ "style": "form", "explode": explode }));
         }
         if field.get("required") == Some(&Value::Bool(true)) {
-            required.push(Value::from(name));
+            required.push(Value::from(name.as_str()));
         }
-        properties.insert(name.to_owned(), schema.into());
+        properties.insert(name, schema.into());
     }
     if properties.is_empty() {
         return None;
@@ -153,7 +157,10 @@ fn form(fields: &[Value], consumes: Vec<String>) -> Option<Value> {
 
 fn extensions(value: &Value) -> Map<String, Value> {
     let members = value.as_object().into_iter().flatten();
-    members.filter(|(key, _)| key.starts_with("x-") && *key != "x-nullable").map(|(k, v)| (k.clone(), v.clone())).collect()
+    members
+        .filter(|(key, _)| key.starts_with("x-") && *key != "x-nullable")
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
 }
 
 fn schema_of(parameter: &Value) -> Map<String, Value> {
@@ -241,7 +248,9 @@ mod tests {
         let defaults = Defaults {
             consumes: vec!["application/json".into()],
             produces: vec!["application/json".into()],
-            parameters: object(Some(json!({"B": {"name": "b", "in": "body", "required": true, "schema": {"type": "object"}}}))),
+            parameters: object(Some(
+                json!({"B": {"name": "b", "in": "body", "required": true, "schema": {"type": "object"}}}),
+            )),
         };
         let run = |value: Value| {
             let mut value = object(Some(value));
@@ -264,6 +273,9 @@ mod tests {
         ]}));
         assert_eq!(query["parameters"][0]["style"], "form");
         assert_eq!(query["parameters"][0]["explode"], false);
-        assert_eq!(query["parameters"][1], json!({"name": "b", "in": "header", "schema": {"type": "integer", "maximum": 3}}));
+        assert_eq!(
+            query["parameters"][1],
+            json!({"name": "b", "in": "header", "schema": {"type": "integer", "maximum": 3}})
+        );
     }
 }

@@ -21,7 +21,10 @@ pub fn convert(document: &mut Value, findings: &mut Findings) {
         }
     });
     if let Some(at) = without_type {
-        findings.push(Finding::note(&at, "nullable without a type has no effect in OpenAPI 3.0; it was dropped (first such place)"));
+        findings.push(Finding::note(
+            &at,
+            "nullable without a type has no effect in OpenAPI 3.0; it was dropped (first such place)",
+        ));
     }
 }
 
@@ -72,10 +75,10 @@ fn nullable(object: &mut Map<String, Value>) -> Nullable {
         if single.is_string() && single != "null" {
             object.insert("type".into(), json!([single, "null"]));
         }
-        if let Some(Value::Array(values)) = object.get_mut("enum") {
-            if !values.contains(&Value::Null) {
-                values.push(Value::Null);
-            }
+        if let Some(Value::Array(values)) = object.get_mut("enum")
+            && !values.contains(&Value::Null)
+        {
+            values.push(Value::Null);
         }
         return Nullable::Done;
     }
@@ -162,10 +165,26 @@ mod tests {
             ("nullable without type", json!({"nullable": true, "title": "t"}), json!({"title": "t"})),
             ("exclusive", json!({"minimum": 5, "exclusiveMinimum": true}), json!({"exclusiveMinimum": 5})),
             ("inclusive", json!({"maximum": 5, "exclusiveMaximum": false}), json!({"maximum": 5})),
-            ("example", json!({"type": "object", "example": {"nullable": true}}), json!({"type": "object", "examples": [{"nullable": true}]})),
-            ("byte", json!({"type": "string", "format": "byte"}), json!({"type": "string", "contentEncoding": "base64"})),
-            ("property called nullable", json!({"properties": {"nullable": {"type": "boolean"}}}), json!({"properties": {"nullable": {"type": "boolean"}}})),
-            ("nested", json!({"items": {"type": "integer", "nullable": true}}), json!({"items": {"type": ["integer", "null"]}})),
+            (
+                "example",
+                json!({"type": "object", "example": {"nullable": true}}),
+                json!({"type": "object", "examples": [{"nullable": true}]}),
+            ),
+            (
+                "byte",
+                json!({"type": "string", "format": "byte"}),
+                json!({"type": "string", "contentEncoding": "base64"}),
+            ),
+            (
+                "property called nullable",
+                json!({"properties": {"nullable": {"type": "boolean"}}}),
+                json!({"properties": {"nullable": {"type": "boolean"}}}),
+            ),
+            (
+                "nested",
+                json!({"items": {"type": "integer", "nullable": true}}),
+                json!({"items": {"type": ["integer", "null"]}}),
+            ),
         ] {
             let mut document = json!({"openapi": "3.0.0", "components": {"schemas": {"S": old}}});
             convert(&mut document, &mut Findings::default());

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::super::shape::{Kind, METHODS};
-use super::Mender;
+use super::super::shape::{self, Dialect, Kind, METHODS, Shape};
+use super::{Mender, SET_ASIDE};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Is {
@@ -18,8 +18,13 @@ pub(super) enum Is {
 
 use Is::{Any, Bool, List, Object, Schema, Text};
 
-/// The members of a kind; `None` where any member is allowed.
+/// The members of a kind; `None` where any member is allowed (schemas have a table of their own).
 fn table(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
+    structure(kind).or_else(|| message(kind)).or_else(|| security(kind))
+}
+
+/// The members of what gives a document its structure.
+fn structure(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
     Some(match kind {
         Kind::Document => &[
             ("openapi", Text),
@@ -72,6 +77,13 @@ fn table(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
             ("security", List),
             ("servers", List),
         ],
+        _ => return None,
+    })
+}
+
+/// The members of what describes requests and answers.
+fn message(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
+    Some(match kind {
         Kind::ExternalDocs => &[("description", Text), ("url", Text)],
         Kind::Parameter => &[
             ("name", Text),
@@ -101,13 +113,9 @@ fn table(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
         ],
         Kind::RequestBody => &[("description", Text), ("content", Object), ("required", Bool)],
         Kind::MediaType => &[("schema", Schema), ("example", Any), ("examples", Any), ("encoding", Object)],
-        Kind::Encoding => &[
-            ("contentType", Text),
-            ("headers", Object),
-            ("style", Text),
-            ("explode", Bool),
-            ("allowReserved", Bool),
-        ],
+        Kind::Encoding => {
+            &[("contentType", Text), ("headers", Object), ("style", Text), ("explode", Bool), ("allowReserved", Bool)]
+        }
         Kind::Response => &[("description", Text), ("headers", Object), ("content", Object), ("links", Object)],
         Kind::Example => &[("summary", Text), ("description", Text), ("value", Any), ("externalValue", Text)],
         Kind::Link => &[
@@ -120,9 +128,14 @@ fn table(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
         ],
         Kind::Tag => &[("name", Text), ("description", Text), ("externalDocs", Object)],
         Kind::Discriminator => &[("propertyName", Text), ("mapping", Object)],
-        Kind::Xml => {
-            &[("name", Text), ("namespace", Text), ("prefix", Text), ("attribute", Bool), ("wrapped", Bool)]
-        }
+        Kind::Xml => &[("name", Text), ("namespace", Text), ("prefix", Text), ("attribute", Bool), ("wrapped", Bool)],
+        _ => return None,
+    })
+}
+
+/// The members of what describes security.
+fn security(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
+    Some(match kind {
         Kind::SecurityScheme => &[
             ("type", Text),
             ("description", Text),
@@ -137,7 +150,7 @@ fn table(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
             &[("implicit", Object), ("password", Object), ("clientCredentials", Object), ("authorizationCode", Object)]
         }
         Kind::OauthFlow => &[("authorizationUrl", Text), ("tokenUrl", Text), ("refreshUrl", Text), ("scopes", Object)],
-        Kind::Schema | Kind::Callback | Kind::SecurityRequirement | Kind::Opaque => return None,
+        _ => return None,
     })
 }
 
@@ -152,10 +165,40 @@ impl Mender<'_> {
                 None if kind == Kind::PathItem && METHODS.contains(&key.as_str()) => self.typed(object, &key, Object),
                 None => {
                     self.warn(
-                        format!("`{key}` is no member of this object; it is kept as x-{key}"),
+                        format!("`{key}` is no member of this object; it is kept as x-invalid-{key}"),
                         "Correct its name, or begin it with x- if it is meant as an extension.",
                     );
                     self.set_aside(object, &key);
+                }
+            }
+        }
+    }
+
+    /// What is named among parts of one kind and is no object is left out, and kept beside them.
+    pub(super) fn entries(&mut self, object: &mut Map<String, Value>, kind: Kind) {
+        let maps: Vec<String> = object
+            .keys()
+            .filter(|key| matches!(shape::member(Dialect::V31, kind, key), Shape::Map(of) if of != Kind::Schema))
+            .filter(|key| {
+                kind == Kind::Components
+                    || !matches!(key.as_str(), "paths" | "webhooks" | "responses" | "content" | "examples")
+            })
+            .cloned()
+            .collect();
+        for map in maps {
+            let Some(Value::Object(entries)) = object.get_mut(&map) else { continue };
+            let (right, wrong): (Map<_, _>, Map<_, _>) =
+                std::mem::take(entries).into_iter().partition(|(_, v)| v.is_object());
+            *entries = right;
+            for (name, value) in wrong {
+                let kept = format!("{SET_ASIDE}{map}");
+                self.warn(
+                    format!("{name:?} below `{map}` is no object; it is kept as {kept} and has no effect"),
+                    "Write what it is, or remove it.",
+                );
+                let beside = object.entry(kept).or_insert_with(|| Map::new().into());
+                if let Some(beside) = beside.as_object_mut() {
+                    beside.insert(name, value);
                 }
             }
         }
@@ -173,8 +216,8 @@ impl Mender<'_> {
             Any => true,
         };
         if fits {
-            if key == "externalDocs" && value.get("url").is_none() {
-                self.warn("`externalDocs` has no url; it is kept as x-externalDocs", "Add the url.");
+            if key == "externalDocs" && !value.get("url").is_some_and(Value::is_string) {
+                self.warn("`externalDocs` has no url; it is kept as x-invalid-externalDocs", "Add the url.");
                 self.set_aside(object, key);
             }
             return;
@@ -188,7 +231,10 @@ impl Mender<'_> {
         match mended {
             Some(mended) => {
                 *value = mended;
-                self.warn(format!("`{key}` has the wrong type; it was converted"), "Write it with the type that OpenAPI asks for.");
+                self.warn(
+                    format!("`{key}` has the wrong type; it was converted"),
+                    "Write it with the type that OpenAPI asks for.",
+                );
             }
             None if value.is_null() => {
                 object.shift_remove(key);
@@ -196,7 +242,7 @@ impl Mender<'_> {
             }
             None => {
                 self.warn(
-                    format!("`{key}` has the wrong type; it is kept as x-{key} and has no effect"),
+                    format!("`{key}` has the wrong type; it is kept as x-invalid-{key} and has no effect"),
                     "Write it with the type that OpenAPI asks for.",
                 );
                 self.set_aside(object, key);

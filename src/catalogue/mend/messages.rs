@@ -6,18 +6,45 @@ use serde_json::{Map, Value, json};
 use super::super::bundle::UNRESOLVED;
 use super::super::census::text;
 use super::super::shape::Kind;
-use super::Mender;
+use super::{Mender, SET_ASIDE, UNUSABLE};
+
+/// `true` and `false` are schemas in 3.1, but many tools only take objects here.
+pub(super) fn plain(schema: &mut Value) {
+    match schema {
+        Value::Bool(true) => *schema = json!({}),
+        Value::Bool(false) => *schema = json!({ "not": {} }),
+        _ => {}
+    }
+}
+
+fn plain_schema(object: &mut Map<String, Value>, key: &str) {
+    object.get_mut(key).into_iter().for_each(plain);
+}
 
 impl Mender<'_> {
     pub(super) fn message(&mut self, object: &mut Map<String, Value>, kind: Kind) {
         match kind {
             Kind::Parameter | Kind::Header => self.parameter(object, kind),
-            Kind::MediaType => self.examples(object),
+            Kind::MediaType => {
+                plain_schema(object, "schema");
+                self.examples(object);
+            }
             Kind::RequestBody => self.content(object),
             Kind::Response => self.response(object),
             Kind::Operation => self.operation(object),
             Kind::Document => self.tags(object),
             Kind::Components => self.components(object),
+            Kind::Callback => {
+                let wrong: Vec<String> = object
+                    .iter()
+                    .filter(|(key, value)| !value.is_object() && !key.starts_with("x-"))
+                    .map(|(key, _)| key.clone())
+                    .collect();
+                for key in wrong {
+                    self.warn("an expression of a callback holds no path item; it has no effect", "Write a path item.");
+                    self.set_aside(object, &key);
+                }
+            }
             Kind::Discriminator => self.mapping(object),
             Kind::Licence => self.licence(object),
             Kind::Link => self.exclude(object, "operationRef", "operationId"),
@@ -30,18 +57,45 @@ impl Mender<'_> {
 
     fn exclude(&mut self, object: &mut Map<String, Value>, weaker: &str, stronger: &str) {
         if object.contains_key(weaker) && object.contains_key(stronger) {
-            self.warn(format!("`{weaker}` and `{stronger}` exclude each other; `{weaker}` is kept as x-{weaker}"), "Keep one of the two.");
+            self.warn(
+                format!("`{weaker}` and `{stronger}` exclude each other; `{weaker}` is kept as x-invalid-{weaker}"),
+                "Keep one of the two.",
+            );
             self.set_aside(object, weaker);
         }
     }
 
+    /// A parameter that names nothing cannot be used; it is made harmless, and its users leave it out.
+    fn unusable(&mut self, object: &mut Map<String, Value>) {
+        let is_place = matches!(text(object, "in"), "path" | "query" | "header" | "cookie");
+        if is_place && !text(object, "name").is_empty() {
+            return;
+        }
+        if !is_place {
+            self.set_aside(object, "in");
+            object.insert("in".into(), "query".into());
+        }
+        if text(object, "name").is_empty() {
+            object.insert("name".into(), "unusable".into());
+        }
+        object.insert(UNUSABLE.into(), true.into());
+    }
+
     fn parameter(&mut self, object: &mut Map<String, Value>, kind: Kind) {
+        if kind == Kind::Parameter {
+            self.unusable(object);
+        }
         let single = object.get("content").and_then(Value::as_object).is_some_and(|c| c.len() == 1);
         if object.contains_key("content") && !single {
-            self.warn("`content` of a parameter or header has exactly one media type; it is kept as x-content", "Keep one media type.");
+            self.warn(
+                "`content` of a parameter or header has exactly one media type; it is kept as x-invalid-content",
+                "Keep one media type.",
+            );
             self.set_aside(object, "content");
         }
         self.exclude(object, "content", "schema");
+        plain_schema(object, "schema");
+        self.media_types(object);
         if !object.contains_key("content") && !object.contains_key("schema") {
             self.warn("there is neither `schema` nor `content`; any value is allowed", "Add a schema.");
             object.insert("schema".into(), json!({}));
@@ -56,7 +110,13 @@ impl Mender<'_> {
             _ => &["simple"],
         };
         if object.contains_key("style") && !styles.contains(&text(object, "style")) {
-            self.warn(format!("the style {:?} does not exist in a {place}; it is kept as x-style", text(object, "style")), "Use a style of that place.");
+            self.warn(
+                format!(
+                    "the style {:?} does not exist in a {place}; it is kept as x-invalid-style",
+                    text(object, "style")
+                ),
+                "Use a style of that place.",
+            );
             self.set_aside(object, "style");
         }
         if place != "query" && object.contains_key("allowEmptyValue") {
@@ -83,7 +143,8 @@ impl Mender<'_> {
         };
         let is_example = |v: &Value| {
             let known = ["$ref", "value", "externalValue", "summary", "description"];
-            v.as_object().is_some_and(|o| !o.is_empty() && o.keys().all(|k| known.contains(&k.as_str()) || k.starts_with("x-")))
+            v.as_object()
+                .is_some_and(|o| !o.is_empty() && o.keys().all(|k| known.contains(&k.as_str()) || k.starts_with("x-")))
         };
         let mut plain = false;
         let named: Map<String, Value> = named
@@ -105,7 +166,10 @@ impl Mender<'_> {
     fn example(&mut self, object: &mut Map<String, Value>) {
         self.exclude(object, "externalValue", "value");
         if object.contains_key("externalValue") && !text(object, "externalValue").starts_with("http") {
-            self.warn("the example's file is not published; it is kept as x-externalValue", "Write the value itself.");
+            self.warn(
+                "the example's file is not published; it is kept as x-invalid-externalValue",
+                "Write the value itself.",
+            );
             self.set_aside(object, "externalValue");
         }
     }
@@ -145,7 +209,12 @@ impl Mender<'_> {
         if let Some(Value::Array(tags)) = object.get_mut("tags") {
             let before = tags.len();
             let mut seen = Vec::new();
-            tags.retain(|t| t.is_string() && !seen.contains(t) && { seen.push(t.clone()); true });
+            tags.retain(|t| {
+                t.is_string() && !seen.contains(t) && {
+                    seen.push(t.clone());
+                    true
+                }
+            });
             if tags.len() != before {
                 self.warn("a tag stands twice or is no text; it was left out", "Name each tag once.");
             }
@@ -167,9 +236,16 @@ impl Mender<'_> {
             let is_code = upper.len() == 3
                 && upper.starts_with(|c: char| ('1'..='5').contains(&c))
                 && (upper.ends_with("XX") || upper.bytes().all(|b| b.is_ascii_digit()));
-            let key = if is_code { upper } else if code.trim().eq_ignore_ascii_case("default") { "default".into() } else { code.clone() };
-            if !key.starts_with("x-") && (!is_code && key != "default" || !value.is_object() || responses.contains_key(&key)) {
-                set_aside.insert(format!("x-{code}"), value);
+            let key = if is_code {
+                upper
+            } else if code.trim().eq_ignore_ascii_case("default") {
+                "default".into()
+            } else {
+                code.clone()
+            };
+            let is_response = (is_code || key == "default") && value.is_object() && !responses.contains_key(&key);
+            if !is_response && !key.starts_with("x-") {
+                set_aside.insert(format!("{SET_ASIDE}{code}"), value);
                 continue;
             }
             if key != code {
@@ -181,12 +257,17 @@ impl Mender<'_> {
             responses.insert(key.clone(), value.clone());
         }
         for (old, new) in renamed {
-            self.warn(format!("the response {old:?} was read as {new:?}"), "Write three digits, a class such as 2XX, or default.");
+            self.warn(
+                format!("the response {old:?} was read as {new:?}"),
+                "Write three digits, a class such as 2XX, or default.",
+            );
         }
         for key in set_aside.keys() {
-            let code = key.trim_start_matches("x-");
+            let code = key.trim_start_matches(SET_ASIDE);
             self.warn(
-                format!("the response {code:?} is no status code or no object; it is kept as {key} and describes nothing"),
+                format!(
+                    "the response {code:?} is no status code or no object; it is kept as {key} and describes nothing"
+                ),
                 "Write three digits, a class such as 2XX, or default.",
             );
         }
@@ -209,27 +290,27 @@ impl Mender<'_> {
             keep
         });
         if changed {
-            self.warn("a tag is declared twice, or without a name, or as plain text; it was mended", "Declare each tag once, as {name, description}.");
+            self.warn(
+                "a tag is declared twice, or without a name, or as plain text; it was mended",
+                "Declare each tag once, as {name, description}.",
+            );
         }
     }
 
     fn components(&mut self, object: &mut Map<String, Value>) {
-        for (section, entries) in object.iter_mut() {
-            let Value::Object(entries) = entries else { continue };
-            let is_schemas = section == "schemas";
-            let wrong: Vec<String> = entries
-                .iter()
-                .filter(|(_, v)| !v.is_object() && !(is_schemas && v.is_boolean()))
-                .map(|(name, _)| name.clone())
-                .collect();
-            for name in wrong {
-                self.findings.push(super::Finding::warning(
-                    &format!("{}/{section}/{name}", self.at),
-                    "the component is no object; it was taken as an empty one",
-                    "Write what it is, or remove it.",
-                ));
-                entries.insert(name, json!({}));
+        let Some(Value::Object(schemas)) = object.get_mut("schemas") else { return };
+        let names: Vec<String> = schemas.iter().filter(|(_, v)| !v.is_object()).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            plain_schema(schemas, &name);
+            if schemas.get(&name).is_some_and(Value::is_object) {
+                continue;
             }
+            schemas.insert(name.clone(), json!({}));
+            self.findings.push(super::Finding::warning(
+                &format!("{}/schemas/{name}", self.at),
+                "the component is no schema; it was taken as one that allows anything",
+                "Write a schema, or remove it.",
+            ));
         }
     }
 

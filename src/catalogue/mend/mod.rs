@@ -5,14 +5,19 @@ mod members;
 mod messages;
 mod schema;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::bundle::UNRESOLVED;
 use super::origin::Origins;
 use super::pointer;
 use super::rename::{self, Renames};
 use super::report::{Finding, Findings};
-use super::shape::{self, Dialect, Kind};
+use super::shape::{self, Dialect, Kind, Shape};
+
+/// What cannot stay where it stands is kept under its name with this in front.
+pub const SET_ASIDE: &str = "x-invalid-";
+/// Marks a parameter that names nothing a request could have.
+pub const UNUSABLE: &str = "x-unusable";
 
 /// Mends a 3.1 document in place. Answers the new names of components whose keys were not allowed.
 pub fn mend(document: &mut Value, file: &str, origins: &mut Origins, findings: &mut Findings) -> Renames {
@@ -21,17 +26,38 @@ pub fn mend(document: &mut Value, file: &str, origins: &mut Origins, findings: &
     root(document, file, findings);
     drop_unresolved(document);
     shape::walk_mut(Dialect::V31, document, Kind::Document, &mut String::new(), &mut |object, kind, at| {
-        if object.contains_key(UNRESOLVED) || (kind.is_referable() && kind != Kind::Schema && object.contains_key("$ref")) {
+        if object.contains_key(UNRESOLVED) {
+            stand_in(object, kind);
+            return;
+        }
+        if kind.is_referable() && kind != Kind::Schema && object.contains_key("$ref") {
             return;
         }
         let mut mender = Mender { at, findings };
         mender.members(object, kind);
         match kind {
             Kind::Schema => mender.schema(object),
-            _ => mender.message(object, kind),
+            _ => {
+                mender.entries(object, kind);
+                mender.message(object, kind);
+            }
         }
+        mender.data(object, kind);
     });
     renames
+}
+
+/// What must be there for the document to be valid, in place of something that is not known.
+fn stand_in(object: &mut Map<String, Value>, kind: Kind) {
+    let members = match kind {
+        Kind::Response => json!({ "description": "" }),
+        Kind::RequestBody => json!({ "content": { "*/*": {} } }),
+        Kind::Parameter => json!({ "name": "unresolved", "in": "query", "schema": {} }),
+        _ => return,
+    };
+    for (key, value) in members.as_object().into_iter().flatten() {
+        object.entry(key).or_insert_with(|| value.clone());
+    }
 }
 
 /// One object under repair.
@@ -45,12 +71,40 @@ impl Mender<'_> {
         self.findings.push(Finding::warning(self.at, what, remedy));
     }
 
+    /// Data is no place for references: tools follow `$ref` wherever they see it.
+    fn data(&mut self, object: &mut Map<String, Value>, kind: Kind) {
+        let members = object.iter_mut().filter(|(_, value)| value.is_object() || value.is_array());
+        let data = members.filter(|(key, _)| shape::member(Dialect::V31, kind, key) == Shape::One(Kind::Opaque));
+        let mut found = false;
+        data.for_each(|(_, value)| found |= defuse(value));
+        if found {
+            self.warn(
+                "an example or extension holds $ref, which has no meaning there; it was renamed x-ref",
+                "Write the value itself.",
+            );
+        }
+    }
+
     /// Keeps a member that cannot stay as an extension.
     fn set_aside(&mut self, object: &mut Map<String, Value>, key: &str) {
         if let Some(value) = object.shift_remove(key) {
-            let name = format!("x-{}", key.trim_start_matches(['$', '@']));
+            let name = format!("{SET_ASIDE}{}", key.trim_start_matches(['$', '@']));
             object.entry(name).or_insert(value);
         }
+    }
+}
+
+fn defuse(value: &mut Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter_mut().fold(false, |found, item| defuse(item) | found),
+        Value::Object(members) => {
+            let own = members.get("$ref").is_some_and(Value::is_string);
+            if own && let Some(reference) = members.shift_remove("$ref") {
+                members.insert("x-ref".into(), reference);
+            }
+            members.values_mut().fold(own, |found, member| defuse(member) | found)
+        }
+        _ => false,
     }
 }
 
@@ -66,7 +120,8 @@ fn component_keys(document: &Value, origins: &mut Origins, findings: &mut Findin
                 continue;
             }
             let base = if cleaned.is_empty() { "part" } else { &cleaned };
-            let is_taken = |n: &str| entries.contains_key(n) || renames.iter().any(|((s, _), new)| *s == section && new == n);
+            let is_taken =
+                |n: &str| entries.contains_key(n) || renames.iter().any(|((s, _), new)| *s == section && new == n);
             let new = super::bundle::unique_name(base, is_taken);
             let place = pointer::child(&home, name);
             findings.push(Finding::warning(
@@ -90,7 +145,11 @@ fn root(document: &mut Value, file: &str, findings: &mut Findings) {
     for (key, default) in [("title", file), ("version", "0")] {
         if info.get(key).is_none_or(Value::is_null) {
             info.insert(key.into(), default.into());
-            findings.push(Finding::warning("/info", format!("info.{key} is missing; {default:?} was taken"), "Add it."));
+            findings.push(Finding::warning(
+                "/info",
+                format!("info.{key} is missing; {default:?} was taken"),
+                "Add it.",
+            ));
         }
     }
     if let Some(dialect) = root.get("jsonSchemaDialect").and_then(Value::as_str) {

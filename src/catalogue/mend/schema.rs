@@ -26,8 +26,17 @@ fn takes(keyword: &str) -> Option<Takes> {
         "title" | "description" | "pattern" | "format" | "contentEncoding" | "contentMediaType" | "$comment"
         | "$schema" | "$id" | "$anchor" | "$dynamicAnchor" | "$dynamicRef" | "$ref" => Plain(Is::Text),
         "uniqueItems" | "readOnly" | "writeOnly" | "deprecated" => Plain(Is::Bool),
-        "items" | "additionalProperties" | "unevaluatedProperties" | "unevaluatedItems" | "contains"
-        | "propertyNames" | "not" | "if" | "then" | "else" | "contentSchema" => Plain(Is::Schema),
+        "items"
+        | "additionalProperties"
+        | "unevaluatedProperties"
+        | "unevaluatedItems"
+        | "contains"
+        | "propertyNames"
+        | "not"
+        | "if"
+        | "then"
+        | "else"
+        | "contentSchema" => Plain(Is::Schema),
         "dependentRequired" | "externalDocs" | "xml" => Plain(Is::Object),
         "default" | "const" | "example" => Plain(Is::Any),
         "maxLength" | "minLength" | "maxItems" | "minItems" | "maxProperties" | "minProperties" | "minContains"
@@ -64,7 +73,10 @@ impl Mender<'_> {
             "nullable" => "In OpenAPI 3.1 nullable has no effect: write type: [\"string\", \"null\"].",
             _ => "Correct its name, or begin it with x- if it is meant as an extension.",
         };
-        self.warn(format!("`{keyword}` is no keyword of JSON Schema; it is kept as x-{keyword} and has no effect"), remedy);
+        self.warn(
+            format!("`{keyword}` is no keyword of JSON Schema; it is kept as x-invalid-{keyword} and has no effect"),
+            remedy,
+        );
         self.set_aside(object, keyword);
     }
 
@@ -74,6 +86,7 @@ impl Mender<'_> {
             if let Some(items) = object.shift_remove("items") {
                 object.entry("prefixItems").or_insert(items);
             }
+            self.schemas(object, "prefixItems");
             self.warn("a list of `items` is written prefixItems in this version; it was renamed", "Use prefixItems.");
         }
     }
@@ -82,7 +95,12 @@ impl Mender<'_> {
         let Some(value) = object.get(keyword) else { return };
         let parsed = match value {
             Value::Number(number) => Some(number.clone()),
-            Value::String(text) => text.trim().parse::<i64>().map(Number::from).ok().or_else(|| Number::from_f64(text.trim().parse().ok()?)),
+            Value::String(text) => text
+                .trim()
+                .parse::<i64>()
+                .map(Number::from)
+                .ok()
+                .or_else(|| Number::from_f64(text.trim().parse().ok()?)),
             _ => None,
         };
         let allowed = parsed.and_then(|number| match number.as_f64() {
@@ -95,11 +113,17 @@ impl Mender<'_> {
         match allowed {
             Some(number) if *value == Value::Number(number.clone()) => {}
             Some(number) => {
-                self.warn(format!("`{keyword}` is not written as a number of the right kind; it was converted"), "Write a plain number.");
+                self.warn(
+                    format!("`{keyword}` is not written as a number of the right kind; it was converted"),
+                    "Write a plain number.",
+                );
                 object.insert(keyword.to_owned(), number.into());
             }
             None => {
-                self.warn(format!("`{keyword}` is not a number that it allows; it is kept as x-{keyword} and has no effect"), "Write a plain number.");
+                self.warn(
+                    format!("`{keyword}` is not a number that it allows; it is kept as x-invalid-{keyword} and has no effect"),
+                    "Write a plain number.",
+                );
                 self.set_aside(object, keyword);
             }
         }
@@ -109,17 +133,28 @@ impl Mender<'_> {
         if object.get(keyword).is_some_and(Value::is_object) {
             let single = object.get(keyword).cloned().unwrap_or_default();
             object.insert(keyword.to_owned(), json!([single]));
-            self.warn(format!("`{keyword}` is not a list; its one schema was put into one"), "Write a list of schemas.");
+            self.warn(
+                format!("`{keyword}` is not a list; its one schema was put into one"),
+                "Write a list of schemas.",
+            );
         }
         match object.get_mut(keyword) {
-            Some(Value::Array(members)) if !members.is_empty() => {
-                if members.iter().any(|m| !m.is_object() && !m.is_boolean()) {
-                    members.retain(|m| m.is_object() || m.is_boolean());
-                    self.warn(format!("`{keyword}` has members that are no schemas; they were left out"), "Remove them.");
+            Some(Value::Array(members)) if members.iter().any(is_schema) => {
+                let before = members.len();
+                members.retain(is_schema);
+                members.iter_mut().for_each(super::messages::plain);
+                if members.len() != before {
+                    self.warn(
+                        format!("`{keyword}` has members that are no schemas; they were left out"),
+                        "Remove them.",
+                    );
                 }
             }
             Some(_) => {
-                self.warn(format!("`{keyword}` is not a list of at least one schema; it is kept as x-{keyword}"), "Add a schema or remove it.");
+                self.warn(
+                    format!("`{keyword}` is not a list of at least one schema; it is kept as x-invalid-{keyword}"),
+                    "Add a schema or remove it.",
+                );
                 self.set_aside(object, keyword);
             }
             None => {}
@@ -129,15 +164,17 @@ impl Mender<'_> {
     fn named(&mut self, object: &mut Map<String, Value>, keyword: &str) {
         self.typed(object, keyword, Is::Object);
         let Some(Value::Object(entries)) = object.get_mut(keyword) else { return };
-        let wrong: Vec<String> =
-            entries.iter().filter(|(_, v)| !v.is_object() && !v.is_boolean()).map(|(k, _)| k.clone()).collect();
+        let wrong: Vec<String> = entries.iter().filter(|(_, v)| !is_schema(v)).map(|(k, _)| k.clone()).collect();
         for name in wrong {
             let value = entries.insert(name.clone(), json!({}));
             // `description:` with nothing behind it, and properties without a schema, are the usual cases.
             if !value.as_ref().is_some_and(Value::is_null) {
-                entries.insert(name.clone(), json!({ "x-invalid": value }));
+                entries.insert(name.clone(), json!({ "x-invalid-schema": value }));
             }
-            self.warn(format!("`{keyword}` holds something that is no schema; it was taken as one that allows anything"), "Write a schema.");
+            self.warn(
+                format!("`{keyword}` holds something that is no schema; it was taken as one that allows anything"),
+                "Write a schema.",
+            );
         }
     }
 
@@ -146,8 +183,11 @@ impl Mender<'_> {
             "type" => self.schema_type(object),
             "required" => self.required(object),
             "enum" => {
-                if !object.get("enum").and_then(Value::as_array).is_some_and(|values| !values.is_empty()) {
-                    self.warn("`enum` is not a list of at least one value; it is kept as x-enum", "List the values.");
+                if object.get("enum").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+                    self.warn(
+                        "`enum` is not a list of at least one value; it is kept as x-invalid-enum",
+                        "List the values.",
+                    );
                     self.set_aside(object, "enum");
                 }
             }
@@ -156,7 +196,9 @@ impl Mender<'_> {
                 Some(other) => {
                     self.warn("`examples` of a schema is a list; it was converted", "Write a list of values.");
                     let values = match other {
-                        Value::Object(map) => map.into_iter().map(|(_, v)| v.get("value").cloned().unwrap_or(v)).collect(),
+                        Value::Object(map) => {
+                            map.into_iter().map(|(_, v)| v.get("value").cloned().unwrap_or(v)).collect()
+                        }
                         single => vec![single],
                     };
                     object.insert("examples".into(), values.into());
@@ -170,7 +212,7 @@ impl Mender<'_> {
     fn schema_type(&mut self, object: &mut Map<String, Value>) {
         let names: Vec<String> = match object.get("type") {
             Some(Value::String(name)) => vec![name.clone()],
-            Some(Value::Array(names)) => names.iter().map(|n| n.as_str().unwrap_or("null").to_owned()).collect(),
+            Some(Value::Array(names)) => names.iter().map(|n| n.as_str().unwrap_or_default().to_owned()).collect(),
             Some(Value::Null) => vec!["null".to_owned()],
             _ => Vec::new(),
         };
@@ -194,11 +236,17 @@ impl Mender<'_> {
         let new = if known.len() > 1 { Some(Value::Array(known)) } else { known.pop() };
         match new {
             Some(new) => {
-                self.warn(format!("the type {written} does not exist; it was read as {new}"), "Use the types of JSON Schema; put the rest into format.");
+                self.warn(
+                    format!("the type {written} does not exist; it was read as {new}"),
+                    "Use the types of JSON Schema; put the rest into format.",
+                );
                 object.insert("type".into(), new);
             }
             None => {
-                self.warn(format!("the type {written} does not exist; it is kept as x-type and any value is allowed"), "Use the types of JSON Schema, or leave type out to allow any value.");
+                self.warn(
+                    format!("the type {written} does not exist; it is kept as x-invalid-type and any value is allowed"),
+                    "Use the types of JSON Schema, or leave type out to allow any value.",
+                );
                 self.set_aside(object, "type");
             }
         }
@@ -207,7 +255,7 @@ impl Mender<'_> {
     fn required(&mut self, object: &mut Map<String, Value>) {
         let Some(Value::Array(names)) = object.get_mut("required") else {
             self.warn(
-                "`required` is not a list; it is kept as x-required and has no effect",
+                "`required` is not a list; it is kept as x-invalid-required and has no effect",
                 "List the required properties' names in the object that holds them.",
             );
             self.set_aside(object, "required");
@@ -221,21 +269,31 @@ impl Mender<'_> {
         });
         let changed = names.len() != seen.len();
         if changed {
-            self.warn("`required` names a property twice, or something that is no name; it was left out", "List each name once.");
+            self.warn(
+                "`required` names a property twice, or something that is no name; it was left out",
+                "List each name once.",
+            );
         }
     }
 
     fn discriminator(&mut self, object: &mut Map<String, Value>) {
         if let Some(name) = object.get("discriminator").and_then(Value::as_str).map(ToOwned::to_owned) {
-            self.warn("`discriminator` is not an object; its text was taken as the property's name", "Write discriminator: {propertyName: …}.");
+            self.warn(
+                "`discriminator` is not an object; its text was taken as the property's name",
+                "Write discriminator: {propertyName: …}.",
+            );
             object.insert("discriminator".into(), json!({ "propertyName": name }));
         }
         let has_name = object.get("discriminator").and_then(|d| d.get("propertyName")).is_some_and(Value::is_string);
         if !has_name {
-            self.warn("`discriminator` names no property; it is kept as x-discriminator", "Add propertyName.");
+            self.warn("`discriminator` names no property; it is kept as x-invalid-discriminator", "Add propertyName.");
             self.set_aside(object, "discriminator");
         }
     }
+}
+
+fn is_schema(value: &Value) -> bool {
+    value.is_object() || value.is_boolean()
 }
 
 /// The type and format that a made-up type means.

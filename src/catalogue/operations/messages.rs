@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::super::bundle::UNRESOLVED;
 use super::super::census::{follow, parameter_name, text};
+use super::super::mend::{SET_ASIDE, UNUSABLE};
 use super::super::pointer;
 use super::super::report::{Ledger, Part, Severity};
 use crate::contract::{
@@ -47,7 +48,7 @@ impl<'s> Settled<'s> {
         if parameter.get("schema").is_some_and(|s| s.get(UNRESOLVED).is_some()) {
             return Err(format!("the schema of its parameter {} leads nowhere", text(parameter, "name")));
         }
-        let Some(place) = place(parameter).filter(|_| !text(parameter, "name").is_empty()) else {
+        let Some(place) = place(parameter).filter(|_| !parameter.contains_key(UNUSABLE)) else {
             self.leave(&name, Severity::Error, "it has no name, or a place that does not exist");
             return Ok(());
         };
@@ -60,14 +61,22 @@ impl<'s> Settled<'s> {
             // OAM-29: the operation's own overrides the path's.
             Some((.., other_own)) if *other_own != own => return Ok(()),
             Some(_) => {
-                self.problem(Severity::Warning, format!("the {} parameter {key} stands twice; the first counts", place.as_str()), "Remove one.");
+                self.problem(
+                    Severity::Warning,
+                    format!("the {} parameter {key} stands twice; the first counts", place.as_str()),
+                    "Remove one.",
+                );
                 return Ok(());
             }
             None => {}
         }
         if place == ParameterPlace::Header && matches!(key.as_str(), "accept" | "content-type" | "authorization") {
             // OpenAPI 3.1.1 §4.8.12.1: such a definition is ignored; media types and security say it.
-            self.leave(&name, Severity::Note, "OpenAPI ignores header parameters of this name: media types and security schemes describe them");
+            self.leave(
+                &name,
+                Severity::Note,
+                "OpenAPI ignores header parameters of this name: media types and security schemes describe them",
+            );
             return Ok(());
         }
         if place == ParameterPlace::Path && !variables.contains(&key) {
@@ -214,11 +223,17 @@ pub fn account(document: &Value, operation: &Map<String, Value>, name: &str, led
         form_fields(follow(document, body).0, name, ledger);
     }
     for (code, response) in operation.get("responses").and_then(Value::as_object).into_iter().flatten() {
-        match (response.get(UNRESOLVED).and_then(Value::as_str), code.strip_prefix("x-")) {
+        match (response.get(UNRESOLVED).and_then(Value::as_str), code.strip_prefix(SET_ASIDE)) {
             (Some(reference), _) => {
-                ledger.leave(Part::Responses, format!("{name} {code}"), &format!("its reference {reference} leads nowhere"));
+                ledger.leave(
+                    Part::Responses,
+                    format!("{name} {code}"),
+                    &format!("its reference {reference} leads nowhere"),
+                );
             }
-            (None, Some(code)) => ledger.leave(Part::Responses, format!("{name} {code}"), "it is no status code, or no object"),
+            (None, Some(code)) => {
+                ledger.leave(Part::Responses, format!("{name} {code}"), "it is no status code, or no object")
+            }
             (None, None) => {
                 ledger.use_up(Part::Responses, format!("{name} {code}"));
                 // Mended codes: what was written with small letters or spaces is the same response.

@@ -13,12 +13,13 @@ use std::collections::BTreeSet;
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::ImportedOperation;
 use super::bundle::UNRESOLVED;
 use super::census::{operation_name, text};
+use super::origin::Origins;
 use super::pointer;
 use super::report::{Finding, Findings, Ledger, Part};
 use super::shape::METHODS;
-use super::ImportedOperation;
 use crate::contract::OperationSpec;
 use crate::domain::{ApiId, OperationId};
 
@@ -32,6 +33,7 @@ pub struct Extraction<'e> {
     pub base_path: Option<&'e str>,
     pub ledger: &'e mut Ledger,
     pub findings: &'e mut Findings,
+    pub origins: &'e mut Origins,
     /// Names of schemas as their author wrote them, by the names they have now.
     pub schema_names: &'e dyn Fn(&str) -> String,
 }
@@ -118,7 +120,10 @@ impl Extraction<'_> {
             if plain.keys().any(|k| METHODS.contains(&k.as_str())) {
                 self.ledger.use_up(Part::Paths, &path);
                 // A base path with variables cannot be a constant: its variable end becomes part of each path.
-                plain_paths.insert(format!("{}{path}", bases.variable), plain.into());
+                let full = format!("{}{path}", bases.variable);
+                let written = self.origins.of(&pointer::child("/paths", &path));
+                self.origins.note(&pointer::child("/paths", &full), written);
+                plain_paths.insert(full, plain.into());
             } else {
                 self.ledger.leave(Part::Paths, &path, "it has no operation that can be used");
             }
@@ -128,6 +133,7 @@ impl Extraction<'_> {
             root.shift_remove("security");
         }
         let operations = self.finish(document, drafts, &bases);
+        self.ambiguities(&operations);
         self.other_parts(document);
         (operations, bases.public().to_owned())
     }
@@ -174,12 +180,17 @@ impl Extraction<'_> {
         let path_base = path::base(item.shift_remove("servers").as_ref(), &path_at, self.findings);
         let mut plain = Map::new();
         for (key, value) in item {
-            let (Some(method), Value::Object(mut operation)) = (METHODS.iter().find(|m| **m == key), value.clone()) else {
+            let (Some(method), Value::Object(mut operation)) = (METHODS.iter().find(|m| **m == key), value.clone())
+            else {
                 plain.insert(key, value);
                 continue;
             };
             let name = operation_name(method, context.path);
             let at = pointer::child(&path_at, method);
+            if let Some(reference) = operation.get(UNRESOLVED).and_then(Value::as_str) {
+                self.leave_operation(&name, &at, &format!("its reference {reference} leads nowhere"));
+                continue;
+            }
             let own_base = path::base(operation.shift_remove("servers").as_ref(), &at, self.findings);
             let own_base = own_base.or_else(|| path_base.clone());
             let (public_path, upstream_path) = context.bases.paths(own_base.as_deref(), context.path);
@@ -193,6 +204,17 @@ impl Extraction<'_> {
             }
             if let (Some(security), false) = (context.root_security, operation.contains_key("security")) {
                 operation.insert("security".into(), security.clone());
+            }
+            if matches!(*method, "get" | "head" | "delete") && operation.contains_key("requestBody") {
+                // OAM-62
+                self.findings.push(Finding::warning(
+                    &at,
+                    format!(
+                        "a request body of {} has no defined meaning in HTTP (RFC 9110 §9.3)",
+                        method.to_ascii_uppercase()
+                    ),
+                    "Use POST, or query parameters; some clients and proxies drop such a body.",
+                ));
             }
             let id = self.identify(&mut operation, method, context.path, &at, ids);
             let Some(id) = id else { continue };
@@ -261,12 +283,34 @@ impl Extraction<'_> {
                 tags: messages::texts(operation.get("tags")),
                 summary: operation.get("summary").and_then(Value::as_str).map(ToOwned::to_owned),
                 deprecated: operation.get("deprecated") == Some(&Value::Bool(true)),
-                extensions: operation.iter().filter(|(k, _)| k.starts_with("x-")).map(|(k, v)| (k.clone(), v.clone())).collect(),
+                extensions: operation
+                    .iter()
+                    .filter(|(k, _)| k.starts_with("x-"))
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect(),
                 upstream_path: draft.upstream_path,
                 spec,
             });
         }
         operations
+    }
+
+    /// OAM-23: two templates that match the same path, neither more concrete than the other throughout.
+    fn ambiguities(&mut self, operations: &[ImportedOperation]) {
+        for (index, first) in operations.iter().enumerate() {
+            for second in operations.iter().skip(index + 1).filter(|o| o.spec.method == first.spec.method) {
+                if path::is_ambiguous(&first.spec.path, &second.spec.path) {
+                    self.findings.push(Finding::warning(
+                        &second.spec.pointer,
+                        format!(
+                            "{} and {} match the same requests; the one that is literal further left wins",
+                            first.spec.path, second.spec.path
+                        ),
+                        "Make the paths differ in a literal segment.",
+                    ));
+                }
+            }
+        }
     }
 
     /// Webhooks are published, and schemas are used if something that is used refers to them.
@@ -289,7 +333,11 @@ impl Extraction<'_> {
             if reached.contains(name) {
                 self.ledger.use_up(Part::Schemas, written);
             } else {
-                self.ledger.leave(Part::Schemas, written, "nothing that is used refers to it; it is published all the same");
+                self.ledger.leave(
+                    Part::Schemas,
+                    written,
+                    "nothing that is used refers to it; it is published all the same",
+                );
             }
         }
     }

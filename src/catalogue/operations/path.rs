@@ -39,7 +39,9 @@ fn check_literal(text: &str) -> Result<(), String> {
     match text.chars().find(|c| !allowed(*c)) {
         Some('}') => Err("a `}` closes nothing".to_owned()),
         Some(c) => Err(format!("the character {c:?} cannot stand in a URL; write it percent-encoded")),
-        None if text.split('/').any(|s| matches!(s, "." | "..")) => Err("`.` and `..` cannot be path segments".to_owned()),
+        None if text.split('/').any(|s| matches!(s, "." | "..")) => {
+            Err("`.` and `..` cannot be path segments".to_owned())
+        }
         None => Ok(()),
     }
 }
@@ -57,6 +59,24 @@ pub fn shape(template: &str) -> String {
     out
 }
 
+/// Whether a request can match both templates while neither is more concrete: `/{a}/me` and `/books/{id}`.
+pub fn is_ambiguous(first: &str, second: &str) -> bool {
+    let (mut first_wins, mut second_wins) = (false, false);
+    let (mut firsts, mut seconds) = (first.split('/'), second.split('/'));
+    loop {
+        match (firsts.next(), seconds.next()) {
+            (None, None) => return first_wins && second_wins,
+            (Some(a), Some(b)) => match (a.contains('{'), b.contains('{')) {
+                (false, false) if a != b => return false,
+                (false, true) => first_wins = true,
+                (true, false) => second_wins = true,
+                _ => {}
+            },
+            _ => return false,
+        }
+    }
+}
+
 /// The path of a list of servers: the first one's, with its variables' defaults. `None` if there is no server.
 pub fn base(servers: Option<&Value>, at: &str, findings: &mut Findings) -> Option<String> {
     let list = servers.and_then(Value::as_array)?;
@@ -67,7 +87,10 @@ pub fn base(servers: Option<&Value>, at: &str, findings: &mut Findings) -> Optio
         let others: Vec<String> = others.into_iter().collect();
         findings.push(Finding::warning(
             at,
-            format!("the servers have different base paths; the first one's ({first:?}) counts, not {}", others.join(", ")),
+            format!(
+                "the servers have different base paths; the first one's ({first:?}) counts, not {}",
+                others.join(", ")
+            ),
             "Put the server that is meant first, or set the base path where the API is declared.",
         ));
     }
@@ -85,7 +108,9 @@ fn server_path(server: &Map<String, Value>) -> String {
     }
     let path = match url.split_once("://") {
         Some((_, rest)) => rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or_default(),
-        None if url.starts_with("//") => url.trim_start_matches('/').find('/').and_then(|i| url.get(i + 2..)).unwrap_or_default(),
+        None if url.starts_with("//") => {
+            url.trim_start_matches('/').find('/').and_then(|i| url.get(i + 2..)).unwrap_or_default()
+        }
         None => &url,
     };
     normalise(path)
@@ -129,6 +154,10 @@ mod tests {
             }
         }
         assert_eq!(shape("/a/{b}/{c}.json"), "/a/{}/{}.json");
+        assert!(is_ambiguous("/{a}/me", "/books/{id}"));
+        for (first, second) in [("/a/{b}", "/a/me"), ("/{a}/{b}", "/a/{b}"), ("/{a}/x", "/b/y"), ("/{a}", "/b/{c}")] {
+            assert!(!is_ambiguous(first, second), "{first} {second}");
+        }
     }
 
     #[test]

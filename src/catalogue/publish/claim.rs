@@ -20,7 +20,8 @@ impl<'a> Claims<'a> {
     fn against(&self, api: &ApiId, operation: &ImportedOperation) -> Option<(&'a ApiId, String)> {
         let spec = &operation.spec;
         let others = self.0.get(&path::shape(&spec.path))?.iter();
-        let mut others = others.filter(|(id, template, method)| *id != api && (*template != spec.path || *method == spec.method));
+        let mut others =
+            others.filter(|(id, template, method)| *id != api && (*template != spec.path || *method == spec.method));
         others.next().map(|(id, template, method)| (*id, format!("{method} {template}")))
     }
 

@@ -45,7 +45,10 @@ pub fn colours(faces: &[Face]) -> BTreeMap<Key<'_>, Colour> {
         .iter()
         .zip(&targets)
         .map(|((index, ..), targets)| {
-            targets.iter().filter_map(|(section, name)| places.get(&(*index, *section, name.as_str())).copied()).collect()
+            targets
+                .iter()
+                .filter_map(|(section, name)| places.get(&(*index, *section, name.as_str())).copied())
+                .collect()
         })
         .collect();
     let colours = refine(&bodies, &edges);
@@ -85,7 +88,9 @@ fn children(face: &Face) -> BTreeMap<String, Vec<String>> {
     let mut children: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, schema) in face.components.get("schemas").and_then(Value::as_object).into_iter().flatten() {
         for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
-            if let Some(parent) = part.get("$ref").and_then(Value::as_str).and_then(|r| pointer::component(r, "schemas")) {
+            if let Some(parent) =
+                part.get("$ref").and_then(Value::as_str).and_then(|r| pointer::component(r, "schemas"))
+            {
                 children.entry(parent).or_default().push(name.clone());
             }
         }
@@ -113,7 +118,8 @@ impl Canonical {
             Value::Array(items) => self.array(items, shape, key),
             // A number is what it is worth: 1.0 and 1 are the same bound.
             Value::Number(number) => {
-                let text = number.as_f64().filter(|f| f.abs() < 9e15).map_or_else(|| number.to_string(), |f| f.to_string());
+                let text =
+                    number.as_f64().filter(|f| f.abs() < 9e15).map_or_else(|| number.to_string(), |f| f.to_string());
                 self.bytes(b'n', text.as_bytes());
             }
             other => self.bytes(b's', other.to_string().as_bytes()),

@@ -127,7 +127,9 @@ fn link_operations(api: &ImportedApi, document: &mut Value) {
     };
     shape::walk_mut(Dialect::V31, document, Kind::Document, &mut String::new(), &mut |object, kind, _| {
         let holds_links = matches!(kind, Kind::Response | Kind::Components);
-        let Some(links) = object.get_mut("links").and_then(Value::as_object_mut).filter(|_| holds_links) else { return };
+        let Some(links) = object.get_mut("links").and_then(Value::as_object_mut).filter(|_| holds_links) else {
+            return;
+        };
         links.retain(|_, link| {
             let Some(link) = link.as_object_mut() else { return false };
             if link.contains_key("$ref") {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::super::convert::v30::OPENAPI;
 use super::super::ImportedApi;
+use super::super::convert::v30::OPENAPI;
 use super::face::Face;
 use super::{Edge, component, tag};
 use crate::domain::ScopeSet;
@@ -82,7 +82,10 @@ impl<'e> Frame<'e> {
     /// The document of one API.
     pub fn single(&self, api: &ImportedApi, face: &Face) -> Value {
         let mut info = face.info.clone();
-        info.insert("x-source".into(), json!({ "id": api.id.as_str(), "version": api.version, "sha256": api.report.sha256 }));
+        info.insert(
+            "x-source".into(),
+            json!({ "id": api.id.as_str(), "version": api.version, "sha256": api.report.sha256 }),
+        );
         let mut components: BTreeMap<String, Value> =
             face.components.iter().map(|(section, entries)| (section.clone(), sorted(entries))).collect();
         components.insert("securitySchemes".into(), self.schemes(Some(face)).into());

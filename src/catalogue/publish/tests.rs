@@ -47,26 +47,29 @@ fn api(id: &str, document: Value) -> ImportedApi {
 
 fn bank(id: &str, base: &str, schemas: Value) -> ImportedApi {
     let reference = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
-    api(id, json!({
-        "openapi": "3.0.3", "info": {"title": id, "version": "1.0", "x-internal-note": "secret"},
-        "servers": [{"url": format!("https://internal.example{base}")}],
-        "tags": [{"name": "Accounts", "description": id}],
-        "x-amazon-apigateway-policy": {},
-        "security": [{"psu": ["accounts"]}],
-        "paths": {"/accounts/{id}": {
-            "parameters": [{"name": "id", "in": "path", "required": true, "schema": {"type": "string"}}],
+    api(
+        id,
+        json!({
+            "openapi": "3.0.3", "info": {"title": id, "version": "1.0", "x-internal-note": "secret"},
             "servers": [{"url": format!("https://internal.example{base}")}],
-            "get": {"operationId": "get", "tags": ["Accounts"], "x-kong-plugin": 1, "responses": {"200": {
-                "description": "ok",
-                "links": {"self": {"operationId": "get"}, "gone": {"operationId": "nothing"}},
-                "content": {"application/json": {"schema": reference("Account")}}}}}
-        }},
-        "components": {
-            "schemas": schemas,
-            "securitySchemes": {"psu": {"type": "oauth2", "flows": {"clientCredentials": {
-                "tokenUrl": "https://internal.example/token", "scopes": {"accounts": "Konten"}}}}}
-        }
-    }))
+            "tags": [{"name": "Accounts", "description": id}],
+            "x-amazon-apigateway-policy": {},
+            "security": [{"psu": ["accounts"]}],
+            "paths": {"/accounts/{id}": {
+                "parameters": [{"name": "id", "in": "path", "required": true, "schema": {"type": "string"}}],
+                "servers": [{"url": format!("https://internal.example{base}")}],
+                "get": {"operationId": "get", "tags": ["Accounts"], "x-kong-plugin": 1, "responses": {"200": {
+                    "description": "ok",
+                    "links": {"self": {"operationId": "get"}, "gone": {"operationId": "nothing"}},
+                    "content": {"application/json": {"schema": reference("Account")}}}}}
+            }},
+            "components": {
+                "schemas": schemas,
+                "securitySchemes": {"psu": {"type": "oauth2", "flows": {"clientCredentials": {
+                    "tokenUrl": "https://internal.example/token", "scopes": {"accounts": "Konten"}}}}}
+            }
+        }),
+    )
 }
 
 fn account(money: &str) -> Value {
@@ -139,7 +142,10 @@ fn paths_that_two_apis_claim_are_refused_or_moved() {
     let mut apis = vec![bank("b", "", account("string")), bank("a", "", account("string"))];
     let issues = publish(&apis, &own(), &edge()).unwrap_err();
     assert_eq!(issues.len(), 1);
-    assert_eq!(issues[0].to_string(), "a and b both claim GET /accounts/{id}. Give b a base path of its own (base_path: /b), or leave one of the two out.");
+    assert_eq!(
+        issues[0].to_string(),
+        "a and b both claim GET /accounts/{id}. Give b a base path of its own (base_path: /b), or leave one of the two out."
+    );
     assert!(settle(&mut apis, &own(), Collision::Refuse).is_err());
     let moved = settle(&mut apis, &own(), Collision::Prefix).unwrap();
     assert_eq!(moved.len(), 1);
@@ -154,10 +160,14 @@ fn paths_that_two_apis_claim_are_refused_or_moved() {
 #[test]
 fn a_renamed_member_of_a_discriminator_keeps_its_value_on_the_wire() {
     let pets = |id: &str, cat: &str| {
-        bank(id, &format!("/{id}"), json!({
-            "Account": {"oneOf": [{"$ref": "#/components/schemas/Cat"}], "discriminator": {"propertyName": "kind"}},
-            "Cat": {"type": "object", "properties": {"kind": {"type": "string"}, "lives": {"type": cat}}}
-        }))
+        bank(
+            id,
+            &format!("/{id}"),
+            json!({
+                "Account": {"oneOf": [{"$ref": "#/components/schemas/Cat"}], "discriminator": {"propertyName": "kind"}},
+                "Cat": {"type": "object", "properties": {"kind": {"type": "string"}, "lives": {"type": cat}}}
+            }),
+        )
     };
     let unified = publish(&[pets("a", "integer"), pets("b", "string")], &own(), &edge()).unwrap().unified;
     let schemas = &unified["components"]["schemas"];
@@ -181,11 +191,11 @@ fn the_whole_corpus_merges_into_one_document_with_the_same_bytes_each_time() {
     let moved = settle(&mut apis, &own(), Collision::Prefix).unwrap();
     let published = publish(&apis, &own(), &edge()).unwrap();
     println!("{} of {} APIs moved, merged in {:?}", moved.len(), apis.len(), started.elapsed());
-    let text = serde_json::to_string_pretty(&published.unified).unwrap();
+    let text = serde_json::to_string(&published.unified).unwrap();
     let target = target_tmp();
     std::fs::write(target.join("unified.json"), &text).unwrap();
     for (id, document) in &published.apis {
-        std::fs::write(target.join(format!("api-{id}.json")), serde_json::to_string_pretty(document).unwrap()).unwrap();
+        std::fs::write(target.join(format!("api-{id}.json")), serde_json::to_string(document).unwrap()).unwrap();
     }
     let operations: usize = apis.iter().map(|api| api.report.count(Part::Operations).used).sum();
     let published_operations: usize = published.unified["paths"]
@@ -197,11 +207,11 @@ fn the_whole_corpus_merges_into_one_document_with_the_same_bytes_each_time() {
         .count();
     assert_eq!(published_operations, operations + 2, "every operation that can be called is published, and no other");
     apis.reverse();
-    assert_eq!(serde_json::to_string_pretty(&publish(&apis, &own(), &edge()).unwrap().unified).unwrap(), text);
+    assert_eq!(serde_json::to_string(&publish(&apis, &own(), &edge()).unwrap().unified).unwrap(), text);
     for (n, step) in [7, 5, 3, 2].into_iter().enumerate() {
         let mut some: Vec<ImportedApi> = corpus::load_all(&folder).into_iter().skip(n).step_by(step).collect();
         settle(&mut some, &own(), Collision::Prefix).unwrap();
         let unified = publish(&some, &own(), &edge()).unwrap().unified;
-        std::fs::write(target.join(format!("subset-{n}.json")), serde_json::to_string_pretty(&unified).unwrap()).unwrap();
+        std::fs::write(target.join(format!("subset-{n}.json")), serde_json::to_string(&unified).unwrap()).unwrap();
     }
 }

@@ -43,6 +43,8 @@ pub enum Role {
 pub struct Leaf {
     pub common_name: String,
     pub organisation: Option<String>,
+    /// Two letters of ISO 3166; said only with an organisation.
+    pub country: String,
     pub role: Role,
     pub alt_names: SubjectAltNames,
 }
@@ -52,13 +54,25 @@ impl Leaf {
     pub fn loopback_server(common_name: &str) -> Self {
         let ip = vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
         let alt_names = SubjectAltNames { dns: vec!["localhost".into()], ip, ..SubjectAltNames::default() };
-        Self { common_name: common_name.into(), organisation: None, role: Role::Server, alt_names }
+        let common_name = common_name.into();
+        Self { common_name, organisation: None, country: "GB".into(), role: Role::Server, alt_names }
     }
 
     /// A client; its alternative DNS name is its common name, so that either can be registered (RFC 8705 §2.1.2).
     pub fn client(common_name: &str, organisation: &str) -> Self {
         let alt_names = SubjectAltNames { dns: vec![common_name.into()], ..SubjectAltNames::default() };
-        Self { common_name: common_name.into(), organisation: Some(organisation.into()), role: Role::Client, alt_names }
+        Self {
+            common_name: common_name.into(),
+            organisation: Some(organisation.into()),
+            country: "GB".into(),
+            role: Role::Client,
+            alt_names,
+        }
+    }
+
+    /// The same, of an organisation elsewhere.
+    pub fn in_country(self, country: &str) -> Self {
+        Self { country: country.into(), ..self }
     }
 }
 
@@ -159,7 +173,7 @@ fn blank(validity: Validity, random: &dyn Random) -> CertificateParams {
 fn leaf_params(leaf: &Leaf, validity: Validity, random: &dyn Random) -> Result<CertificateParams, PkiError> {
     let mut params = blank(validity, random);
     if let Some(organisation) = &leaf.organisation {
-        params.distinguished_name.push(DnType::CountryName, "GB");
+        params.distinguished_name.push(DnType::CountryName, leaf.country.as_str());
         params.distinguished_name.push(DnType::OrganizationName, organisation.as_str());
     }
     params.distinguished_name.push(DnType::CommonName, leaf.common_name.as_str());

@@ -1,0 +1,185 @@
+//! The questions, in their order.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+use crate::contract::{Body, Mode};
+use crate::domain::{Connection, Environment, Money, OperationIndex, PartnerStatus, Risk, Timestamp};
+use crate::hub::Subscription;
+use crate::policy::{Decision, Permit, Question};
+use crate::problem::FieldError;
+use crate::quota::Spent;
+use crate::route::CanonicalPath;
+use crate::upstream::{InFlight, Pool};
+
+use super::{Identified, Operation, Rejection, Snapshot, identify};
+
+/// What a request says before its body.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    pub method: &'a Method,
+    /// As received, undecoded.
+    pub path: &'a str,
+    pub query: Option<&'a str>,
+    pub headers: &'a HeaderMap,
+    pub connection: &'a Connection,
+}
+
+/// How the body takes part in the decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyNeed {
+    /// It may be streamed past.
+    None,
+    /// It must be read whole first.
+    Whole,
+}
+
+/// A request whose caller may ask for this operation; policy, contract and quota are still to come.
+pub struct Pending {
+    pub snapshot: Arc<Snapshot>,
+    pub operation: OperationIndex,
+    pub caller: Identified,
+    subscription: Subscription,
+}
+
+/// A request that may be forwarded. Dropping it ends its place in concurrency limits.
+pub struct Admitted {
+    pub snapshot: Arc<Snapshot>,
+    pub operation: OperationIndex,
+    pub caller: Identified,
+    pub subscription: Subscription,
+    pub permit: Arc<Permit>,
+    pub spent: Spent,
+    pub pool: Arc<Pool>,
+    /// Violations that were observed, not enforced.
+    pub observed: Vec<FieldError>,
+    _in_flight: InFlight, // Invariant: an admitted request counts against its pool for as long as it lives.
+}
+
+impl Admitted {
+    /// The compiled operation; the index comes from this very snapshot.
+    pub fn operation(&self) -> Option<&Operation> {
+        self.snapshot.operation(self.operation)
+    }
+}
+
+/// Route, caller, subscription, scope: everything that needs no body.
+pub async fn admit_head(snapshot: &Arc<Snapshot>, head: &Head<'_>, now: Timestamp) -> Result<Pending, Rejection> {
+    let path = CanonicalPath::parse(head.path)?;
+    let route = snapshot.routes.resolve(head.method, path)?;
+    let operation = snapshot.operation(route.index).ok_or(Rejection::Inconsistent)?;
+    let caller = identify(snapshot, head.headers, head.connection, now).await?; // RFC 9068 §4, RFC 8705 §3
+    let subscription = caller.partner.subscription(route.index).ok_or(Rejection::NotSubscribed)?.clone();
+    if !operation.scopes.is_subset(&caller.token.scopes) {
+        return Err(Rejection::ScopeMissing { required: operation.scopes.clone() }); // RFC 6750 §3.1
+    }
+    Ok(Pending { snapshot: Arc::clone(snapshot), operation: route.index, caller, subscription })
+}
+
+impl Pending {
+    pub fn operation(&self) -> Option<&Operation> {
+        self.snapshot.operation(self.operation)
+    }
+
+    /// Whether [`Self::admit`] needs the whole body.
+    pub fn body_need(&self) -> BodyNeed {
+        let Some(operation) = self.operation() else { return BodyNeed::None };
+        let contract = operation.request_contract != Mode::Off && operation.contract.takes_body();
+        if contract || operation.amount.is_some() { BodyNeed::Whole } else { BodyNeed::None }
+    }
+
+    /// Policy, contract, quota. `body` is what [`Self::body_need`] asked for, else [`Body::Opaque`].
+    pub fn admit(self, head: &Head<'_>, body: &Body, now: Timestamp) -> Result<Admitted, Rejection> {
+        let operation = self.snapshot.operation(self.operation).ok_or(Rejection::Inconsistent)?;
+        let amount = operation.amount.as_ref().and_then(|at| at.read(body));
+        let permit = self.permit(operation, amount)?;
+        self.check_invariants(operation, amount)?;
+        let observed = self.check_contract(operation, head, body)?;
+        let pool = operation.pool(self.subscription.environment).ok_or(Rejection::NoBackend)?;
+        let pool = Arc::clone(pool);
+        let in_flight = pool.admit()?;
+        let client = &self.caller.partner.client;
+        // Last: a refusal costs no quota.
+        let spent = self.snapshot.quotas.spend(&self.subscription.plan, &client.tenant.id, &client.id, now)?;
+        Ok(Admitted {
+            snapshot: self.snapshot,
+            operation: self.operation,
+            caller: self.caller,
+            subscription: self.subscription,
+            permit,
+            spent,
+            pool,
+            observed,
+            _in_flight: in_flight,
+        })
+    }
+
+    fn permit(&self, operation: &Operation, amount: Option<Money>) -> Result<Arc<Permit>, Rejection> {
+        let question = Question {
+            operation: self.operation,
+            client: &self.caller.partner.client,
+            product: &self.subscription.product.id,
+            risk: self.subscription.product.risk,
+            environment: self.subscription.environment,
+            institution: &operation.institution.id,
+            data_jurisdictions: &operation.institution.data_jurisdictions,
+            sender_constrained: self.caller.token.is_sender_constrained(),
+            scopes: &self.caller.token.scopes,
+            amount,
+            amount_expected: operation.amount.is_some(),
+        };
+        match self.snapshot.policies.decide(&question) {
+            Decision::Permit(permit) => Ok(permit),
+            Decision::Refuse(refusal) => Err(Rejection::Policy(refusal)),
+        }
+    }
+
+    /// What holds whatever the policies say: they may refuse it with better words, but cannot be edited to allow it.
+    fn check_invariants(&self, operation: &Operation, amount: Option<Money>) -> Result<(), Rejection> {
+        let client = &self.caller.partner.client;
+        if client.status != PartnerStatus::Active || client.tenant.status != PartnerStatus::Active {
+            return Err(Rejection::UnknownPartner);
+        }
+        // FAPI 2.0 Security Profile §5.3.4-5: regulated products take sender-constrained tokens only.
+        if self.subscription.product.risk == Risk::Regulated && !self.caller.token.is_sender_constrained() {
+            return Err(Rejection::BindingRequired);
+        }
+        if client.environment == Environment::Sandbox && self.subscription.environment == Environment::Live {
+            return Err(Rejection::NoBackend);
+        }
+        // What moves an unknown sum passes below every ceiling.
+        if operation.amount.is_some() && !amount.is_some_and(Money::is_positive) {
+            return Err(Rejection::AmountUnknown);
+        }
+        Ok(())
+    }
+
+    /// Violations that are only observed, or the refusal if they are enforced.
+    fn check_contract(&self, operation: &Operation, head: &Head<'_>, body: &Body) -> Result<Vec<FieldError>, Rejection> {
+        let enforce = match operation.request_contract {
+            Mode::Off => return Ok(Vec::new()),
+            Mode::Observe => false,
+            Mode::Enforce => true,
+        };
+        let path = CanonicalPath::parse(head.path)?;
+        let route = self.snapshot.routes.resolve(head.method, path)?;
+        let contract = &operation.contract;
+        let captures: Vec<_> = route.captures.iter().collect();
+        let mut errors = contract.check_parameters(&captures, head.query, head.headers);
+        if self.body_need() == BodyNeed::Whole || !contract.takes_body() {
+            let content_type = head.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            match contract.check_body(content_type, body) {
+                Ok(()) => {}
+                Err(crate::contract::BodyRefusal::MediaType { accepted }) if enforce => {
+                    return Err(Rejection::MediaType { accepted });
+                }
+                Err(crate::contract::BodyRefusal::MediaType { .. }) => errors.push(FieldError {
+                    pointer: "#header/content-type".into(),
+                    detail: "is not a media type that the operation takes".into(),
+                }),
+                Err(crate::contract::BodyRefusal::Invalid(found)) => errors.extend(found),
+            }
+        }
+        if enforce && !errors.is_empty() { Err(Rejection::Contract(errors)) } else { Ok(errors) }
+    }
+}

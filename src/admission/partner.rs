@@ -1,0 +1,56 @@
+//! From a request's credentials to a partner that is known here.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::authn::{Credentials, VerifiedToken};
+use crate::domain::{ChainTrust, Connection, Timestamp};
+use crate::hub::Partner;
+
+use super::{Rejection, Snapshot};
+
+/// A caller: a verified token and the partner that it names.
+#[derive(Clone)]
+pub struct Identified {
+    pub token: Arc<VerifiedToken>,
+    pub partner: Arc<Partner>,
+}
+
+/// Verifies the token and its binding, then finds its partner.
+pub async fn identify(
+    snapshot: &Snapshot,
+    headers: &HeaderMap,
+    connection: &Connection,
+    now: Timestamp,
+) -> Result<Identified, Rejection> {
+    check_certificate(snapshot, connection)?;
+    let credentials = Credentials::read(headers)?;
+    let token = snapshot.authenticator.authenticate(credentials.token(), connection, now).await?;
+    let partner = partner(snapshot, &token)?;
+    Ok(Identified { token, partner })
+}
+
+/// A certificate that no CA in force vouches for has no standing, unless a client registered that very certificate.
+fn check_certificate(snapshot: &Snapshot, connection: &Connection) -> Result<(), Rejection> {
+    let Some(certificate) = &connection.certificate else { return Ok(()) };
+    match certificate.chain {
+        ChainTrust::Trusted => Ok(()),
+        ChainTrust::Unverified if snapshot.registered_certificates.contains(&certificate.thumbprint) => Ok(()),
+        ChainTrust::Unverified => Err(Rejection::CertificateUntrusted),
+    }
+}
+
+fn partner(snapshot: &Snapshot, token: &VerifiedToken) -> Result<Arc<Partner>, Rejection> {
+    if let Some(partner) = snapshot.registry.partner(&token.client_id) {
+        // One issuer speaks for a registered client: ours, or the one that its registration names. Any other that
+        // uses its name would borrow its rights. And who names another tenant than the client's own speaks for neither.
+        let issuer = partner.issuer.as_deref().unwrap_or(&snapshot.issuer);
+        let agrees = token.tenant.as_ref().is_none_or(|tenant| *tenant == partner.client.tenant.id);
+        let speaks = *issuer == *token.issuer && agrees;
+        return if speaks { Ok(Arc::clone(partner)) } else { Err(Rejection::UnknownPartner) };
+    }
+    let outside = snapshot.outside_issuers.get(token.issuer.as_ref()).ok_or(Rejection::UnknownPartner)?;
+    let tenant = token.tenant.as_ref().ok_or(Rejection::UnknownPartner)?;
+    outside.partners.partner(tenant, &token.client_id, &token.scopes).ok_or(Rejection::UnknownPartner)
+}

@@ -1,0 +1,118 @@
+//! Everything that was decided before the request came.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::authn::{Authenticator, Challenges};
+use crate::contract::{Contract, Mode};
+use crate::domain::{ApiId, Environment, OperationId, OperationIndex, ScopeSet, Thumbprint};
+use crate::hub::{ImplicitPartners, Institution, Registry};
+use crate::policy::PolicySet;
+use crate::quota::Quotas;
+use crate::route::RouteTable;
+use crate::signal::OperationMetrics;
+use crate::upstream::Pool;
+
+use super::AmountAt;
+
+/// One operation, compiled.
+pub struct Operation {
+    pub id: OperationId,
+    pub api: ApiId,
+    pub institution: Arc<Institution>,
+    /// Segments of the path prefix that the gateway publishes…
+    pub base_path_segments: usize,
+    /// …and what stands in its place towards the back end.
+    pub upstream_base_path: Arc<str>,
+    pub scopes: ScopeSet,
+    pub contract: Arc<Contract>,
+    pub request_contract: Mode,
+    pub response_contract: Mode,
+    pub amount: Option<AmountAt>,
+    pub sandbox: Option<Arc<Pool>>,
+    pub live: Option<Arc<Pool>>,
+    /// Replaces the pool's total deadline.
+    pub timeout: Option<Duration>,
+    /// Replaces the edge's limit for streamed bodies.
+    pub body_bytes_max: Option<u64>,
+    pub websocket: bool,
+    pub metrics: Arc<OperationMetrics>,
+}
+
+impl Operation {
+    pub fn pool(&self, environment: Environment) -> Option<&Arc<Pool>> {
+        match environment {
+            Environment::Sandbox => self.sandbox.as_ref(),
+            Environment::Live => self.live.as_ref(),
+        }
+    }
+
+    /// The path towards the back end: what follows the published prefix is forwarded byte by byte.
+    pub fn upstream_path(&self, path: &str) -> String {
+        rebase(path, self.base_path_segments, &self.upstream_base_path)
+    }
+}
+
+/// Exchanges the first `segments` of a canonical path for `base`. Segments are counted, not bytes: `/b%61nk` is routed
+/// as `/bank` is, and an encoding must not move the cut into the middle of a segment or over the next one.
+fn rebase(path: &str, segments: usize, base: &str) -> String {
+    let end = path.match_indices('/').nth(segments).map_or(path.len(), |(at, _)| at);
+    let (_, rest) = path.split_at(end);
+    format!("{base}{rest}")
+}
+
+/// An outside issuer that takes partners which are not registered here.
+pub struct OutsideIssuer {
+    pub partners: ImplicitPartners,
+}
+
+/// Everything compiled from one configuration. A request loads it once and keeps it.
+pub struct Snapshot {
+    /// Short hash of the configuration from which it was compiled.
+    pub revision: Arc<str>,
+    pub routes: RouteTable,
+    /// Position = [`OperationIndex`].
+    pub operations: Vec<Operation>,
+    pub authenticator: Arc<Authenticator>,
+    pub challenges: Challenges,
+    pub registry: Registry,
+    /// Our own issuer identifier.
+    pub issuer: Arc<str>,
+    /// By issuer.
+    pub outside_issuers: HashMap<String, OutsideIssuer>,
+    /// Self-signed certificates that clients registered (RFC 8705 §2.2).
+    pub registered_certificates: HashSet<Thumbprint>,
+    /// Names the policy set in records.
+    pub policy_hash: Arc<str>,
+    pub policies: PolicySet,
+    pub quotas: Arc<Quotas>,
+    pub pools: Vec<Arc<Pool>>,
+}
+
+impl Snapshot {
+    pub fn operation(&self, index: OperationIndex) -> Option<&Operation> {
+        self.operations.get(index.0 as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_published_prefix_is_exchanged() {
+        for (name, path, segments, base, expected) in [
+            ("as published", "/bank/v4/accounts/1", 2, "/v1", "/v1/accounts/1"),
+            ("no prefix", "/accounts", 0, "/v1", "/v1/accounts"),
+            ("no base at the back end", "/bank/accounts", 1, "", "/accounts"),
+            ("nothing behind the prefix", "/bank", 1, "/v1", "/v1"),
+            ("a slash behind the prefix", "/bank/", 1, "/v1", "/v1/"),
+            ("an encoded prefix", "/%62ank/accounts", 1, "/v1", "/v1/accounts"),
+            ("an encoding as long as a segment", "/%61bcd/e/x", 2, "/v1", "/v1/x"),
+            ("the rest keeps its bytes", "/bank/m%65/%C3%A4", 1, "/v1", "/v1/m%65/%C3%A4"),
+        ] {
+            assert_eq!(rebase(path, segments, base), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! Records, their lines, and the file under pressure.
+
+use std::io;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::line::{Notice, append};
+use super::queue::CONNECTIONS_PER_SECOND_MAX;
+use super::writer::Sink;
+use super::*;
+use crate::domain::{
+    ApiId, ClientId, Clock, Environment, InstitutionId, InteractionId, OperationId, PlanId, ProductId, TenantId,
+    Thumbprint, Timestamp,
+};
+
+/// 2026-07-01T10:00:00.000250Z.
+const START: Timestamp = Timestamp::from_micros(1_782_900_000_000_250);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Hands(AtomicI64);
+
+impl Clock for Hands {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
+fn hands() -> Arc<Hands> {
+    Arc::new(Hands(AtomicI64::new(START.micros())))
+}
+
+fn peer() -> IpAddr {
+    "192.0.2.7".parse().unwrap()
+}
+
+fn blank() -> RequestRecord {
+    RequestRecord::new(START, InteractionId::from_random([7; 16]), "public".into(), peer())
+}
+
+fn full() -> RequestRecord {
+    RequestRecord {
+        trace_id: Some([0xab; 16]),
+        protocol: "HTTP/2",
+        method: "GET",
+        operation: Some(OperationId::parse("accounts.GetBalances").unwrap()),
+        api: Some(ApiId::parse("accounts").unwrap()),
+        institution: Some(InstitutionId::parse("northbank").unwrap()),
+        tenant: Some(TenantId::parse("acme").unwrap()),
+        client: Some(ClientId::parse("acme-app").unwrap()),
+        token: Some(TokenDigest::of_jti("3f0c")),
+        certificate: Some(Thumbprint([1; 32])),
+        product: Some(ProductId::parse("account-data").unwrap()),
+        plan: Some(PlanId::parse("gold").unwrap()),
+        environment: Some(Environment::Sandbox),
+        policies: ["active-partners".to_owned(), "jurisdiction".to_owned()].into(),
+        policy_set: Some("9c56".into()),
+        revision: Some("12".into()),
+        outcome: Outcome::Answered,
+        status: Some(200),
+        upstream: Some(Upstream { backend: "northbank-1".into(), status: Some(200), attempts: 2 }),
+        latency: Latency { total: 5_120, admission: Some(85), upstream: Some(4_900) },
+        quantities: Quantities { bytes_in: 0, bytes_out: 512 },
+        ..blank()
+    }
+}
+
+fn line(value: &impl serde::Serialize) -> String {
+    let mut buffer = Vec::new();
+    append(&mut buffer, value);
+    String::from_utf8(buffer).unwrap()
+}
+
+/// Auditors' tools read these lines: whoever changes one breaks them.
+#[test]
+fn lines_are_as_they_were() {
+    let refused = RequestRecord {
+        outcome: Outcome::Refused { code: "quota-exceeded" },
+        status: Some(429),
+        quotas_refused: vec!["burst".into(), "daily".into()],
+        contract_violations: 2,
+        ..blank()
+    };
+    let connection = ConnectionRecord {
+        at: START,
+        listener: "mtls".into(),
+        peer: "[2001:db8::1]:40000".parse().unwrap(),
+        reason: "tls-alert",
+        certificate: Some(Thumbprint([1; 32])),
+    };
+    let thumbprint = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+    let id = "07070707-0707-4707-8707-070707070707";
+    for (name, found, expected) in [
+        (
+            "full",
+            line(&full()),
+            format!(
+                r#"{{"kind":"request","at":"2026-07-01T10:00:00.000250Z","interaction_id":"{id}","trace_id":"abababababababababababababababab","listener":"public","peer":"192.0.2.7","protocol":"HTTP/2","method":"GET","operation":"accounts.GetBalances","api":"accounts","institution":"northbank","tenant":"acme","client":"acme-app","token":"{}","certificate":"{thumbprint}","product":"account-data","plan":"gold","environment":"sandbox","policies":["active-partners","jurisdiction"],"policy_set":"9c56","revision":"12","outcome":"answered","status":200,"upstream":{{"backend":"northbank-1","status":200,"attempts":2}},"total_us":5120,"admission_us":85,"upstream_us":4900,"bytes_in":0,"bytes_out":512}}"#,
+                TokenDigest::of_jti("3f0c")
+            ),
+        ),
+        (
+            "refused",
+            line(&refused),
+            format!(
+                r#"{{"kind":"request","at":"2026-07-01T10:00:00.000250Z","interaction_id":"{id}","listener":"public","peer":"192.0.2.7","protocol":"HTTP/1.1","method":"_OTHER","quotas_refused":["burst","daily"],"contract_violations":2,"outcome":"refused","code":"quota-exceeded","status":429,"total_us":0,"bytes_in":0,"bytes_out":0}}"#
+            ),
+        ),
+        (
+            "aborted",
+            line(&RequestRecord { outcome: Outcome::Aborted { phase: Phase::Upstream }, ..blank() }),
+            format!(
+                r#"{{"kind":"request","at":"2026-07-01T10:00:00.000250Z","interaction_id":"{id}","listener":"public","peer":"192.0.2.7","protocol":"HTTP/1.1","method":"_OTHER","outcome":"aborted","phase":"upstream","total_us":0,"bytes_in":0,"bytes_out":0}}"#
+            ),
+        ),
+        (
+            "connection",
+            line(&connection),
+            format!(
+                r#"{{"kind":"connection","at":"2026-07-01T10:00:00.000250Z","listener":"mtls","peer":"[2001:db8::1]:40000","reason":"tls-alert","certificate":"{thumbprint}"}}"#
+            ),
+        ),
+        (
+            "notice",
+            line(&Notice::RequestsRefused { at: Timestamp::from_secs(1_782_900_000), count: 3 }),
+            r#"{"kind":"requests-refused-unrecorded","at":"2026-07-01T10:00:00.000000Z","count":3}"#.to_owned(),
+        ),
+    ] {
+        assert_eq!(found, format!("{expected}\n"), "{name}");
+    }
+}
+
+#[test]
+fn a_token_is_named_by_a_digest() {
+    // SHA-256("abc") begins ba7816bf 8f01cfea 414140de 5dae2223 (FIPS 180-2 §B.1).
+    assert_eq!(TokenDigest::of_jti("abc").to_string(), "ungWv48Bz-pBQUDeXa4iIw");
+}
+
+struct Desk {
+    collected: Arc<Collected>,
+    hands: Arc<Hands>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { collected: Arc::default(), hands: hands() }
+    }
+
+    fn open(&self) -> Result<OpenRecord, Saturated> {
+        OpenRecord::open(blank(), Arc::clone(&self.collected) as Arc<dyn Recorder>, Arc::clone(&self.hands) as _)
+    }
+
+    fn outcomes(&self) -> Vec<Outcome> {
+        self.collected.records.lock().unwrap().iter().map(|record| record.outcome).collect()
+    }
+}
+
+#[test]
+fn a_record_closes_exactly_once_whatever_happens() {
+    let desk = Desk::new();
+    let mut closed = desk.open().unwrap();
+    closed.status = Some(200);
+    closed.enter(Phase::Answer);
+    desk.hands.0.fetch_add(1_500, Ordering::Relaxed);
+    closed.close(Outcome::Answered);
+
+    let mut dropped = desk.open().unwrap();
+    dropped.enter(Phase::Upstream);
+    dropped.outcome = Outcome::Answered;
+    drop(dropped);
+
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let mut record = desk.open().unwrap();
+        record.enter(Phase::Admission);
+        panic!("the request fails");
+    }));
+    assert!(unwound.is_err());
+    assert_eq!(
+        desk.outcomes(),
+        [Outcome::Answered, Outcome::Aborted { phase: Phase::Upstream }, Outcome::Aborted { phase: Phase::Admission },]
+    );
+    let records = desk.collected.records.lock().unwrap();
+    assert_eq!((records[0].status, records[0].latency.total), (Some(200), 1_500));
+}
+
+#[tokio::test]
+async fn a_record_of_a_cancelled_request_closes() {
+    let desk = Desk::new();
+    let record = desk.open().unwrap();
+    let request = tokio::spawn(async move {
+        let _record = record;
+        std::future::pending::<()>().await;
+    });
+    request.abort();
+    assert!(request.await.unwrap_err().is_cancelled());
+    assert_eq!(desk.outcomes(), [Outcome::Aborted { phase: Phase::Head }]);
+}
+
+#[test]
+fn without_a_place_there_is_no_record_to_fill() {
+    let desk = Desk::new();
+    desk.collected.full.store(true, Ordering::Relaxed);
+    assert_eq!(desk.open().err(), Some(Saturated));
+    assert!(desk.outcomes().is_empty());
+}
+
+/// A disk that can be made to fail, in a place where the test can look.
+#[derive(Clone, Default)]
+struct Disk {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    full: Arc<AtomicBool>,
+    /// Takes this many bytes of each write while it is full, and then fails.
+    torn_after: usize,
+}
+
+impl Sink for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut disk = self.bytes.lock().unwrap();
+        if !self.full.load(Ordering::Relaxed) {
+            disk.extend_from_slice(&bytes[..bytes.len().min(100)]);
+            return Ok(bytes.len().min(100));
+        }
+        if disk.len() < self.torn_after {
+            let part = (self.torn_after - disk.len()).min(bytes.len());
+            disk.extend_from_slice(&bytes[..part]);
+            return Ok(part);
+        }
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Disk {
+    fn lines(&self) -> Vec<Value> {
+        let bytes = self.bytes.lock().unwrap();
+        let text = std::str::from_utf8(&bytes).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'));
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn kinds(lines: &[Value]) -> Vec<&str> {
+    lines.iter().map(|line| line["kind"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_full_disk_keeps_records_waiting_and_then_refuses_requests() {
+    let disk = Disk { torn_after: 150, ..Disk::default() };
+    disk.full.store(true, Ordering::Relaxed);
+    let file = AuditFile::start(disk.clone(), 8, hands()).unwrap();
+    for _ in 0..8 {
+        file.reserve().unwrap();
+        file.record(full());
+    }
+    assert!(file.flush(Duration::from_millis(300)).is_err(), "not on the disk");
+    assert!(!file.healthy());
+    assert!(file.saturated());
+    assert_eq!(file.reserve(), Err(Saturated));
+    assert_eq!(file.reserve(), Err(Saturated));
+    assert_eq!(file.status().waiting, 8);
+
+    disk.full.store(false, Ordering::Relaxed);
+    file.flush(PATIENCE).unwrap();
+    assert!(file.healthy() && !file.saturated());
+    file.reserve().unwrap();
+    file.record(blank());
+    file.close(PATIENCE).unwrap();
+    let lines = disk.lines();
+    assert_eq!(lines.iter().filter(|line| line["kind"] == "request").count(), 9, "nothing is lost, nothing is twice");
+    let notice = lines.iter().find(|line| line["kind"] == "requests-refused-unrecorded").unwrap();
+    assert_eq!(notice["count"], 2, "and the gap says so itself");
+}
+
+#[test]
+fn a_request_under_way_holds_its_place() {
+    let disk = Disk::default();
+    let file = Arc::new(AuditFile::start(disk.clone(), 2, hands()).unwrap());
+    let open = || OpenRecord::open(blank(), Arc::clone(&file) as Arc<dyn Recorder>, hands() as Arc<dyn Clock>);
+    let (one, two) = (open().unwrap(), open().unwrap());
+    assert_eq!(open().err(), Some(Saturated));
+    one.close(Outcome::Answered);
+    file.flush(PATIENCE).unwrap();
+    let three = open().unwrap();
+    drop((two, three));
+    file.close(PATIENCE).unwrap();
+    assert_eq!(disk.lines().iter().filter(|line| line["kind"] == "request").count(), 3);
+    assert_eq!(file.reserve(), Err(Saturated), "after the end nothing is taken in");
+}
+
+#[test]
+fn a_flood_of_failed_connections_is_counted_not_listed() {
+    let disk = Disk::default();
+    let file = AuditFile::start(disk.clone(), 8, hands()).unwrap();
+    let failed = |at| ConnectionRecord {
+        at,
+        listener: "mtls".into(),
+        peer: "192.0.2.7:4000".parse().unwrap(),
+        reason: "tls-alert",
+        certificate: None,
+    };
+    for _ in 0..CONNECTIONS_PER_SECOND_MAX + 50 {
+        file.connection(failed(START));
+    }
+    assert!(!file.saturated(), "requests are not the worse for it");
+    file.connection(failed(START.plus(Duration::from_secs(1))));
+    file.flush(PATIENCE).unwrap();
+    file.close(PATIENCE).unwrap();
+    let lines = disk.lines();
+    let listed = lines.iter().filter(|line| line["kind"] == "connection").count() as u64;
+    let summed: u64 = lines
+        .iter()
+        .filter(|l| l["kind"] == "connections-failed-unrecorded")
+        .map(|l| l["count"].as_u64().unwrap())
+        .sum();
+    assert_eq!((listed, summed), (CONNECTIONS_PER_SECOND_MAX + 1, 50));
+}
+
+#[test]
+fn many_threads_lose_nothing() {
+    let disk = Disk::default();
+    let file = Arc::new(AuditFile::start(disk.clone(), 4_000, hands()).unwrap());
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let file = Arc::clone(&file);
+            std::thread::spawn(move || {
+                for _ in 0..1_000 {
+                    file.reserve().unwrap();
+                    file.record(blank());
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    file.close(PATIENCE).unwrap();
+    assert_eq!(disk.lines().len(), 4_000);
+    assert_eq!(file.status().written, 4_000);
+    assert_eq!(file.status().waiting, 0);
+}
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("audit/audit.jsonl")
+    }
+
+    fn open(&self) -> AuditFile {
+        AuditFile::open(&self.path(), hands()).unwrap()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        std::fs::read_to_string(self.path()).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+fn write_one(file: &AuditFile) {
+    file.reserve().unwrap();
+    file.record(blank());
+    file.close(PATIENCE).unwrap();
+}
+
+#[test]
+fn the_file_only_grows_and_only_we_can_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    write_one(&place.open());
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&place.path()), mode(place.path().parent().unwrap())), (0o600, 0o700));
+    std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    write_one(&place.open());
+    assert_eq!(mode(&place.path()), 0o600);
+    assert_eq!(place.lines().len(), 2);
+}
+
+#[test]
+fn a_line_torn_by_a_kill_is_ended_and_noted() {
+    let place = Place::new();
+    write_one(&place.open());
+    let mut bytes = std::fs::read(place.path()).unwrap();
+    bytes.truncate(bytes.len() - 40);
+    std::fs::write(place.path(), &bytes).unwrap();
+    write_one(&place.open());
+    let lines = place.lines();
+    assert!(serde_json::from_str::<Value>(&lines[0]).is_err(), "the torn line is left as it is");
+    let rest: Vec<Value> = lines[1..].iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(kinds(&rest), ["torn-line", "request"]);
+    write_one(&place.open());
+    assert_eq!(place.lines().len(), 4, "a whole line is not torn");
+}
+
+#[test]
+fn a_second_gateway_on_the_same_file_is_refused() {
+    let place = Place::new();
+    let first = place.open();
+    assert!(matches!(AuditFile::open(&place.path(), hands()), Err(AuditOpenError::Locked { .. })));
+    write_one(&first);
+    drop(first);
+    write_one(&place.open());
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let place = Place::new();
+    let file = place.0.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(matches!(AuditFile::open(&file.join("x/audit.jsonl"), hands()), Err(AuditOpenError::Directory { .. })));
+    assert!(matches!(AuditFile::open(place.0.path(), hands()), Err(AuditOpenError::File { .. })));
+}
+
+/// A real disk that is full from the start.
+#[test]
+fn closing_on_a_full_disk_ends_and_says_what_is_lost() {
+    let sink = std::fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
+    let file = AuditFile::start(sink, 8, hands()).unwrap();
+    file.reserve().unwrap();
+    file.record(full());
+    assert_eq!(file.close(Duration::from_millis(300)), Err(FlushError { waiting: 1 }));
+    assert!(!file.healthy());
+}
+
+/// Run with `--ignored --nocapture` in a release build. Prints; never fails.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn measure() {
+    let place = Place::new();
+    let file: Arc<dyn Recorder> = Arc::new(place.open());
+    let clock: Arc<dyn Clock> = hands();
+    let policies: Arc<[String]> = ["active-partners".to_owned()].into();
+    let template = full();
+    let started = std::time::Instant::now();
+    for _ in 0..50_000 {
+        let record = RequestRecord { policies: Arc::clone(&policies), ..template.clone() };
+        OpenRecord::open(record, Arc::clone(&file), Arc::clone(&clock)).unwrap().close(Outcome::Answered);
+    }
+    println!("open and close, {} bytes a record: {:?}", size_of::<RequestRecord>(), started.elapsed() / 50_000);
+}

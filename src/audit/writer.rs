@@ -1,0 +1,178 @@
+//! The thread that writes: in groups, in order, until the disk has them.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::thread;
+use std::time::Duration;
+
+use super::line::{Notice, append};
+use super::queue::{Entry, Places};
+use crate::domain::Clock;
+
+/// Within this much time the disk has a record, as long as it obeys: half of it to gather a group, half to write it.
+pub const COMMIT_DELAY_MAX: Duration = Duration::from_millis(200);
+
+/// The writer looks into the queue this often. Nobody wakes it for a record: a wake-up costs a request more than all
+/// the rest of its audit.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// How long to wait before a disk that failed is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Most lines in one group, which bounds the memory of the buffer (a line has about 700 bytes).
+const GROUP_MAX: usize = 4_096;
+
+/// Where lines go.
+pub(super) trait Sink: Send {
+    /// Appends a part of `bytes` and says how much.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    /// Returns when everything written is on the disk.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+impl Sink for File {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Write::write(self, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+pub(super) struct Writer<S> {
+    sink: S,
+    queue: Receiver<Entry>,
+    places: Arc<Places>,
+    clock: Arc<dyn Clock>,
+    group: Group,
+}
+
+/// Lines that are written together.
+#[derive(Default)]
+struct Group {
+    lines: Vec<u8>,
+    /// How much of `lines` was written. A line that was written in part is continued, never begun again.
+    done: usize,
+    requests: usize,
+    connections: usize,
+    notices: usize,
+    flushes: Vec<SyncSender<()>>,
+}
+
+/// Whoever ends the thread, even by a panic, the requests must know.
+struct Farewell(Arc<Places>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.lost();
+    }
+}
+
+impl<S: Sink> Writer<S> {
+    pub fn new(sink: S, queue: Receiver<Entry>, places: Arc<Places>, clock: Arc<dyn Clock>) -> Self {
+        Self { sink, queue, places, clock, group: Group::default() }
+    }
+
+    /// Works until it is told to stop and everything is written, or cannot be.
+    pub fn run(mut self) {
+        let _farewell = Farewell(Arc::clone(&self.places));
+        loop {
+            // Read before the queue: what was queued before the request to stop is then written.
+            let stopping = self.places.stopping.load(Ordering::Acquire);
+            self.gather();
+            if self.group.is_empty() {
+                if stopping {
+                    return;
+                }
+                thread::park_timeout(GATHER);
+                continue;
+            }
+            while let Err(error) = self.commit() {
+                self.complain(&error);
+                if self.places.stopping.load(Ordering::Acquire) {
+                    let lost = self.places.taken();
+                    tracing::error!(lost, "audit records could not be written before the end");
+                    return;
+                }
+                thread::park_timeout(RETRY);
+            }
+            self.conclude();
+        }
+    }
+
+    fn gather(&mut self) {
+        let group = &mut self.group;
+        let at = self.clock.now();
+        if let Some(count) = self.places.refused.report() {
+            group.notice(&Notice::RequestsRefused { at, count });
+        }
+        if let Some(count) = self.places.summed.report() {
+            group.notice(&Notice::ConnectionsSummed { at, count });
+        }
+        while group.requests + group.connections < GROUP_MAX {
+            match self.queue.try_recv() {
+                Ok(Entry::Request(record)) => {
+                    append(&mut group.lines, &*record);
+                    group.requests += 1;
+                }
+                Ok(Entry::Connection(record)) => {
+                    append(&mut group.lines, &*record);
+                    group.connections += 1;
+                }
+                Ok(Entry::Flush(done)) => group.flushes.push(done),
+                Err(_empty_or_closed) => break,
+            }
+        }
+    }
+
+    fn commit(&mut self) -> io::Result<()> {
+        while let Some(rest) = self.group.lines.get(self.group.done..).filter(|rest| !rest.is_empty()) {
+            match self.sink.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.group.done += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.group.lines.is_empty() { Ok(()) } else { self.sink.sync() }
+    }
+
+    fn complain(&self, error: &io::Error) {
+        if self.places.healthy.swap(false, Ordering::Relaxed) {
+            tracing::error!(%error, "audit records cannot be written; they wait, and requests are refused when no more can");
+        }
+    }
+
+    fn conclude(&mut self) {
+        if !self.places.healthy.swap(true, Ordering::Relaxed) {
+            tracing::info!("audit records are written again");
+        }
+        let mut group = std::mem::take(&mut self.group);
+        let lines = group.requests + group.connections + group.notices;
+        self.places.written.fetch_add(lines as u64, Ordering::Relaxed);
+        self.places.release(group.requests, group.connections);
+        for done in group.flushes.drain(..) {
+            let _nobody_waits_any_more = done.try_send(());
+        }
+        // The buffer serves the next group, unless it was an unusually large one.
+        group.lines.clear();
+        if group.lines.capacity() <= 1 << 20 {
+            self.group.lines = group.lines;
+        }
+    }
+}
+
+impl Group {
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.flushes.is_empty() && self.requests + self.connections == 0
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        append(&mut self.lines, notice);
+        self.notices += 1;
+    }
+}

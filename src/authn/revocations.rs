@@ -1,0 +1,75 @@
+//! Which of our own tokens were revoked before they expired? An index in memory, asked on every request.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use crate::domain::Timestamp;
+
+const SHARDS: usize = 64;
+
+/// `jti` → expiry of revoked tokens. Only the owners of live tokens can add to it, each entry leaves when its token
+/// would have expired, and nothing is ever evicted before: forgetting a revocation would let a thief back in.
+#[derive(Debug)]
+pub struct Revocations {
+    shards: Vec<RwLock<HashMap<Box<str>, Timestamp>>>, // Invariant: SHARDS of them.
+    hasher: RandomState,
+    /// Entries in all shards. While it is zero, which is nearly always, asking costs one load.
+    count: AtomicUsize,
+}
+
+impl Default for Revocations {
+    fn default() -> Self {
+        let shards = std::iter::repeat_with(RwLock::default).take(SHARDS).collect();
+        Self { shards, hasher: RandomState::new(), count: AtomicUsize::new(0) }
+    }
+}
+
+impl Revocations {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// In force when this returns, for every request that asks afterwards.
+    pub fn insert(&self, jti: &str, expires_at: Timestamp) {
+        let Some(shard) = self.shard(jti) else { return };
+        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+        if shard.insert(jti.into(), expires_at).is_none() {
+            // While the shard is still locked, so that no reader sees the entry without the count.
+            self.count.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    pub fn contains(&self, jti: &str) -> bool {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let Some(shard) = self.shard(jti) else { return false };
+        shard.read().unwrap_or_else(PoisonError::into_inner).contains_key(jti)
+    }
+
+    /// Forgets the tokens that have expired by now.
+    pub fn purge(&self, now: Timestamp) {
+        for shard in &self.shards {
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            let before = shard.len();
+            shard.retain(|_, expires_at| *expires_at > now);
+            self.count.fetch_sub(before - shard.len(), Ordering::Release);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn shard(&self, jti: &str) -> Option<&RwLock<HashMap<Box<str>, Timestamp>>> {
+        let position = self.hasher.hash_one(jti) % SHARDS as u64;
+        self.shards.get(usize::try_from(position).ok()?)
+    }
+}

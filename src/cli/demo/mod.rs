@@ -1,0 +1,89 @@
+//! `clearway demo`: gateway, institutions and partners in one process.
+
+mod files;
+pub(super) mod institutions;
+mod mount;
+pub(super) mod ports;
+mod setup;
+mod walk;
+
+use std::path::PathBuf;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Ending;
+use setup::Demo;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Walk the whole job over real sockets, print every step and its verdict, and exit: 0 only if all are right.
+    #[arg(long)]
+    once: bool,
+    /// Also publish this OpenAPI document, in front of a sandbox institution that answers from its examples and schemas.
+    /// Repeatable.
+    #[arg(long = "api", value_name = "FILE")]
+    apis: Vec<PathBuf>,
+    /// Where certificates, configuration and state live.
+    #[arg(long, default_value = "var/demo", value_name = "DIR")]
+    state: PathBuf,
+    /// Take free ports instead of 8443, 8444, 9080 and 9441 to 9444.
+    #[arg(long)]
+    free_ports: bool,
+    /// Print what is ready, or the walk's steps, as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
+    super::start_logging("warn");
+    let runtime = super::serve::runtime(0)?;
+    runtime.block_on(async {
+        let bar = progress(arguments);
+        let demo = setup::start(arguments, &bar).await?;
+        bar.finish_and_clear();
+        if arguments.once {
+            let ending = walk::walk(&demo, arguments.json).await;
+            demo.stop().await;
+            return ending;
+        }
+        announce(&demo, arguments.json);
+        let (running, institutions) = demo.into_parts();
+        let ending = super::serve::until_told_to_stop(running).await;
+        institutions::stop(institutions).await;
+        ending
+    })
+}
+
+fn progress(arguments: &Arguments) -> ProgressBar {
+    let bar = if arguments.json { ProgressBar::hidden() } else { ProgressBar::new(setup::STEPS) };
+    if let Ok(style) = ProgressStyle::with_template("{bar:20} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn announce(demo: &Demo, json: bool) {
+    if json {
+        println!("{}", demo.facts());
+        return;
+    }
+    let pki = demo.pki.folder.display();
+    let (public, mtls) = (&demo.public_url, &demo.mtls_url);
+    let identity = format!("--cert {pki}/client-brightbooks-mtls.pem --key {pki}/client-brightbooks-mtls.key");
+    println!(
+        "Clearway is ready.\n\n\
+         # 1. The catalogue: what can be called.\n\
+         curl --cacert {pki}/server-ca.pem {public}/openapi.json\n\n\
+         # 2. A token by mutual TLS.\n\
+         TOKEN=$(curl -s --cacert {pki}/server-ca.pem {identity} \
+         -d grant_type=client_credentials -d client_id=brightbooks-mtls -d scope=accounts \
+         {mtls}/oauth/token | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')\n\n\
+         # 3. A governed account read with that token.\n\
+         curl -i --cacert {pki}/server-ca.pem {identity} \
+         -H \"Authorization: Bearer $TOKEN\" {mtls}/open-banking/v4.0/aisp/accounts\n\n\
+         The catalogue for people: {public}/\n\
+         Status: http://{operations}/status   Metrics: http://{operations}/metrics\n\
+         Stop with Ctrl-C.",
+        operations = demo.operations
+    );
+}

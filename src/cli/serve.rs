@@ -1,0 +1,82 @@
+//! `clearway serve`.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::config::{self, Variables};
+use crate::server::{Running, start};
+
+use super::{Config, Ending, check};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: Config,
+    /// Print readiness as one line of JSON with the bound addresses.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
+    super::start_logging("info");
+    let configuration = match config::load(&arguments.config.config, &Variables::new()) {
+        Ok(configuration) => configuration,
+        Err(mistakes) => {
+            check::print(&mistakes, arguments.json);
+            return Ok(Ending::Failed);
+        }
+    };
+    let runtime = super::serve::runtime(configuration.gateway.workers)?;
+    runtime.block_on(async {
+        let folder = arguments.config.config.clone();
+        let running = match start(Arc::new(configuration), folder, Variables::new()).await {
+            Ok(running) => running,
+            Err(crate::server::StartError::Configuration(mistakes)) => {
+                check::print(&mistakes, arguments.json);
+                return Ok(Ending::Failed);
+            }
+            Err(error) => return Err(error).context("the gateway did not start"),
+        };
+        announce(&running, arguments.json);
+        until_told_to_stop(running).await
+    })
+}
+
+/// The runtime that serves requests: as many threads as asked for, one per core by default.
+pub(super) fn runtime(workers: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if workers > 0 {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().thread_name("clearway").build()
+}
+
+fn announce(running: &Running, json: bool) {
+    let addresses: Vec<String> = running.addresses().iter().map(|(name, address)| format!("{name} {address}")).collect();
+    if json {
+        let listeners: serde_json::Map<String, serde_json::Value> =
+            running.addresses().iter().map(|(name, address)| (name.clone(), address.to_string().into())).collect();
+        println!("{}", serde_json::json!({ "ready": true, "listeners": listeners }));
+    }
+    tracing::info!("ready: {}", addresses.join(", "));
+}
+
+/// SIGTERM and SIGINT drain and end; SIGHUP reloads.
+pub(super) async fn until_told_to_stop(running: Running) -> anyhow::Result<Ending> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => running.reload().await,
+        }
+    }
+    tracing::info!("draining");
+    let cut = running.stop().await;
+    tracing::info!(cut, "stopped");
+    Ok(Ending::Done)
+}

@@ -1,0 +1,259 @@
+//! `gateway.yaml`: the process itself. Each key says whether a reload applies it (live) or a restart must (restart).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::front::{ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls};
+use crate::jose::Algorithm;
+
+use super::tree::{Context, Entry};
+use super::{Diagnostic, scalar};
+
+/// Where access lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogSettings {
+    Off,
+    Stdout,
+    File(PathBuf),
+}
+
+/// How the published catalogue calls itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogueSettings {
+    pub title: String,
+    pub version: String,
+    pub description: String,
+}
+
+#[derive(Debug)]
+pub struct GatewaySettings {
+    /// restart
+    pub issuer: String,
+    /// restart
+    pub public_url: String,
+    /// restart
+    pub mtls_url: Option<String>,
+    /// restart
+    pub listeners: Vec<ListenerSettings>,
+    /// restart
+    pub operations_address: SocketAddr,
+    /// Threads that serve requests; 0 means one per core. restart
+    pub workers: usize,
+    /// restart
+    pub limits: EdgeLimits,
+    /// restart
+    pub flood: FloodSettings,
+    /// CAs that vouch for client certificates. live
+    pub partner_ca_files: Vec<PathBuf>,
+    /// The SQLite database. restart
+    pub store: PathBuf,
+    /// restart
+    pub audit_file: PathBuf,
+    /// restart
+    pub access_log: AccessLogSettings,
+    /// live
+    pub policy_folders: Vec<PathBuf>,
+    /// live
+    pub catalogue: CatalogueSettings,
+    /// restart
+    pub tokens: TokenSettings,
+    /// live
+    pub security_contact: Option<String>,
+}
+
+/// restart
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSettings {
+    pub access_token_lifetime: Duration,
+    pub signing_algorithm: Algorithm,
+    pub key_rotation_period: Duration,
+    pub assertion_lifetime_max: Duration,
+    pub clock_skew_max: Duration,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(super) fn read(context: &Context<'_>) -> Option<GatewaySettings> {
+    let file = context.file("gateway.yaml")?;
+    let listeners: Vec<_> = file.sections("listeners").iter().filter_map(listener).collect();
+    if listeners.is_empty() {
+        file.report().add(Diagnostic::new(file.place(), "`listeners` must name at least one listener"));
+    }
+    let public_url = file.required("public_url", scalar::base_url);
+    let issuer = file.optional("issuer", scalar::base_url).or_else(|| public_url.clone());
+    let settings = GatewaySettings {
+        issuer: issuer?,
+        public_url: public_url?,
+        mtls_url: file.optional("mtls_url", scalar::base_url),
+        listeners,
+        operations_address: operations_address(&file)?,
+        workers: file.or("workers", 0, scalar::parsed),
+        limits: limits(&file),
+        flood: flood(&file),
+        partner_ca_files: file.each("partner_ca_files", scalar::file),
+        store: file.required("store_file", scalar::path)?,
+        audit_file: file.required("audit_file", scalar::path)?,
+        access_log: file.or("access_log", AccessLogSettings::Stdout, |entry, node| {
+            Ok(match scalar::text(entry, node)?.as_str() {
+                "off" => AccessLogSettings::Off,
+                "stdout" => AccessLogSettings::Stdout,
+                _ => AccessLogSettings::File(scalar::path(entry, node)?),
+            })
+        }),
+        policy_folders: file.each("policy_folders", folder),
+        catalogue: catalogue(&file),
+        tokens: tokens(&file),
+        security_contact: file.optional("security_contact", scalar::text),
+    };
+    file.finish();
+    Some(settings)
+}
+
+fn folder(entry: &Entry<'_>, node: &super::tree::Node) -> Result<PathBuf, String> {
+    let path = scalar::path(entry, node)?;
+    if !path.is_dir() {
+        return Err(format!("there is no folder {}", path.display()));
+    }
+    entry.context.note_file(path.clone());
+    Ok(path)
+}
+
+fn listener(entry: &Entry<'_>) -> Option<ListenerSettings> {
+    let name = entry.required("name", scalar::text);
+    let address = entry.required("address", scalar::socket);
+    let tls = entry.section("tls").map(|tls| {
+        let certificate_file = tls.required("certificate_file", scalar::file);
+        let private_key_file = tls.required("private_key_file", scalar::file);
+        let words = &[
+            ("none", ClientCertificate::None),
+            ("optional", ClientCertificate::Optional),
+            ("required", ClientCertificate::Required),
+        ];
+        let client_certificate = tls.or("client_certificate", ClientCertificate::None, scalar::one_of(words));
+        tls.finish();
+        Some(ListenerTls {
+            certificate_file: certificate_file?,
+            private_key_file: private_key_file?,
+            client_certificate,
+        })
+    });
+    entry.finish();
+    let address = address?;
+    let tls = match tls {
+        Some(tls) => Some(tls?),
+        None if address.ip().is_loopback() => None,
+        None => {
+            let message = "a listener without `tls` is for loopback addresses only";
+            entry.report().add(Diagnostic::new(entry.place(), message).remedy("add `tls`, or listen on 127.0.0.1"));
+            return None;
+        }
+    };
+    Some(ListenerSettings { name: name?, address, tls })
+}
+
+fn operations_address(file: &Entry<'_>) -> Option<SocketAddr> {
+    let address = file.or("operations_address", SocketAddr::from(([127, 0, 0, 1], 9080)), scalar::socket);
+    if address.ip().is_loopback() {
+        return Some(address);
+    }
+    let message = "the operations listener has no operator authentication yet and takes loopback addresses only";
+    file.report().add(Diagnostic::new(file.place(), message).remedy("use 127.0.0.1 and forward the port"));
+    None
+}
+
+fn limits(file: &Entry<'_>) -> EdgeLimits {
+    let mut limits = EdgeLimits {
+        connections_max: 10_000,
+        connections_per_address_max: 1_000,
+        handshake_timeout: 5 * SECOND,
+        header_timeout: 10 * SECOND,
+        idle_timeout: 30 * SECOND,
+        body_idle_timeout: 15 * SECOND,
+        body_timeout: 60 * SECOND,
+        header_bytes_max: 32 << 10,
+        header_count_max: 100,
+        uri_bytes_max: 8 << 10,
+        body_bytes_max: 10 << 20,
+        buffered_bytes_max: 1 << 20,
+        buffered_total_bytes_max: 256 << 20,
+        in_flight_per_connection_max: 100,
+        requests_per_connection_max: 10_000,
+        drain_timeout: 30 * SECOND,
+        trusted_proxies: file.each("trusted_proxies", scalar::ip),
+    };
+    let Some(entry) = file.section("limits") else { return limits };
+    let l = &mut limits;
+    l.connections_max = entry.or("connections_max", l.connections_max, scalar::parsed);
+    l.connections_per_address_max = entry.or("connections_per_address_max", l.connections_per_address_max, scalar::parsed);
+    l.handshake_timeout = entry.or("handshake_timeout", l.handshake_timeout, scalar::duration);
+    l.header_timeout = entry.or("header_timeout", l.header_timeout, scalar::duration);
+    l.idle_timeout = entry.or("idle_timeout", l.idle_timeout, scalar::duration);
+    l.body_idle_timeout = entry.or("body_idle_timeout", l.body_idle_timeout, scalar::duration);
+    l.body_timeout = entry.or("body_timeout", l.body_timeout, scalar::duration);
+    l.header_bytes_max = entry.or("header_bytes_max", l.header_bytes_max, scalar::size);
+    l.header_count_max = entry.or("header_count_max", l.header_count_max, scalar::parsed);
+    l.uri_bytes_max = entry.or("uri_bytes_max", l.uri_bytes_max, scalar::size);
+    l.body_bytes_max = entry.or("body_bytes_max", l.body_bytes_max, scalar::bytes);
+    l.buffered_bytes_max = entry.or("buffered_bytes_max", l.buffered_bytes_max, scalar::size);
+    l.buffered_total_bytes_max = entry.or("buffered_total_bytes_max", l.buffered_total_bytes_max, scalar::size);
+    l.in_flight_per_connection_max =
+        entry.or("in_flight_per_connection_max", l.in_flight_per_connection_max, scalar::parsed);
+    l.requests_per_connection_max =
+        entry.or("requests_per_connection_max", l.requests_per_connection_max, scalar::parsed);
+    l.drain_timeout = entry.or("drain_timeout", l.drain_timeout, scalar::duration);
+    entry.finish();
+    limits
+}
+
+fn flood(file: &Entry<'_>) -> FloodSettings {
+    let mut flood = FloodSettings { failures_max: 60, window: 60 * SECOND };
+    if let Some(entry) = file.section("flood_guard") {
+        flood.failures_max = entry.or("failures_max", flood.failures_max, scalar::parsed);
+        flood.window = entry.or("window", flood.window, scalar::duration);
+        entry.finish();
+    }
+    flood
+}
+
+fn catalogue(file: &Entry<'_>) -> CatalogueSettings {
+    let mut catalogue = CatalogueSettings {
+        title: "Clearway".to_owned(),
+        version: "1".to_owned(),
+        description: "Every API that this gateway publishes.".to_owned(),
+    };
+    if let Some(entry) = file.section("catalogue") {
+        catalogue.title = entry.or("title", catalogue.title, scalar::text);
+        catalogue.version = entry.or("version", catalogue.version, scalar::text);
+        catalogue.description = entry.or("description", catalogue.description, scalar::text);
+        entry.finish();
+    }
+    catalogue
+}
+
+fn tokens(file: &Entry<'_>) -> TokenSettings {
+    let mut tokens = TokenSettings {
+        access_token_lifetime: 300 * SECOND,
+        signing_algorithm: Algorithm::Es256,
+        key_rotation_period: 30 * 86_400 * SECOND,
+        assertion_lifetime_max: 300 * SECOND,
+        clock_skew_max: 30 * SECOND,
+    };
+    if let Some(entry) = file.section("tokens") {
+        tokens.access_token_lifetime = entry.or("access_token_lifetime", tokens.access_token_lifetime, scalar::duration);
+        let words =
+            &[("ES256", Algorithm::Es256), ("PS256", Algorithm::Ps256), ("EdDSA", Algorithm::EdDsa)];
+        tokens.signing_algorithm = entry.or("signing_algorithm", tokens.signing_algorithm, scalar::one_of(words));
+        tokens.key_rotation_period = entry.or("key_rotation_period", tokens.key_rotation_period, scalar::duration);
+        tokens.assertion_lifetime_max = entry.or("assertion_lifetime_max", tokens.assertion_lifetime_max, scalar::duration);
+        tokens.clock_skew_max = entry.or("clock_skew_max", tokens.clock_skew_max, skew);
+        entry.finish();
+    }
+    tokens
+}
+
+/// FAPI 2.0 Security Profile §5.3.2.1-13: up to 10 s ahead must be accepted, beyond 60 s must be refused.
+fn skew(entry: &Entry<'_>, node: &super::tree::Node) -> Result<Duration, String> {
+    let skew = scalar::duration(entry, node)?;
+    if (10 * SECOND..=60 * SECOND).contains(&skew) { Ok(skew) } else { Err("expected 10s to 60s".to_owned()) }
+}

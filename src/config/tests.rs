@@ -1,0 +1,171 @@
+//! Mistakes in files, and where they are said to be.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+const GATEWAY: &str = "\
+version: 1
+public_url: https://localhost:8443
+listeners:
+  - { name: public, address: 127.0.0.1:0 }
+store_file: state/clearway.db
+audit_file: state/audit.jsonl
+";
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+/// Each mistake as `file:line:column: message`, the folder left out.
+fn mistakes(files: &[(&str, &str)]) -> Vec<String> {
+    let folder = folder(files);
+    let found = load(folder.path(), &Variables::new()).map(drop).unwrap_err();
+    found.iter().map(|d| relative(folder.path(), d)).collect()
+}
+
+fn relative(folder: &Path, diagnostic: &Diagnostic) -> String {
+    diagnostic.to_string().replace(&format!("{}/", folder.display()), "")
+}
+
+#[test]
+fn a_minimal_configuration_is_enough() {
+    let folder = folder(&[("gateway.yaml", GATEWAY)]);
+    let configuration = load(folder.path(), &Variables::new()).unwrap();
+    assert_eq!(configuration.gateway.issuer, "https://localhost:8443", "the issuer is the public URL by default");
+    assert_eq!(configuration.gateway.store, folder.path().join("state/clearway.db"));
+    assert!(configuration.apis.is_empty());
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_place() {
+    let found = mistakes(&[
+        ("gateway.yaml", &format!("{GATEWAY}worker: 4\nlimits: {{ idle_timeout: 30 }}\n")),
+        (
+            "tenants.yaml",
+            "version: 1\ntenants:\n  - id: acme\n    jurisdicton: GB\n  - id: acme\n    jurisdiction: gb\n  - id: other\n    jurisdiction: FR\n    licences: [payment-initation]\n",
+        ),
+        ("clients.yaml", "version: 1\nclients:\n  - { id: app, tenant: acm, issuer: 'https://idp.example' }\n"),
+        ("tenant.yaml", "version: 1\n"),
+    ]);
+    let expected = [
+        "clients.yaml:3:24: `tenant`: there is no tenant `acm`",
+        "gateway.yaml:7:9: unknown key `worker`\n    remedy: did you mean `workers`?",
+        "gateway.yaml:8:25: `idle_timeout`: expected a number with its unit: ms, s, m, h or d, such as 30s",
+        "tenant.yaml: no part of the configuration has this name\n    remedy: did you mean tenants.yaml?",
+        "tenants.yaml:3:5: `jurisdiction` is missing",
+        "tenants.yaml:4:18: unknown key `jurisdicton`\n    remedy: did you mean `jurisdiction`?",
+        "tenants.yaml:6:19: `jurisdiction`: \"gb\" is not two upper-case letters (ISO 3166-1 alpha-2)",
+        "tenants.yaml:9:16: `licences`: expected one of account-information, payment-initiation, card-based-payment-instrument, account-servicing, insurance-distribution, credit-intermediation, wealth-management; did you mean `payment-initiation`?",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_name_that_is_declared_nowhere_is_found_and_the_nearest_is_offered() {
+    let found = mistakes(&[
+        ("gateway.yaml", GATEWAY),
+        ("plans.yaml", "version: 1\nplans: [{ id: standard, limits: [] }]\n"),
+        ("tenants.yaml", "version: 1\ntenants: [{ id: acme, jurisdiction: GB }]\n"),
+        ("clients.yaml", "version: 1\nclients: [{ id: app, tenant: acme, issuer: 'https://idp.example' }]\n"),
+        ("subscriptions.yaml", "version: 1\nsubscriptions:\n  - { client: app, product: banking, plan: standrad }\n"),
+    ]);
+    assert_eq!(
+        found,
+        [
+            "subscriptions.yaml:3:29: `product`: there is no product `banking`",
+            "subscriptions.yaml:3:44: `plan`: there is no plan `standrad`; did you mean `standard`?",
+        ]
+    );
+}
+
+#[test]
+fn broken_yaml_duplicate_keys_and_other_versions_are_refused_with_their_place() {
+    for (name, text, expected) in [
+        ("broken", "version: 1\ntenants: [", "tenants.yaml:2:"),
+        ("duplicate key", "version: 1\nversion: 1\n", "tenants.yaml:2:1: is not valid YAML"),
+        ("another version", "version: 2\ntenants: []\n", "tenants.yaml:1:10: `version`: this release reads version 1"),
+        ("no version", "tenants: []\n", "tenants.yaml:1:1: `version` is missing"),
+        ("a list", "- a\n", "tenants.yaml:1:1: expected a mapping, found a list"),
+        ("not a list", "version: 1\ntenants: x\n", "tenants.yaml:2:10: `tenants`: expected a list, found a text"),
+    ] {
+        let found = mistakes(&[("gateway.yaml", GATEWAY), ("tenants.yaml", text)]);
+        assert!(found.iter().any(|mistake| mistake.starts_with(expected)), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn plain_http_and_operations_stay_on_loopback() {
+    let open = GATEWAY.replace("127.0.0.1:0", "0.0.0.0:80") + "operations_address: 0.0.0.0:9080\n";
+    let found = mistakes(&[("gateway.yaml", &open)]);
+    assert!(found.iter().any(|m| m.contains("a listener without `tls` is for loopback addresses only")), "{found:?}");
+    assert!(found.iter().any(|m| m.contains("operations listener")), "{found:?}");
+    let http = GATEWAY.replace("https://localhost:8443", "http://api.example");
+    let found = mistakes(&[("gateway.yaml", &http)]);
+    assert!(found.iter().any(|m| m.contains("http:// is for loopback only")), "{found:?}");
+}
+
+#[test]
+fn secrets_are_never_written_out_and_never_shown() {
+    let institution = |credential: &str| {
+        format!(
+            "version: 1\ninstitutions:\n  - id: bank\n    backends:\n      - environment: sandbox\n        urls: [\"http://127.0.0.1:1\"]\n        credential: {{ kind: api_key, header: x-api-key, {credential} }}\n"
+        )
+    };
+    let written = institution("secret: hunter2hunter2");
+    let found = mistakes(&[("gateway.yaml", GATEWAY), ("institutions.yaml", &written)]);
+    assert!(found.iter().any(|m| m.contains("a secret is never written out")), "{found:?}");
+    assert!(!found.iter().any(|m| m.contains("hunter2")), "the secret is in a message");
+    let folder = folder(&[
+        ("gateway.yaml", GATEWAY),
+        ("institutions.yaml", &institution("secret_file: key.txt")),
+        ("key.txt", "hunter2hunter2\n"),
+    ]);
+    let configuration = load(folder.path(), &Variables::new()).unwrap();
+    assert!(!format!("{configuration:?}").contains("hunter2"), "the secret is in Debug");
+}
+
+#[test]
+fn variables_have_defaults_and_missing_ones_are_mistakes() {
+    let text = GATEWAY.replace("https://localhost:8443", "${A_URL:-https://a.example}");
+    let files = folder(&[("gateway.yaml", &text)]);
+    assert_eq!(load(files.path(), &Variables::new()).unwrap().gateway.public_url, "https://a.example");
+    let variables = Variables::from([("A_URL".to_owned(), "https://b.example".to_owned())]);
+    assert_eq!(load(files.path(), &variables).unwrap().gateway.public_url, "https://b.example");
+    let missing = GATEWAY.replace("https://localhost:8443", "${NOT_SET_ANYWHERE_123}");
+    let found = mistakes(&[("gateway.yaml", &missing)]);
+    assert!(found[0].contains("the environment variable NOT_SET_ANYWHERE_123 is not set"), "{found:?}");
+}
+
+#[test]
+fn a_limit_is_exactly_one_kind() {
+    let plans = |limit: &str| format!("version: 1\nplans:\n  - id: p\n    limits:\n      - {limit}\n");
+    for (name, limit, expected) in [
+        ("two kinds", "{ name: a, per: client, concurrency: 1, rate: { requests: 1, per: 1s } }", "a limit is one of"),
+        ("none", "{ name: a, per: client }", "a limit needs a valid"),
+        ("zero", "{ name: a, per: client, concurrency: 0 }", "`concurrency`"),
+        ("zero time", "{ name: a, per: client, rate: { requests: 1, per: 0s } }", "expected more than nothing"),
+        ("no zone", "{ name: a, per: client, window: { requests: 1, period: day, zone: Mars } }", "time zone database"),
+        ("bad name", "{ name: 'a b', per: client, concurrency: 1 }", "1 to 32 letters"),
+    ] {
+        let found = mistakes(&[("gateway.yaml", GATEWAY), ("plans.yaml", &plans(limit))]);
+        assert!(found.iter().any(|m| m.contains(expected)), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn many_files_in_a_folder_are_one_list() {
+    let folder = folder(&[
+        ("gateway.yaml", GATEWAY),
+        ("tenants/a.yaml", "version: 1\ntenants: [{ id: a, jurisdiction: GB }]\n"),
+        ("tenants/b.yaml", "version: 1\ntenants: [{ id: b, jurisdiction: FR }]\n"),
+    ]);
+    assert_eq!(load(folder.path(), &Variables::new()).unwrap().tenants.len(), 2);
+}

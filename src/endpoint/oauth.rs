@@ -1,0 +1,494 @@
+//! The OAuth endpoints over HTTP. Handlers parse nothing but the envelope: the `oauth` room decides, this file renders.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http_body_util::LengthLimitError;
+use serde::Serialize;
+use utoipa::OpenApi;
+
+use crate::domain::{ClientId, Connection};
+use crate::oauth::{
+    AuthenticatedClient, AuthenticationFailed, AuthorizationServer, Cause, FORM_BYTES_MAX, IntrospectionResponse,
+    OAuthError, Request, TokenResponse,
+};
+
+/// The authorization server in force; a reload stores a new one.
+pub type Shared = Arc<ArcSwap<AuthorizationServer>>;
+
+/// RFC 6749 §5.1: what carries tokens or speaks of them is not stored by anybody.
+const NO_STORE: [(HeaderName, HeaderValue); 2] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::PRAGMA, HeaderValue::from_static("no-cache")),
+];
+/// Keys and metadata. The key ring counts on this age: see `oauth::NEXT_KEY_PUBLISHED_MIN`.
+const PUBLIC_FIVE_MINUTES: HeaderValue = HeaderValue::from_static("public, max-age=300");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// The body of a refusal (RFC 6749 §5.2).
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ErrorBody {
+    /// A code of RFC 6749 §5.2, RFC 7009 §2.2.1 or RFC 8707 §2.
+    #[schema(example = "invalid_client")]
+    error: &'static str,
+    error_description: &'static str,
+}
+
+/// The form of a token request.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "documents the form; `oauth` reads it")]
+struct TokenForm {
+    #[schema(example = "client_credentials")]
+    grant_type: String,
+    /// Space-delimited; all scopes of the client if absent.
+    #[schema(nullable = false, example = "accounts")]
+    scope: Option<String>,
+    /// The resource identifier of RFC 9728 (RFC 8707 §2).
+    #[schema(nullable = false)]
+    resource: Option<String>,
+    /// Required with client authentication by certificate (RFC 8705 §2).
+    #[schema(nullable = false)]
+    client_id: Option<String>,
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
+    #[schema(nullable = false)]
+    client_assertion_type: Option<String>,
+    /// A JWT signed with a registered key; `aud` is the issuer identifier as a string (RFC 7523 §2.2, FAPI 2.0).
+    #[schema(nullable = false)]
+    client_assertion: Option<String>,
+}
+
+/// The form of a request about a token.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "documents the form; `oauth` reads it")]
+struct AboutTokenForm {
+    /// An access token of this server.
+    token: String,
+    /// Not needed: there is one kind of token.
+    #[schema(nullable = false, example = "access_token")]
+    token_type_hint: Option<String>,
+    /// Required with client authentication by certificate (RFC 8705 §2).
+    #[schema(nullable = false)]
+    client_id: Option<String>,
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
+    #[schema(nullable = false)]
+    client_assertion_type: Option<String>,
+    /// A JWT signed with a registered key; `aud` is the issuer identifier as a string (RFC 7523 §2.2, FAPI 2.0).
+    #[schema(nullable = false)]
+    client_assertion: Option<String>,
+}
+
+/// The routes below the issuer's path. Each request must carry an `Arc<Connection>` among its extensions.
+pub fn router(server: Shared) -> Router {
+    let now = server.load();
+    let (issuer_path, resource_path) = (now.issuer_path(), now.resource_path());
+    let oauth = Router::new()
+        .route("/oauth/token", post(token))
+        .route("/oauth/introspect", post(introspect))
+        .route("/oauth/revoke", post(revoke))
+        .route("/oauth/jwks", get(jwks));
+    let oauth = if issuer_path.is_empty() { oauth } else { Router::new().nest(&issuer_path, oauth) };
+    // RFC 8414 §3.1 puts the well-known part before the issuer's path, OpenID Connect Discovery §4 behind it.
+    oauth
+        .route(&format!("/.well-known/oauth-authorization-server{issuer_path}"), get(authorization_server_metadata))
+        .route(&format!("{issuer_path}/.well-known/openid-configuration"), get(openid_configuration))
+        .route(&format!("/.well-known/oauth-protected-resource{resource_path}"), get(protected_resource_metadata))
+        .with_state(server)
+}
+
+/// The description of these operations, for our part of the unified document.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    paths(
+        token,
+        introspect,
+        revoke,
+        jwks,
+        authorization_server_metadata,
+        openid_configuration,
+        protected_resource_metadata
+    ),
+    tags((name = "OAuth", description = "Access tokens: RFC 6749, RFC 7523, RFC 8705, RFC 9068."))
+)]
+struct Document;
+
+/// Obtain an access token
+///
+/// Client credentials with private_key_jwt, tls_client_auth or self_signed_tls_client_auth.
+#[utoipa::path(
+    post, path = "/oauth/token", tag = "OAuth", operation_id = "oauth.token",
+    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "An access token.", body = TokenResponse),
+        (status = 400, description = "The request is refused.", body = ErrorBody),
+        (status = 401, description = "The client did not prove itself.", body = ErrorBody),
+        (status = 413, description = "The body is too large.", body = ErrorBody),
+        (status = 503, description = "Retry later.", body = ErrorBody),
+    )
+)]
+async fn token(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
+    let envelope = Envelope::read(request).await?;
+    let answer = server.load_full().token(envelope.request()).await?;
+    Ok(private_json(&answer.client.id, &answer.body))
+}
+
+/// Ask about a token
+///
+/// For registered resource servers, about every token; for other clients, about their own (RFC 7662).
+#[utoipa::path(
+    post, path = "/oauth/introspect", tag = "OAuth", operation_id = "oauth.introspect",
+    request_body(content = AboutTokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "What the token says, if it is active.", body = IntrospectionResponse),
+        (status = 400, description = "The request is refused.", body = ErrorBody),
+        (status = 401, description = "The client did not prove itself.", body = ErrorBody),
+        (status = 503, description = "Retry later.", body = ErrorBody),
+    )
+)]
+async fn introspect(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
+    let envelope = Envelope::read(request).await?;
+    let answer = server.load_full().introspect(envelope.request()).await?;
+    Ok(private_json(&answer.client.id, &answer.body))
+}
+
+/// Revoke a token
+///
+/// In force from the next request on (RFC 7009). Unknown and expired tokens are as good as revoked.
+#[utoipa::path(
+    post, path = "/oauth/revoke", tag = "OAuth", operation_id = "oauth.revoke",
+    request_body(content = AboutTokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "The token is not valid any more."),
+        (status = 400, description = "The request is refused.", body = ErrorBody),
+        (status = 401, description = "The client did not prove itself.", body = ErrorBody),
+        (status = 503, description = "Not known to be revoked; retry later.", body = ErrorBody),
+    )
+)]
+async fn revoke(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
+    let envelope = Envelope::read(request).await?;
+    let answer = server.load_full().revoke(envelope.request()).await?;
+    let mut response = (StatusCode::OK, NO_STORE, Body::empty()).into_response();
+    response.extensions_mut().insert(AuthenticatedClient(answer.client.id.clone()));
+    Ok(response)
+}
+
+/// The keys that verify access tokens
+#[utoipa::path(
+    get, path = "/oauth/jwks", tag = "OAuth", operation_id = "oauth.jwks",
+    responses((status = 200, description = "A JWK set (RFC 7517 §5).", content_type = "application/jwk-set+json",
+               body = serde_json::Value))
+)]
+async fn jwks(State(server): State<Shared>) -> Response {
+    public(server.load().jwks(), HeaderValue::from_static("application/jwk-set+json"))
+}
+
+/// Authorization server metadata (RFC 8414)
+#[utoipa::path(
+    get, path = "/.well-known/oauth-authorization-server", tag = "OAuth",
+    operation_id = "oauth.authorizationServerMetadata",
+    responses((status = 200, description = "RFC 8414 §3.2.", body = serde_json::Value))
+)]
+async fn authorization_server_metadata(State(server): State<Shared>) -> Response {
+    public(server.load().metadata(), JSON)
+}
+
+/// Authorization server metadata at the place where OpenID Connect Discovery looks for it
+#[utoipa::path(
+    get, path = "/.well-known/openid-configuration", tag = "OAuth", operation_id = "oauth.openidConfiguration",
+    responses((status = 200, description = "The same document as RFC 8414's.", body = serde_json::Value))
+)]
+async fn openid_configuration(State(server): State<Shared>) -> Response {
+    public(server.load().metadata(), JSON)
+}
+
+/// Protected resource metadata (RFC 9728)
+#[utoipa::path(
+    get, path = "/.well-known/oauth-protected-resource", tag = "OAuth",
+    operation_id = "oauth.protectedResourceMetadata",
+    responses((status = 200, description = "RFC 9728 §3.2.", body = serde_json::Value))
+)]
+async fn protected_resource_metadata(State(server): State<Shared>) -> Response {
+    public(server.load().resource_metadata(), JSON)
+}
+
+/// A request whose body has arrived, and the connection on which it came.
+struct Envelope {
+    head: axum::http::request::Parts,
+    body: Bytes,
+    connection: Arc<Connection>,
+}
+
+impl Envelope {
+    async fn read(request: axum::extract::Request) -> Result<Self, Refusal> {
+        let (head, body) = request.into_parts();
+        // Whoever mounts the router without the connection must not get tokens without their binding.
+        let connection = head.extensions.get::<Arc<Connection>>().cloned().ok_or(Refusal::NoConnection)?;
+        let body = to_bytes(body, FORM_BYTES_MAX).await.map_err(|error| Refusal::OAuth(body_error(&error)))?;
+        Ok(Self { head, body, connection })
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request { headers: &self.head.headers, body: &self.body, connection: &self.connection }
+    }
+}
+
+fn body_error(error: &axum::Error) -> OAuthError {
+    let too_large = std::error::Error::source(error).is_some_and(|cause| cause.is::<LengthLimitError>());
+    if too_large { OAuthError::BodyTooLarge } else { OAuthError::InvalidRequest("The body did not arrive.") }
+}
+
+/// Why a request is not answered as asked.
+enum Refusal {
+    OAuth(OAuthError),
+    /// A defect of ours: the router was mounted without the connection.
+    NoConnection,
+}
+
+impl From<OAuthError> for Refusal {
+    fn from(error: OAuthError) -> Self {
+        Self::OAuth(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::OAuth(error) => render(error),
+            Self::NoConnection => {
+                let body = ErrorBody { error: "server_error", error_description: "The authorization server failed." };
+                (StatusCode::INTERNAL_SERVER_ERROR, NO_STORE, axum::Json(body)).into_response()
+            }
+        }
+    }
+}
+
+fn render(error: OAuthError) -> Response {
+    let body = ErrorBody { error: error.code(), error_description: error.description() };
+    let mut response = (error.status(), NO_STORE, axum::Json(body)).into_response();
+    if let Some(challenge) = error.challenge() {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if error.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if matches!(error, OAuthError::InvalidClient(_)) {
+        response.extensions_mut().insert(AuthenticationFailed);
+    }
+    response.extensions_mut().insert(Cause(Arc::new(error)));
+    response
+}
+
+fn private_json(client: &ClientId, body: &impl Serialize) -> Response {
+    let mut response = (StatusCode::OK, NO_STORE, axum::Json(body)).into_response();
+    response.extensions_mut().insert(AuthenticatedClient(client.clone()));
+    response
+}
+
+fn public(body: Bytes, content_type: HeaderValue) -> Response {
+    let fields = [(header::CACHE_CONTROL, PUBLIC_FIVE_MINUTES), (header::CONTENT_TYPE, content_type)];
+    (StatusCode::OK, fields, body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use axum::http::Request as HttpRequest;
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::oauth::tests::{World, connection, encode, settings, with_assertion, world, world_with};
+
+    const FORM: &str = "application/x-www-form-urlencoded";
+
+    async fn send(world: &World, request: axum::http::request::Builder, body: impl Into<Body>) -> Response {
+        let router = router(Arc::new(ArcSwap::new(Arc::clone(&world.server))));
+        let request = request.extension(Arc::new(connection(None))).body(body.into()).unwrap();
+        router.oneshot(request).await.unwrap()
+    }
+
+    async fn post(world: &World, path: &str, body: String) -> Response {
+        send(world, HttpRequest::post(path).header("content-type", FORM), body).await
+    }
+
+    async fn json(response: Response) -> Value {
+        serde_json::from_slice(&to_bytes(response.into_body(), 1 << 20).await.unwrap()).unwrap()
+    }
+
+    fn field<'a>(response: &'a Response, name: &str) -> &'a str {
+        response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    fn token_form(assertion: &str) -> String {
+        encode(&[with_assertion(assertion), vec![("grant_type", "client_credentials")]].concat())
+    }
+
+    #[tokio::test]
+    async fn a_token_is_issued_asked_about_and_revoked() {
+        let world = world().await;
+        let response = post(&world, "/oauth/token", token_form(&world.assertion("jwt", "a"))).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!((field(&response, "cache-control"), field(&response, "pragma")), ("no-store", "no-cache"));
+        assert_eq!(field(&response, "content-type"), "application/json");
+        assert_eq!(response.extensions().get::<AuthenticatedClient>().unwrap().0.as_str(), "jwt");
+        let token = json(response).await["access_token"].as_str().unwrap().to_owned();
+
+        let about = |jti: &str| {
+            let assertion = world.assertion("jwt", jti);
+            encode(&[with_assertion(&assertion), vec![("token", token.as_str())]].concat())
+        };
+        assert_eq!(json(post(&world, "/oauth/introspect", about("b")).await).await["active"], true);
+        let response = post(&world, "/oauth/revoke", about("c")).await;
+        assert_eq!((response.status().as_u16(), field(&response, "cache-control")), (200, "no-store"));
+        assert!(to_bytes(response.into_body(), 10).await.unwrap().is_empty());
+        let response = post(&world, "/oauth/introspect", about("d")).await;
+        assert_eq!(json(response).await, serde_json::json!({ "active": false }));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_has_the_body_of_rfc_6749_and_says_to_the_edge_what_it_was() {
+        let world = world().await;
+        let response = post(&world, "/oauth/token", token_form(&world.assertion("nobody", "a"))).await;
+        assert_eq!(response.status(), 401);
+        assert_eq!(field(&response, "cache-control"), "no-store");
+        assert_eq!(field(&response, "www-authenticate"), "");
+        assert!(response.extensions().get::<AuthenticationFailed>().is_some(), "the flood guard counts it");
+        assert!(response.extensions().get::<Cause>().is_some(), "the audit record knows why");
+        let body = json(response).await;
+        assert_eq!(body["error"], "invalid_client");
+        assert_eq!(body.as_object().unwrap().len(), 2);
+
+        let form = token_form(&world.assertion("jwt", "b")).replace("client%5Fcredentials", "password");
+        let response = post(&world, "/oauth/token", form).await;
+        assert_eq!(response.status(), 400);
+        assert!(response.extensions().get::<AuthenticationFailed>().is_none(), "the client was right");
+        assert_eq!(json(response).await["error"], "unsupported_grant_type");
+
+        let basic =
+            HttpRequest::post("/oauth/token").header("content-type", FORM).header("authorization", "Basic YQ==");
+        let response = send(&world, basic, "grant_type=client_credentials").await;
+        assert_eq!((response.status().as_u16(), field(&response, "www-authenticate")), (401, r#"Basic realm="oauth""#));
+
+        world.memory.broken.store(true, Ordering::SeqCst);
+        let response = post(&world, "/oauth/token", token_form(&world.assertion("jwt", "c"))).await;
+        assert_eq!((response.status().as_u16(), field(&response, "retry-after")), (503, "1"));
+        assert!(response.extensions().get::<AuthenticationFailed>().is_none(), "our fault");
+        assert_eq!(json(response).await["error"], "temporarily_unavailable");
+    }
+
+    #[tokio::test]
+    async fn descriptions_keep_to_the_alphabet_of_rfc_6749() {
+        use crate::oauth::{ClientAuthenticationError, StoreError};
+        for error in [
+            OAuthError::InvalidRequest("x"),
+            OAuthError::BodyTooLarge,
+            OAuthError::InvalidClient(ClientAuthenticationError::Absent),
+            OAuthError::UnsupportedGrantType,
+            OAuthError::InvalidScope,
+            OAuthError::InvalidTarget,
+            OAuthError::TokenOfAnotherClient,
+            OAuthError::Unavailable(StoreError::Timeout),
+        ] {
+            let allowed = |b: u8| matches!(b, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+            assert!(error.description().bytes().chain(error.code().bytes()).all(allowed), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_fits_gets_in() {
+        let world = world().await;
+        for (path, allow) in [("/oauth/token", "POST"), ("/oauth/introspect", "POST"), ("/oauth/revoke", "POST")] {
+            let response = send(&world, HttpRequest::get(path), Body::empty()).await;
+            assert_eq!((response.status().as_u16(), field(&response, "allow")), (405, allow), "{path}");
+        }
+        let response = send(&world, HttpRequest::post("/oauth/jwks"), Body::empty()).await;
+        assert_eq!((response.status().as_u16(), field(&response, "allow")), (405, "GET,HEAD"));
+
+        let response = post(&world, "/oauth/token", "a".repeat(FORM_BYTES_MAX + 1)).await;
+        assert_eq!(response.status(), 413);
+        assert_eq!(json(response).await["error"], "invalid_request");
+
+        // Parameters in the URL are not parameters.
+        let query = format!("/oauth/token?{}", token_form(&world.assertion("jwt", "a")));
+        assert_eq!(post(&world, &query, String::new()).await.status(), 401);
+
+        // Mounted without the connection, there are no tokens at all.
+        let router = router(Arc::new(ArcSwap::new(Arc::clone(&world.server))));
+        let request = HttpRequest::post("/oauth/token").header("content-type", FORM);
+        let body = token_form(&world.assertion("jwt", "b"));
+        let response = router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 500);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_not_answered_as_too_large() {
+        let world = world().await;
+        let broken = futures_util::stream::iter([Ok(Bytes::from("grant_type=")), Err(std::io::Error::other("cut"))]);
+        let request = HttpRequest::post("/oauth/token").header("content-type", FORM);
+        let response = send(&world, request, Body::from_stream(broken)).await;
+        assert_eq!(response.status(), 400);
+    }
+
+    #[tokio::test]
+    async fn public_documents_can_be_cached_for_as_long_as_keys_are_announced() {
+        let world = world().await;
+        for (path, content_type) in [
+            ("/oauth/jwks", "application/jwk-set+json"),
+            ("/.well-known/oauth-authorization-server", "application/json"),
+            ("/.well-known/openid-configuration", "application/json"),
+            ("/.well-known/oauth-protected-resource", "application/json"),
+        ] {
+            let response = send(&world, HttpRequest::get(path), Body::empty()).await;
+            assert_eq!(response.status(), 200, "{path}");
+            assert_eq!(field(&response, "content-type"), content_type, "{path}");
+            assert_eq!(field(&response, "cache-control"), "public, max-age=300", "{path}");
+            assert!(json(response).await.is_object(), "{path}");
+        }
+        assert_eq!(crate::oauth::NEXT_KEY_PUBLISHED_MIN.as_secs(), 300);
+    }
+
+    #[tokio::test]
+    async fn an_issuer_with_a_path_is_served_below_it() {
+        let mut settings = settings();
+        settings.issuer = "https://as.example/bank".into();
+        settings.resource = "https://api.example/open".into();
+        let world = world_with(settings).await;
+        for (path, status) in [
+            ("/bank/oauth/jwks", 200),
+            ("/.well-known/oauth-authorization-server/bank", 200),
+            ("/bank/.well-known/openid-configuration", 200),
+            ("/.well-known/oauth-protected-resource/open", 200),
+            ("/oauth/jwks", 404),
+            ("/.well-known/oauth-authorization-server", 404),
+            ("/.well-known/openid-configuration", 404),
+        ] {
+            let response = send(&world, HttpRequest::get(path), Body::empty()).await;
+            assert_eq!(response.status().as_u16(), status, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_route_is_documented() {
+        let document = serde_json::to_value(openapi()).unwrap();
+        let paths: Vec<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(paths.len(), 7, "{paths:?}");
+        assert!(!document.to_string().contains("\"null\""), "a form or an answer has no nulls");
+        let form = &document["paths"]["/oauth/token"]["post"]["requestBody"]["content"];
+        assert!(form.get(FORM).is_some(), "{form}");
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        for schema in ["TokenForm", "TokenResponse", "ErrorBody", "IntrospectionResponse", "Confirmation"] {
+            assert!(schemas.contains_key(schema), "{schema}: {:?}", schemas.keys());
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The accept loop: from a socket to a stream that Pingora may have, and the orderly end of it all.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora_core::apps::ServerApp;
+use pingora_core::protocols::SocketDigest;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::SslDigest;
+use pingora_http::ResponseHeader;
+use rustls::ServerConfig;
+use std::os::fd::AsRawFd;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::caps::{Place, Places};
+use super::certificate::{CertificateFault, read_chain};
+use super::http2::PREFACE;
+use super::state::{ConnectionState, PeerChain};
+use super::stream::{Digests, GuardedStream, Transport};
+use super::{
+    BoundListener, ConnectionRefusal, Cut, EdgeLimits, FloodGuard, FloodKey, FrontEvents, HandshakeFailure, Trust,
+};
+use crate::domain::{Clock, Downstream, Random, TlsFacts};
+
+/// After the system refused us a connection, for instance for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// What rustls may hold of an answer that a client does not read.
+const TLS_BUFFER_BYTES: usize = 32 * 1024;
+
+/// What a front door is made of.
+pub struct FrontParts {
+    pub limits: EdgeLimits,
+    pub trust: Arc<Trust>,
+    pub flood: Arc<FloodGuard>,
+    pub events: Arc<dyn FrontEvents>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    /// Base of the pages that problem documents point to.
+    pub public_url: Arc<str>,
+}
+
+/// The front door, shared by all listeners.
+pub struct Front {
+    pub(super) limits: EdgeLimits,
+    pub(super) trust: Arc<Trust>,
+    pub(super) flood: Arc<FloodGuard>,
+    pub(super) events: Arc<dyn FrontEvents>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+    pub(super) public_url: Arc<str>,
+    places: Arc<Places>,
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Front").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// How serving a listener ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were still at work when `drain_timeout` ended, and were cut.
+    pub cut: usize,
+}
+
+/// A connection ready for HTTP.
+struct Arrival {
+    transport: Transport,
+    tls: Option<Arc<TlsFacts>>,
+    certificate: Option<PeerChain>,
+    http2: bool,
+}
+
+impl Front {
+    pub fn new(parts: FrontParts) -> Arc<Self> {
+        let FrontParts { limits, trust, flood, events, clock, random, public_url } = parts;
+        let places = Places::new(limits.connections_max, limits.connections_per_address_max);
+        Arc::new(Self { limits, trust, flood, events, clock, random, public_url, places })
+    }
+
+    /// Connections that are open now, on all listeners.
+    pub fn connections_open(&self) -> usize {
+        self.places.open()
+    }
+
+    /// Accepts connections and hands them to `app` until `drain` holds `true` (or its sender is gone). Then it
+    /// accepts no more, ends idle connections, gives those at work `drain_timeout`, and returns when none is left.
+    pub async fn serve<A>(
+        self: Arc<Self>,
+        listener: BoundListener,
+        app: Arc<A>,
+        mut drain: watch::Receiver<bool>,
+    ) -> Drained
+    where
+        A: ServerApp + Send + Sync + 'static,
+    {
+        let BoundListener { name, socket, tls, .. } = listener;
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = begun(&mut drain) => break,
+                Some(ended) = connections.join_next(), if !connections.is_empty() => self.reap(&name, ended),
+                accepted = socket.accept() => match accepted {
+                    Ok((tcp, peer)) => {
+                        if let Some(place) = self.admit(&name, peer) {
+                            let (front, name, tls) = (Arc::clone(&self), Arc::clone(&name), tls.clone());
+                            connections.spawn(front.connection(name, tls, tcp, peer, place, Arc::clone(&app), drain.clone()));
+                        }
+                    }
+                    Err(error) => {
+                        self.events.accept_failed(&name, &error);
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(socket);
+        self.drain(&name, connections).await
+    }
+
+    async fn drain(&self, name: &str, mut connections: JoinSet<()>) -> Drained {
+        let end = Instant::now() + self.limits.drain_timeout;
+        while let Ok(Some(ended)) = timeout_at(end, connections.join_next()).await {
+            self.reap(name, ended);
+        }
+        let cut = connections.len();
+        connections.shutdown().await;
+        (0..cut).for_each(|_| self.events.connection_closed(name));
+        Drained { cut }
+    }
+
+    fn reap(&self, name: &str, ended: Result<(), JoinError>) {
+        self.events.connection_closed(name);
+        if ended.is_err_and(|error| error.is_panic()) {
+            self.events.panicked(name);
+        }
+    }
+
+    /// Checks what needs no byte of the peer's.
+    fn admit(&self, name: &str, peer: SocketAddr) -> Option<Place> {
+        let place = if self.flood.is_shut_out(FloodKey::address(peer.ip()), self.clock.now()) {
+            Err(ConnectionRefusal::Flood)
+        } else {
+            self.places.take(peer.ip())
+        };
+        match place {
+            Ok(place) => {
+                self.events.connection_opened(name);
+                Some(place)
+            }
+            Err(refusal) => {
+                self.events.connection_refused(name, peer, refusal);
+                None
+            }
+        }
+    }
+
+    /// One connection from its first byte to its last.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one connection, named once, at its birth")]
+    async fn connection<A>(
+        self: Arc<Self>,
+        name: Arc<str>,
+        tls: Option<Arc<ServerConfig>>,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        place: Place,
+        app: Arc<A>,
+        mut drain: watch::Receiver<bool>,
+    ) where
+        A: ServerApp + Send + Sync + 'static,
+    {
+        let _ = tcp.set_nodelay(true);
+        let arrival = match tls {
+            None => Arrival { transport: Transport::Plain(tcp), tls: None, certificate: None, http2: false },
+            Some(config) => match self.handshake(config, tcp).await {
+                Ok(arrival) => arrival,
+                Err(failure) => return self.events.handshake_failed(&name, peer, &failure),
+            },
+        };
+        let Some((stream, state)) = self.guard(name, peer, arrival, place).await else { return };
+        let (retire, shutdown) = watch::channel(false);
+        let work = app.process_new(Box::new(stream), &shutdown);
+        tokio::pin!(work);
+        tokio::select! {
+            _ = &mut work => return,
+            () = state.retired() => { let _ = retire.send(true); }
+            () = begun(&mut drain) => {}
+        }
+        tokio::select! {
+            _ = &mut work => return,
+            () = begun(&mut drain) => {}
+        }
+        state.drain();
+        let _ = retire.send(true);
+        work.await;
+    }
+
+    async fn handshake(&self, config: Arc<ServerConfig>, tcp: TcpStream) -> Result<Arrival, HandshakeFailure> {
+        let accept = TlsAcceptor::from(config).accept(tcp);
+        let mut stream = match timeout(self.limits.handshake_timeout, accept).await {
+            Ok(accepted) => accepted.map_err(|error| failure(&error))?,
+            Err(_) => return Err(HandshakeFailure::Timeout),
+        };
+        stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+        let certificate = peer_chain(&stream).map_err(HandshakeFailure::Certificate)?;
+        let session = stream.get_ref().1;
+        let http2 = session.alpn_protocol() == Some(b"h2");
+        let version = match session.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        };
+        let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
+        let tls = TlsFacts { version, cipher, sni: session.server_name().map(str::to_owned) };
+        Ok(Arrival { transport: Transport::Tls(Box::new(stream)), tls: Some(Arc::new(tls)), certificate, http2 })
+    }
+
+    /// Wraps a connection for Pingora. An HTTP/2 client must show its preface first.
+    async fn guard(
+        self: &Arc<Self>,
+        name: Arc<str>,
+        peer: SocketAddr,
+        mut arrival: Arrival,
+        place: Place,
+    ) -> Option<(GuardedStream, Arc<ConnectionState>)> {
+        let mut ahead = BytesMut::new();
+        if arrival.http2 {
+            let mut preface = [0; PREFACE.len()];
+            match timeout(self.limits.header_timeout, arrival.transport.read_exact(&mut preface)).await {
+                Ok(Ok(_)) if preface == *PREFACE => ahead.extend_from_slice(&preface),
+                Ok(_) => return None,
+                Err(_) => {
+                    self.events.connection_cut(&name, peer, Cut::HeaderTimeout);
+                    return None;
+                }
+            }
+        }
+        let Arrival { transport, tls, certificate, http2 } = arrival;
+        let thumbprint = certificate.as_ref().map(|peer| peer.facts.thumbprint.0.to_vec()).unwrap_or_default();
+        let ssl = tls.as_ref().map(|tls| Arc::new(SslDigest::new(tls.cipher, tls.version, None, None, thumbprint)));
+        let state = ConnectionState::new(Arc::clone(self), name, peer, tls, certificate, http2);
+        let digests = Digests {
+            tls: ssl,
+            proxy: Arc::new(ProxyDigest::new(
+                Box::new(ResponseHeader::build(200, Some(0)).ok()?),
+                Some(Box::new(Arc::clone(&state) as Arc<dyn Downstream>)),
+            )),
+            socket: Arc::new(socket_digest(transport.tcp(), peer)),
+            http2,
+        };
+        Some((GuardedStream::new(transport, Arc::clone(&state), digests, place, ahead), state))
+    }
+}
+
+/// Resolves when draining is wanted.
+async fn begun(drain: &mut watch::Receiver<bool>) {
+    let _ = drain.wait_for(|wanted| *wanted).await;
+}
+
+fn socket_digest(tcp: &TcpStream, peer: SocketAddr) -> SocketDigest {
+    let digest = SocketDigest::from_raw_fd(tcp.as_raw_fd());
+    let _ = digest.peer_addr.set(Some(peer.into()));
+    digest
+}
+
+fn peer_chain(stream: &TlsStream<TcpStream>) -> Result<Option<PeerChain>, CertificateFault> {
+    let Some(chain) = stream.get_ref().1.peer_certificates() else { return Ok(None) };
+    let facts = read_chain(chain)?;
+    Ok(Some(PeerChain { chain: chain.iter().map(|der| der.clone().into_owned()).collect(), facts }))
+}
+
+/// Tells the reasons apart that an operator would act upon.
+fn failure(error: &std::io::Error) -> HandshakeFailure {
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return HandshakeFailure::Closed;
+    };
+    if let rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) = error
+        && let Some(fault) = other.0.downcast_ref::<CertificateFault>()
+    {
+        return HandshakeFailure::Certificate(*fault);
+    }
+    HandshakeFailure::Protocol(error.to_string())
+}

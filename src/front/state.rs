@@ -1,0 +1,256 @@
+//! What is known of one connection, shared by its stream and by the requests on it.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::task::AtomicWaker;
+use rustls_pki_types::CertificateDer;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::certificate::CertificateFacts;
+use super::{Cut, FloodGuard, FloodKey, Front, Malformed};
+use crate::domain::{ChainTrust, Connection, Downstream, PeerCertificate, Timestamp, TlsFacts};
+
+/// The client's certificate chain, leaf first, and the strict reading of its leaf.
+pub(super) struct PeerChain {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub facts: CertificateFacts,
+}
+
+/// The facts with their shelf life.
+struct Judged {
+    connection: Arc<Connection>,
+    generation: u64,
+    /// The certificate in `connection` may be shown within these instants.
+    shown: Option<(Timestamp, Timestamp)>,
+}
+
+/// One connection. Requests know it as [`Downstream`].
+pub struct ConnectionState {
+    front: Arc<Front>,
+    listener: Arc<str>,
+    peer: SocketAddr,
+    tls: Option<Arc<TlsFacts>>,
+    certificate: Option<PeerChain>,
+    /// HTTP/2: requests run on tasks of their own.
+    multiplexed: bool,
+    judged: ArcSwap<Judged>,
+    opened: Instant,
+    begun: AtomicU64,
+    in_work: AtomicUsize,
+    /// When the last request was finished: milliseconds after `opened`.
+    quiet_since_ms: AtomicU64,
+    upgraded: AtomicBool,
+    draining: AtomicBool,
+    drained_at_ms: AtomicU64,
+    cut: AtomicBool,
+    reader: AtomicWaker,
+    retire: Notify,
+}
+
+impl fmt::Debug for ConnectionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionState")
+            .field("listener", &self.listener)
+            .field("peer", &self.peer)
+            .field("in_work", &self.in_work())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectionState {
+    pub(super) fn new(
+        front: Arc<Front>,
+        listener: Arc<str>,
+        peer: SocketAddr,
+        tls: Option<Arc<TlsFacts>>,
+        certificate: Option<PeerChain>,
+        multiplexed: bool,
+    ) -> Arc<Self> {
+        let bare = Connection { listener: Arc::clone(&listener), peer, tls: tls.clone(), certificate: None };
+        let unjudged = Judged { connection: Arc::new(bare), generation: 0, shown: None };
+        Arc::new(Self {
+            front,
+            listener,
+            peer,
+            tls,
+            certificate,
+            multiplexed,
+            judged: ArcSwap::from_pointee(unjudged),
+            opened: Instant::now(),
+            begun: AtomicU64::new(0),
+            in_work: AtomicUsize::new(0),
+            quiet_since_ms: AtomicU64::new(0),
+            upgraded: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            drained_at_ms: AtomicU64::new(0),
+            cut: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+            retire: Notify::new(),
+        })
+    }
+
+    /// Builds the facts anew: the rare path, after a change of trust or of the certificate's validity.
+    fn judge(&self, peer: &PeerChain, now: Timestamp) -> Arc<Connection> {
+        let (chain, generation) = self.front.trust.judge(&peer.chain, now);
+        let valid = peer.facts.is_valid_at(now);
+        let certificate = valid.then(|| Arc::new(peer_certificate(peer, chain)));
+        let connection = Arc::new(Connection {
+            listener: Arc::clone(&self.listener),
+            peer: self.peer,
+            tls: self.tls.clone(),
+            certificate,
+        });
+        let shown = valid.then_some((peer.facts.not_before, peer.facts.not_after));
+        self.judged.store(Arc::new(Judged { connection: Arc::clone(&connection), generation, shown }));
+        connection
+    }
+
+    pub(super) fn in_work(&self) -> usize {
+        self.in_work.load(Ordering::Acquire)
+    }
+
+    /// Requests that reached a filter.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    /// When the connection last had nothing in work.
+    pub(super) fn quiet_since(&self) -> Instant {
+        self.opened + Duration::from_millis(self.quiet_since_ms.load(Ordering::Acquire))
+    }
+
+    /// When draining began.
+    pub(super) fn drained_at(&self) -> Instant {
+        self.opened + Duration::from_millis(self.drained_at_ms.load(Ordering::Acquire))
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn reader(&self) -> &AtomicWaker {
+        &self.reader
+    }
+
+    /// Resolves when the connection has had its number of requests.
+    pub(super) async fn retired(&self) {
+        self.retire.notified().await;
+    }
+
+    /// From here on an idle stream ends.
+    pub(super) fn drain(&self) {
+        self.drained_at_ms.store(self.elapsed_ms(), Ordering::Release);
+        self.draining.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
+    pub(super) fn report_cut(&self, cut: Cut) {
+        self.front.events.connection_cut(&self.listener, self.peer, cut);
+    }
+
+    pub(super) fn report_malformed(&self, malformed: Malformed) {
+        self.front.events.request_malformed(&self.listener, self.peer, malformed);
+    }
+
+    pub(super) fn front(&self) -> &Arc<Front> {
+        &self.front
+    }
+
+    fn flood(&self) -> &FloodGuard {
+        &self.front.flood
+    }
+
+    fn certificate_key(&self) -> Option<FloodKey> {
+        self.certificate.as_ref().map(|peer| FloodKey::Certificate(peer.facts.thumbprint))
+    }
+}
+
+impl Downstream for ConnectionState {
+    fn facts(&self, now: Timestamp) -> Arc<Connection> {
+        let judged = self.judged.load();
+        let Some(peer) = &self.certificate else { return Arc::clone(&judged.connection) };
+        let fresh = judged.generation == self.front.trust.generation()
+            && judged.shown.is_some_and(|(from, until)| from <= now && now.secs() <= until.secs());
+        if fresh { Arc::clone(&judged.connection) } else { self.judge(peer, now) }
+    }
+
+    fn begin(&self) -> bool {
+        let limits = &self.front.limits;
+        let taken = self.in_work.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
+            (count < limits.in_flight_per_connection_max).then_some(count + 1)
+        });
+        let begun = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        if begun >= u64::from(limits.requests_per_connection_max) {
+            self.retire.notify_one();
+        }
+        taken.is_ok()
+    }
+
+    fn finish(&self) {
+        self.quiet_since_ms.store(self.elapsed_ms(), Ordering::Release);
+        let before = self.in_work.fetch_sub(1, Ordering::AcqRel);
+        if before == 1 && self.is_draining() {
+            self.reader.wake();
+        }
+        // A panic on HTTP/1 ends the connection's own task, which reports it.
+        if self.multiplexed && std::thread::panicking() {
+            self.front.events.panicked(&self.listener);
+        }
+    }
+
+    fn upgraded(&self) {
+        self.upgraded.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
+    fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
+    fn blocked(&self, source: IpAddr, now: Timestamp) -> Option<Duration> {
+        let by_address = self.flood().is_blocked(FloodKey::address(source), now);
+        let by_certificate = self.certificate_key().and_then(|key| self.flood().is_blocked(key, now));
+        if by_address.is_some() {
+            // It counts on, so that whoever does not stop loses its connections as well.
+            self.flood().failed(FloodKey::address(source), now);
+        }
+        by_address.max(by_certificate)
+    }
+
+    fn failed(&self, source: IpAddr, now: Timestamp) {
+        self.flood().failed(FloodKey::address(source), now);
+        if let Some(key) = self.certificate_key() {
+            self.flood().failed(key, now);
+        }
+    }
+}
+
+fn peer_certificate(peer: &PeerChain, chain: ChainTrust) -> PeerCertificate {
+    PeerCertificate {
+        der: peer.chain.first().map(|leaf| Arc::from(leaf.as_ref())).unwrap_or_default(),
+        thumbprint: peer.facts.thumbprint,
+        subject_der: Arc::from(peer.facts.subject_der.as_slice()),
+        subject: peer.facts.subject.clone(),
+        alt_names: peer.facts.alt_names.clone(),
+        chain,
+    }
+}

@@ -1,0 +1,254 @@
+//! One public key of a JWK (RFC 7517), checked, with the one algorithm it is for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
+    RsaPublicKeyComponents,
+};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde_json::{Map, Value};
+
+use super::{Algorithm, sha256};
+
+/// FAPI 2.0 §5.4.1-2: at least 2048 bits. Above 4096 a check costs more than it gives.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
+const KID_BYTES_MAX: usize = 256;
+/// What only a private key (RFC 7518 §6.2.2, §6.3.2, RFC 8037 §2) or a shared one (§6.4) has.
+const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// Why a JWK cannot verify anything here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    #[error("a JWK is a JSON object")]
+    NotAnObject,
+    #[error("the key has the private member {0:?}; publish the public part only and replace the key")]
+    Private(&'static str),
+    #[error("`kty` is not RSA, EC or OKP")]
+    KeyType,
+    #[error("the curve is not {0}")]
+    Curve(&'static str),
+    #[error("the member {0:?} is missing or malformed")]
+    Member(&'static str),
+    #[error("an RSA key has {min} to {max} bits, this one has {0}", min = RSA_BITS.start(), max = RSA_BITS.end())]
+    RsaBits(usize),
+    #[error("`use` or `key_ops` says that the key is not for verifying signatures")]
+    Use,
+    #[error("`alg` does not fit the key, or is not allowed here")]
+    Algorithm,
+    #[error("the coordinates are not a public key")]
+    Rejected,
+}
+
+/// RFC 7638 thumbprint of a JWK, SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyThumbprint(pub [u8; 32]);
+
+impl fmt::Display for KeyThumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for KeyThumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyThumbprint({self})")
+    }
+}
+
+/// A public key that verifies signatures of exactly one algorithm.
+#[derive(Clone)]
+pub struct PublicKey {
+    kid: Option<Arc<str>>,
+    algorithm: Algorithm,
+    thumbprint: KeyThumbprint,
+    key: Arc<DecodingKey>,
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublicKey").field("kid", &self.kid).field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
+
+impl PublicKey {
+    /// Reads a JWK. `allowed` are the algorithms of the context; an RSA key without `alg` yields one key for each
+    /// allowed RSA algorithm, so that still each key has exactly one.
+    pub fn parse(jwk: &Value, allowed: &[Algorithm]) -> Result<Vec<Self>, KeyError> {
+        let members = jwk.as_object().ok_or(KeyError::NotAnObject)?;
+        if let Some(private) = PRIVATE_MEMBERS.into_iter().find(|name| members.contains_key(*name)) {
+            return Err(KeyError::Private(private));
+        }
+        check_use(members)?;
+        let kid = match members.get("kid") {
+            None => None,
+            Some(Value::String(kid)) if kid.len() <= KID_BYTES_MAX => Some(Arc::from(kid.as_str())),
+            Some(_) => return Err(KeyError::Member("kid")),
+        };
+        let material = Material::read(members)?;
+        let thumbprint = material.thumbprint();
+        let key = |algorithm| {
+            material.check(algorithm)?;
+            let key = Arc::new(material.key());
+            Ok(Self { kid: kid.clone(), algorithm, thumbprint, key })
+        };
+        algorithms(members, &material, allowed)?.into_iter().map(key).collect()
+    }
+
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    pub const fn thumbprint(&self) -> KeyThumbprint {
+        self.thumbprint
+    }
+
+    /// Whether `signature` over `message` is this key's.
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let signature = URL_SAFE_NO_PAD.encode(signature);
+        let algorithm = match self.algorithm {
+            Algorithm::Ps256 => jsonwebtoken::Algorithm::PS256,
+            Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
+            Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
+            Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
+        };
+        jsonwebtoken::crypto::verify(&signature, message, &self.key, algorithm).unwrap_or(false)
+    }
+}
+
+/// RFC 7517 §4.2, §4.3: what the owner says the key is for.
+fn check_use(members: &Map<String, Value>) -> Result<(), KeyError> {
+    let use_fits = members.get("use").is_none_or(|value| value == "sig");
+    let ops_fit = match members.get("key_ops") {
+        None => true,
+        Some(Value::Array(ops)) => ops.iter().any(|op| op == "verify"),
+        Some(_) => false,
+    };
+    if use_fits && ops_fit { Ok(()) } else { Err(KeyError::Use) }
+}
+
+fn algorithms(
+    members: &Map<String, Value>,
+    material: &Material,
+    allowed: &[Algorithm],
+) -> Result<Vec<Algorithm>, KeyError> {
+    let stated = match members.get("alg") {
+        None => None,
+        Some(Value::String(alg)) => Some(alg.parse::<Algorithm>().map_err(|_| KeyError::Algorithm)?),
+        Some(_) => return Err(KeyError::Algorithm),
+    };
+    let fitting = material.algorithms().iter().copied();
+    let usable: Vec<_> = fitting.filter(|a| allowed.contains(a) && stated.is_none_or(|s| s == *a)).collect();
+    if usable.is_empty() { Err(KeyError::Algorithm) } else { Ok(usable) }
+}
+
+/// The numbers of a public key, decoded and checked for size.
+enum Material {
+    Rsa { n: Vec<u8>, e: Vec<u8> },
+    P256 { x: [u8; 32], y: [u8; 32] },
+    Ed25519 { x: [u8; 32] },
+}
+
+impl Material {
+    fn read(members: &Map<String, Value>) -> Result<Self, KeyError> {
+        match members.get("kty").and_then(Value::as_str) {
+            Some("RSA") => read_rsa(members),
+            Some("EC") if members.get("crv").is_some_and(|crv| crv == "P-256") => {
+                Ok(Self::P256 { x: coordinate(members, "x")?, y: coordinate(members, "y")? })
+            }
+            Some("EC") => Err(KeyError::Curve("P-256")),
+            // RFC 8037 §2. Ed448 and the key agreement curves are not for us (FAPI 2.0 §5.4.1-1b).
+            Some("OKP") if members.get("crv").is_some_and(|crv| crv == "Ed25519") => {
+                Ok(Self::Ed25519 { x: coordinate(members, "x")? })
+            }
+            Some("OKP") => Err(KeyError::Curve("Ed25519")),
+            Some(_) | None => Err(KeyError::KeyType),
+        }
+    }
+
+    const fn algorithms(&self) -> &'static [Algorithm] {
+        match self {
+            Self::Rsa { .. } => &[Algorithm::Ps256, Algorithm::Rs256],
+            Self::P256 { .. } => &[Algorithm::Es256],
+            Self::Ed25519 { .. } => &[Algorithm::EdDsa],
+        }
+    }
+
+    /// RFC 7638 §3: the required members in lexicographic order, without white space.
+    fn thumbprint(&self) -> KeyThumbprint {
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let json = match self {
+            Self::Rsa { n, e } => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, text(e), text(n)),
+            Self::P256 { x, y } => format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, text(x), text(y)),
+            Self::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text(x)),
+        };
+        KeyThumbprint(sha256(json.as_bytes()))
+    }
+
+    /// What verifies. Its parts have been checked, so no text of the owner's is in it.
+    fn key(&self) -> DecodingKey {
+        match self {
+            Self::Rsa { n, e } => DecodingKey::from_rsa_raw_components(n, e),
+            Self::P256 { x, y } => DecodingKey::from_ec_der(&[&[4], &x[..], &y[..]].concat()),
+            Self::Ed25519 { x } => DecodingKey::from_ed_der(x),
+        }
+    }
+
+    /// Refuses numbers that are no key (a point off the curve, for instance) now rather than at the first token.
+    fn check(&self, algorithm: Algorithm) -> Result<(), KeyError> {
+        let parsed = match (self, algorithm) {
+            (Self::Rsa { n, e }, Algorithm::Ps256) => {
+                RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PSS_2048_8192_SHA256)
+            }
+            (Self::Rsa { n, e }, Algorithm::Rs256) => {
+                RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+            }
+            (Self::P256 { x, y }, Algorithm::Es256) => {
+                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, [&[4], &x[..], &y[..]].concat())
+            }
+            (Self::Ed25519 { x }, Algorithm::EdDsa) => ParsedPublicKey::new(&ED25519, x),
+            (Self::Rsa { .. }, Algorithm::Es256 | Algorithm::EdDsa)
+            | (Self::P256 { .. }, Algorithm::Ps256 | Algorithm::Rs256 | Algorithm::EdDsa)
+            | (Self::Ed25519 { .. }, Algorithm::Ps256 | Algorithm::Rs256 | Algorithm::Es256) => {
+                return Err(KeyError::Algorithm);
+            }
+        };
+        parsed.map(drop).map_err(|_| KeyError::Rejected)
+    }
+}
+
+fn read_rsa(members: &Map<String, Value>) -> Result<Material, KeyError> {
+    let n = unsigned(members, "n")?;
+    let e = unsigned(members, "e")?;
+    let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
+    if !RSA_BITS.contains(&bits) {
+        return Err(KeyError::RsaBits(bits));
+    }
+    // An even or tiny exponent is no RSA key; a huge one only makes verifying slow.
+    let odd = e.last().is_some_and(|last| last % 2 == 1);
+    if !odd || e.len() > 4 || e == [1] {
+        return Err(KeyError::Member("e"));
+    }
+    Ok(Material::Rsa { n, e })
+}
+
+/// A Base64urlUInt (RFC 7518 §2), without the leading zeros that some libraries add.
+fn unsigned(members: &Map<String, Value>, name: &'static str) -> Result<Vec<u8>, KeyError> {
+    let text = members.get(name).and_then(Value::as_str).ok_or(KeyError::Member(name))?;
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::Member(name))?;
+    let significant: Vec<u8> = bytes.into_iter().skip_while(|byte| *byte == 0).collect();
+    if significant.is_empty() { Err(KeyError::Member(name)) } else { Ok(significant) }
+}
+
+fn coordinate(members: &Map<String, Value>, name: &'static str) -> Result<[u8; 32], KeyError> {
+    let text = members.get(name).and_then(Value::as_str).ok_or(KeyError::Member(name))?;
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::Member(name))?;
+    bytes.try_into().map_err(|_| KeyError::Member(name))
+}

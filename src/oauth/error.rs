@@ -1,0 +1,175 @@
+//! Every refusal and failure of the OAuth endpoints, and what the client learns of it (RFC 6749 §5.2).
+
+use http::StatusCode;
+
+use super::StoreError;
+use crate::jose::{ClaimError, SigningError, TokenError, VerifyError};
+
+/// Why an OAuth request was not answered as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum OAuthError {
+    /// The text is for the client: ASCII without quotes and backslashes (RFC 6749 §5.2).
+    #[error("{0}")]
+    InvalidRequest(&'static str),
+    #[error("the body is too large")]
+    BodyTooLarge,
+    #[error("the client did not prove itself")]
+    InvalidClient(#[source] ClientAuthenticationError),
+    #[error("the grant type is not supported")]
+    UnsupportedGrantType,
+    #[error("a requested scope is malformed or beyond what the client is entitled to")]
+    InvalidScope,
+    #[error("a requested resource is not served here")]
+    InvalidTarget,
+    #[error("the token was issued to another client")]
+    TokenOfAnotherClient,
+    #[error("something that the decision needs is unavailable")]
+    Unavailable(#[source] StoreError),
+    #[error("the token could not be signed")]
+    Signing(#[source] SigningError),
+}
+
+/// Why a client is not who it says. All of them look the same from outside.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientAuthenticationError {
+    #[error("the request carries no client authentication")]
+    Absent,
+    #[error("a client secret was sent; secrets are not a method here (FAPI 2.0 §5.3.2.1-6)")]
+    Secret,
+    #[error("an Authorization field was sent; no method here uses it")]
+    AuthorizationField { basic: bool },
+    #[error("the client is not registered")]
+    UnknownClient,
+    #[error("the client or its tenant is suspended")]
+    Suspended,
+    #[error("the client registered another authentication method")]
+    OtherMethod,
+    #[error("client_assertion_type is not that of a JWT (RFC 7523 §2.2)")]
+    AssertionType,
+    #[error("the assertion is malformed")]
+    Malformed(#[source] TokenError),
+    #[error("the assertion's algorithm is not allowed")]
+    Algorithm,
+    #[error("the assertion's typ is that of another kind of JWT")]
+    Typ,
+    #[error("iss, sub and client_id are not one and the same client")]
+    Subject,
+    #[error("aud is not our issuer identifier as a single string")]
+    Audience,
+    #[error("no key of the client verifies the assertion")]
+    Signature(#[source] VerifyError),
+    #[error("a claim of the assertion is missing or malformed")]
+    Claim(#[source] ClaimError),
+    #[error("the assertion has expired")]
+    Expired,
+    #[error("exp lies too far ahead")]
+    Lifetime,
+    #[error("iat or nbf lies too far ahead")]
+    NotYetValid,
+    #[error("jti is empty or too long")]
+    Jti,
+    #[error("the assertion was used before")]
+    Replayed,
+    #[error("the connection has no client certificate")]
+    CertificateMissing,
+    #[error("the certificate does not lead to a trusted CA")]
+    ChainUntrusted,
+    #[error("the certificate's subject is not the registered one")]
+    SubjectMismatch,
+    #[error("the certificate is not a registered one")]
+    CertificateUnregistered,
+}
+
+/// Why the authorization server cannot be set up; for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    #[error(
+        "{name} {url:?} is not an https URL without query, fragment and trailing slash (http: loopback addresses only)"
+    )]
+    Url { name: &'static str, url: String },
+    /// FAPI 2.0 §6.1: minutes. The bound is what lets a retired key go.
+    #[error("access_token_lifetime lies outside of 1 s to 1 h")]
+    Lifetime,
+    #[error("the clock skew lies outside of 10 s to 60 s (FAPI 2.0 §5.3.2.1-13)")]
+    ClockSkew,
+}
+
+impl OAuthError {
+    /// The status of the answer.
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidRequest(_)
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::InvalidTarget
+            | Self::TokenOfAnotherClient => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::InvalidClient(_) => StatusCode::UNAUTHORIZED,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Signing(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The member `error`.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) | Self::BodyTooLarge => "invalid_request",
+            Self::InvalidClient(_) => "invalid_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",       // RFC 8707 §2
+            Self::TokenOfAnotherClient => "invalid_grant", // RFC 6749 §5.2: "was issued to another client"
+            Self::Unavailable(_) => "temporarily_unavailable",
+            Self::Signing(_) => "server_error",
+        }
+    }
+
+    /// The member `error_description`. One text for every failed client authentication: a stranger must not learn
+    /// which clients exist.
+    pub const fn description(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(text) => text,
+            Self::BodyTooLarge => "The body is too large.",
+            Self::InvalidClient(_) => {
+                "Client authentication failed. Use the method that the client registered: private_key_jwt, \
+                 tls_client_auth or self_signed_tls_client_auth."
+            }
+            Self::UnsupportedGrantType => "The supported grant type is client_credentials.",
+            Self::InvalidScope => "A requested scope is malformed or not one that the client may have.",
+            Self::InvalidTarget => "The requested resource is not served here.",
+            Self::TokenOfAnotherClient => "The token was issued to another client.",
+            Self::Unavailable(_) => "The authorization server cannot decide at present. Retry later.",
+            Self::Signing(_) => "The authorization server failed.",
+        }
+    }
+
+    /// RFC 6749 §5.2: who tried the `Authorization` field is answered with its scheme.
+    pub const fn challenge(&self) -> Option<&'static str> {
+        match self {
+            Self::InvalidClient(ClientAuthenticationError::AuthorizationField { basic: true }) => {
+                Some(r#"Basic realm="oauth""#)
+            }
+            Self::InvalidClient(_)
+            | Self::InvalidRequest(_)
+            | Self::BodyTooLarge
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::InvalidTarget
+            | Self::TokenOfAnotherClient
+            | Self::Unavailable(_)
+            | Self::Signing(_) => None,
+        }
+    }
+}
+
+impl From<ClientAuthenticationError> for OAuthError {
+    fn from(error: ClientAuthenticationError) -> Self {
+        Self::InvalidClient(error)
+    }
+}
+
+impl From<StoreError> for OAuthError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error)
+    }
+}

@@ -1,0 +1,51 @@
+//! Revocation (RFC 7009): a client gives up a token of its own, with effect on the gateway's next request.
+
+use super::form::Form;
+use super::{Answer, AuthorizationServer, OAuthError, Request, RevocationStore, RevokedToken, StoreError};
+use crate::authn::Revocations;
+use crate::domain::Timestamp;
+
+impl AuthorizationServer {
+    /// Answers a revocation request. `token_type_hint` is not needed: there is one kind of token (§2.1).
+    pub async fn revoke(&self, request: Request<'_>) -> Result<Answer<()>, OAuthError> {
+        let now = self.parts.clock.now();
+        let form = Form::parse(request.headers, request.body)?;
+        let caller = self.authenticate_client(&request, &form, now).await?;
+        let token = form.get("token").ok_or(OAuthError::InvalidRequest("token is missing."))?;
+        // RFC 7009 §2.2: a token that is unknown, malformed or expired is as good as revoked.
+        let Ok(token) = self.own_token(token, now).await else { return Ok(Answer { client: caller.client, body: () }) };
+        if token.client_id != caller.client.id {
+            return Err(OAuthError::TokenOfAnotherClient);
+        }
+        if let Some(jti) = token.jti {
+            // In force first: if the store fails or this future is dropped, the token stays refused here, and the
+            // client, who got no 200, asks again. The answer waits until the revocation is durable.
+            self.parts.revocations.insert(&jti, token.expires_at);
+            let revoked = RevokedToken { jti, expires_at: token.expires_at };
+            self.parts.revocation_store.revoke(&revoked).await?;
+        }
+        Ok(Answer { client: caller.client, body: () })
+    }
+}
+
+/// Fills the index at start, before the first request: a restart forgets no revocation.
+pub async fn load_revocations(
+    store: &dyn RevocationStore,
+    index: &Revocations,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for token in store.load(now).await? {
+        index.insert(&token.jti, token.expires_at);
+    }
+    Ok(())
+}
+
+/// Forgets revocations of tokens that have expired. The server calls it every few minutes.
+pub async fn purge_revocations(
+    store: &dyn RevocationStore,
+    index: &Revocations,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    index.purge(now);
+    store.purge(now).await
+}

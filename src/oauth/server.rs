@@ -1,0 +1,124 @@
+//! The authorization server: what its endpoints share.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Uri};
+
+use super::metadata::Documents;
+use super::{
+    ACCESS_TOKEN_LIFETIME_MAX, ClientRegistration, KeyRing, ReplayStore, RevocationStore, Settings, SettingsError,
+};
+use crate::authn::{Issuer, Revocations};
+use crate::domain::{Client, ClientId, Clock, Connection, Random};
+
+/// Where registered clients are found. An index in memory: asked before anything is proven.
+pub trait Clients: Send + Sync {
+    fn find(&self, id: &ClientId) -> Option<(Arc<Client>, Arc<ClientRegistration>)>;
+}
+
+/// What the authorization server works with. All of it outlives a reload of the settings.
+#[derive(Clone)]
+pub struct Parts {
+    pub clients: Arc<dyn Clients>,
+    pub keys: Arc<KeyRing>,
+    /// The same [`Issuer::own`] that the authenticator trusts; its keys are the ring's.
+    pub issuer: Arc<Issuer>,
+    pub replay: Arc<dyn ReplayStore>,
+    pub revocation_store: Arc<dyn RevocationStore>,
+    /// The index that the authenticator asks on every request.
+    pub revocations: Arc<Revocations>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+}
+
+/// One request to an OAuth endpoint, its body whole.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    pub headers: &'a HeaderMap,
+    pub body: &'a [u8],
+    pub connection: &'a Connection,
+}
+
+/// What an endpoint answers, and the client that proved itself to it.
+#[derive(Debug)]
+pub struct Answer<T> {
+    pub client: Arc<Client>,
+    pub body: T,
+}
+
+/// The authorization server under one set of settings. A reload makes a new one from the same [`Parts`].
+pub struct AuthorizationServer {
+    pub(super) settings: Settings,
+    pub(super) parts: Parts,
+    documents: Documents,
+}
+
+impl AuthorizationServer {
+    /// Checks the settings and writes the metadata documents.
+    pub fn new(settings: Settings, parts: Parts) -> Result<Self, SettingsError> {
+        Self::check(&settings)?;
+        let documents = Documents::new(&settings);
+        Ok(Self { settings, parts, documents })
+    }
+
+    /// Whether [`Self::new`] would take these settings.
+    pub fn check(settings: &Settings) -> Result<(), SettingsError> {
+        check_url("issuer", &settings.issuer)?;
+        check_url("resource", &settings.resource)?;
+        if let Some(url) = &settings.mtls_url {
+            check_url("mtls_url", url)?;
+        }
+        let lifetimes = Duration::from_secs(1)..=ACCESS_TOKEN_LIFETIME_MAX;
+        if !lifetimes.contains(&settings.access_token_lifetime) {
+            return Err(SettingsError::Lifetime);
+        }
+        let skews = Duration::from_secs(10)..=Duration::from_secs(60);
+        if !skews.contains(&settings.clock_skew_max) {
+            return Err(SettingsError::ClockSkew);
+        }
+        Ok(())
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// RFC 8414 §2 and OpenID Connect Discovery §3, JSON.
+    pub fn metadata(&self) -> bytes::Bytes {
+        self.documents.authorization_server.clone()
+    }
+
+    /// RFC 9728 §2, JSON.
+    pub fn resource_metadata(&self) -> bytes::Bytes {
+        self.documents.protected_resource.clone()
+    }
+
+    /// The published keys, `application/jwk-set+json`.
+    pub fn jwks(&self) -> bytes::Bytes {
+        self.parts.keys.jwks()
+    }
+}
+
+/// RFC 8414 §2: https, no query, no fragment. A trailing slash would make the endpoints' URLs ambiguous.
+fn check_url(name: &'static str, url: &str) -> Result<(), SettingsError> {
+    let refuse = || SettingsError::Url { name, url: url.to_owned() };
+    let uri: Uri = url.parse().map_err(|_| refuse())?;
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    let scheme = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => loopback,
+        Some(_) | None => false,
+    };
+    let plain = !url.contains(['?', '#', '@', '"', '\\']) && !url.ends_with('/');
+    if scheme && plain && !host.is_empty() { Ok(()) } else { Err(refuse()) }
+}
+
+/// The path of an issuer's URL, `` for most (RFC 8414 §3.1).
+pub(super) fn path_of(url: &str) -> String {
+    let path = url.parse::<Uri>().map(|uri| uri.path().trim_end_matches('/').to_owned());
+    path.unwrap_or_default()
+}

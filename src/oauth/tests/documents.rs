@@ -1,0 +1,117 @@
+//! Metadata and the published keys.
+
+use super::*;
+
+fn json_of(bytes: &bytes::Bytes) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn the_metadata_says_what_is_true_and_no_more() {
+    let world = world().await;
+    let methods = json!(["private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"]);
+    let algorithms = json!(["PS256", "ES256", "EdDSA"]);
+    assert_eq!(
+        json_of(&world.server.metadata()),
+        json!({
+            "issuer": "https://as.example",
+            "jwks_uri": "https://as.example/oauth/jwks",
+            "grant_types_supported": ["client_credentials"],
+            "response_types_supported": [],
+            "token_endpoint": "https://as.example/oauth/token",
+            "token_endpoint_auth_methods_supported": methods,
+            "token_endpoint_auth_signing_alg_values_supported": algorithms,
+            "introspection_endpoint": "https://as.example/oauth/introspect",
+            "introspection_endpoint_auth_methods_supported": methods,
+            "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
+            "revocation_endpoint": "https://as.example/oauth/revoke",
+            "revocation_endpoint_auth_methods_supported": methods,
+            "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+            "scopes_supported": ["accounts", "payments"],
+            "protected_resources": ["https://api.example"],
+            "tls_client_certificate_bound_access_tokens": true,
+            "mtls_endpoint_aliases": {
+                "token_endpoint": "https://mtls.as.example/oauth/token",
+                "introspection_endpoint": "https://mtls.as.example/oauth/introspect",
+                "revocation_endpoint": "https://mtls.as.example/oauth/revoke",
+            },
+        })
+    );
+    assert_eq!(
+        json_of(&world.server.resource_metadata()),
+        json!({
+            "resource": "https://api.example",
+            "authorization_servers": ["https://as.example"],
+            "bearer_methods_supported": ["header"],
+            "scopes_supported": ["accounts", "payments"],
+            "tls_client_certificate_bound_access_tokens": true,
+        })
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_offered_is_not_announced() {
+    let bare = Settings { mtls_url: None, scopes_supported: vec![], ..settings() };
+    let world = world_with(bare).await;
+    let metadata = json_of(&world.server.metadata());
+    assert_eq!(metadata["token_endpoint_auth_methods_supported"], json!(["private_key_jwt"]));
+    for absent in [
+        "scopes_supported",
+        "mtls_endpoint_aliases",
+        "tls_client_certificate_bound_access_tokens",
+        "authorization_endpoint",
+        "registration_endpoint",
+        "code_challenge_methods_supported",
+    ] {
+        assert_eq!(metadata.get(absent), None, "{absent}");
+    }
+    let resource = json_of(&world.server.resource_metadata());
+    assert_eq!(
+        resource.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["resource", "authorization_servers", "bearer_methods_supported"]
+    );
+}
+
+#[tokio::test]
+async fn outside_issuers_are_named_for_the_resource_only() {
+    let world = world_with(Settings { trusted_issuers: vec!["https://idp.example".into()], ..settings() }).await;
+    let resource = json_of(&world.server.resource_metadata());
+    assert_eq!(resource["authorization_servers"], json!([ISSUER, "https://idp.example"]));
+    assert_eq!(json_of(&world.server.metadata())["issuer"], ISSUER);
+}
+
+#[tokio::test]
+async fn an_issuer_with_a_path_has_its_documents_where_both_standards_look() {
+    for (name, issuer, resource, issuer_path, metadata_url) in [
+        ("plain", ISSUER, RESOURCE, "", "https://api.example/.well-known/oauth-protected-resource"),
+        (
+            "with paths",
+            "https://as.example/bank/one",
+            "https://api.example/open",
+            "/bank/one",
+            "https://api.example/.well-known/oauth-protected-resource/open",
+        ),
+    ] {
+        let world = world_with(Settings { issuer: issuer.into(), resource: resource.into(), ..settings() }).await;
+        assert_eq!(world.server.issuer_path(), issuer_path, "{name}");
+        assert_eq!(world.server.resource_metadata_url(), metadata_url, "{name}");
+        let metadata = json_of(&world.server.metadata());
+        assert_eq!(metadata["token_endpoint"], format!("{issuer}/oauth/token"), "{name}");
+        let alias = &metadata["mtls_endpoint_aliases"]["token_endpoint"];
+        assert_eq!(*alias, format!("{MTLS}{issuer_path}/oauth/token"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_published_keys_are_public_and_named() {
+    let world = world().await;
+    let jwks = json_of(&world.server.jwks());
+    let keys = jwks["keys"].as_array().unwrap();
+    assert_eq!(keys.len(), 2, "current and next");
+    for key in keys {
+        assert_eq!((&key["use"], &key["alg"], &key["kty"]), (&json!("sig"), &json!("ES256"), &json!("EC")));
+        assert!(key.get("d").is_none());
+    }
+    assert_ne!(keys[0]["kid"], keys[1]["kid"]);
+    assert_eq!(keys[0]["kid"], world.server.parts.keys.current().kid());
+}

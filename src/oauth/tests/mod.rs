@@ -1,0 +1,298 @@
+//! A small authorization server in memory, and what it must and must not do.
+
+mod about_tokens;
+mod by_assertion;
+mod by_certificate;
+mod documents;
+mod grants;
+mod ring;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::authn::tests::client;
+use crate::authn::{Authenticator, Issuer, Revocations};
+use crate::domain::{
+    ChainTrust, Client, ClientId, Clock, Connection, PeerCertificate, Random, SubjectAltNames, Thumbprint, Timestamp,
+};
+use crate::jose::{Algorithm, KeySet, SigningKey};
+
+pub(crate) const ISSUER: &str = "https://as.example";
+pub(crate) const RESOURCE: &str = "https://api.example";
+pub(crate) const MTLS: &str = "https://mtls.as.example";
+pub(crate) const NOW: i64 = 1_000_000;
+
+pub(crate) struct FixedClock(AtomicI64);
+
+impl FixedClock {
+    pub(crate) fn set(&self, secs: i64) {
+        self.0.store(secs, Ordering::SeqCst);
+    }
+}
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+struct Counting(AtomicU64);
+
+impl Random for Counting {
+    fn fill(&self, bytes: &mut [u8]) {
+        let number = self.0.fetch_add(1, Ordering::SeqCst).to_be_bytes();
+        for (byte, source) in bytes.iter_mut().zip(number.iter().cycle()) {
+            *byte = *source;
+        }
+    }
+}
+
+/// All stores in memory; `broken` makes each of them fail.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub(crate) broken: AtomicBool,
+    keys: Mutex<Vec<StoredKey>>,
+    replaced: AtomicU64,
+    marks: Mutex<HashSet<(String, String)>>,
+    revoked: Mutex<HashMap<String, Timestamp>>,
+}
+
+impl Memory {
+    fn check(&self) -> Result<(), StoreError> {
+        if self.broken.load(Ordering::SeqCst) { Err(StoreError::Timeout) } else { Ok(()) }
+    }
+
+    fn kids(&self, state: KeyState) -> Vec<String> {
+        let keys = self.keys.lock().unwrap();
+        keys.iter().filter(|key| key.state == state).map(|key| key.kid.clone()).collect()
+    }
+}
+
+#[async_trait]
+impl KeyStore for Memory {
+    async fn load(&self) -> Result<Vec<StoredKey>, StoreError> {
+        self.check()?;
+        Ok(self.keys.lock().unwrap().clone())
+    }
+
+    async fn replace(&self, keys: &[StoredKey]) -> Result<(), StoreError> {
+        self.check()?;
+        tokio::task::yield_now().await;
+        self.replaced.fetch_add(1, Ordering::SeqCst);
+        *self.keys.lock().unwrap() = keys.to_vec();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ReplayStore for Memory {
+    async fn mark(&self, client: &ClientId, jti: &str, _: Timestamp, _: Timestamp) -> Result<bool, StoreError> {
+        self.check()?;
+        tokio::task::yield_now().await;
+        Ok(self.marks.lock().unwrap().insert((client.to_string(), jti.to_owned())))
+    }
+}
+
+#[async_trait]
+impl RevocationStore for Memory {
+    async fn load(&self, now: Timestamp) -> Result<Vec<RevokedToken>, StoreError> {
+        self.check()?;
+        let revoked = self.revoked.lock().unwrap();
+        let live = revoked.iter().filter(|(_, expires_at)| **expires_at > now);
+        Ok(live.map(|(jti, expires_at)| RevokedToken { jti: jti.clone(), expires_at: *expires_at }).collect())
+    }
+
+    async fn revoke(&self, token: &RevokedToken) -> Result<(), StoreError> {
+        self.check()?;
+        self.revoked.lock().unwrap().insert(token.jti.clone(), token.expires_at);
+        Ok(())
+    }
+
+    async fn purge(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.check()?;
+        self.revoked.lock().unwrap().retain(|_, expires_at| *expires_at > now);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Registry(HashMap<ClientId, (Arc<Client>, Arc<ClientRegistration>)>);
+
+impl Clients for Registry {
+    fn find(&self, id: &ClientId) -> Option<(Arc<Client>, Arc<ClientRegistration>)> {
+        self.0.get(id).cloned()
+    }
+}
+
+pub(crate) fn settings() -> Settings {
+    Settings {
+        issuer: ISSUER.into(),
+        mtls_url: Some(MTLS.into()),
+        resource: RESOURCE.into(),
+        access_token_lifetime: Duration::from_secs(300),
+        signing_algorithm: Algorithm::Es256,
+        key_rotation_period: Duration::from_secs(86_400),
+        assertion_lifetime_max: Duration::from_secs(600),
+        clock_skew_max: Duration::from_secs(30),
+        scopes_supported: vec!["accounts".into(), "payments".into()],
+        trusted_issuers: vec![],
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) server: Arc<AuthorizationServer>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) clock: Arc<FixedClock>,
+    /// The private key of the client `jwt`.
+    pub(crate) key: SigningKey,
+}
+
+/// Registered clients: `jwt` (private_key_jwt), `dn` and `dns` (tls_client_auth), `self` (self-signed, certificate 7),
+/// `bound` (as `jwt`, with bound tokens), `rs` (a resource server, as `self`, certificate 8), `idle` and `stopped`
+/// (suspended, or of a suspended tenant; otherwise as `jwt`).
+pub(crate) async fn world() -> World {
+    world_with(settings()).await
+}
+
+pub(crate) async fn world_with(settings: Settings) -> World {
+    let (key, _) = SigningKey::generate(Algorithm::Es256).unwrap();
+    let memory = Arc::new(Memory::default());
+    let clock = Arc::new(FixedClock(AtomicI64::new(NOW)));
+    let keys = KeyRing::open(memory.clone(), &settings, clock.now()).await.unwrap();
+    let issuer = Issuer::own(&settings.issuer, &settings.resource, keys.published());
+    let revocations = Arc::new(Revocations::new());
+    let parts = Parts {
+        clients: Arc::new(registry(&key)),
+        keys,
+        issuer: Arc::clone(&issuer),
+        replay: memory.clone(),
+        revocation_store: memory.clone(),
+        revocations: Arc::clone(&revocations),
+        clock: clock.clone(),
+        random: Arc::new(Counting(AtomicU64::new(0))),
+    };
+    let server = Arc::new(AuthorizationServer::new(settings, parts).unwrap());
+    let authenticator = Authenticator::new(Some(issuer), vec![], revocations).unwrap();
+    World { server, authenticator, memory, clock, key }
+}
+
+fn registry(key: &SigningKey) -> Registry {
+    let jwks = json!({ "keys": [key.public_jwk()] });
+    let by_jwt = || ClientAuthentication::private_key_jwt(&jwks).unwrap().0;
+    let dn = DistinguishedName::parse("CN=tpp,C=GB").unwrap();
+    let by_thumbprint =
+        |seed| ClientAuthentication::SelfSignedTlsClientAuth { certificates: vec![Thumbprint([seed; 32])] };
+    let mut registry = Registry::default();
+    let mut add = |id: &str, authentication, bound, change: fn(&mut Client)| {
+        let mut client = client(id, "acme");
+        change(&mut client);
+        let registration = ClientRegistration {
+            client_id: client.id.clone(),
+            authentication,
+            certificate_bound_access_tokens: bound,
+            resource_server: id == "rs",
+        };
+        registry.0.insert(client.id.clone(), (Arc::new(client), Arc::new(registration)));
+    };
+    add("jwt", by_jwt(), false, |_| ());
+    add("bound", by_jwt(), true, |_| ());
+    add("idle", by_jwt(), false, |client| client.status = crate::domain::PartnerStatus::Suspended);
+    add("stopped", by_jwt(), false, |client| {
+        Arc::make_mut(&mut client.tenant).status = crate::domain::PartnerStatus::Suspended;
+    });
+    add("dn", ClientAuthentication::TlsClientAuth(TlsSubject::Dn(dn)), true, |_| ());
+    add("dns", ClientAuthentication::TlsClientAuth(TlsSubject::SanDns("tpp.example".into())), true, |_| ());
+    add("self", by_thumbprint(7), true, |_| ());
+    add("rs", by_thumbprint(8), false, |_| ());
+    registry
+}
+
+/// CN=tpp,C=GB as DER.
+pub(crate) const SUBJECT: [u8; 29] = [
+    0x30, 27, 0x31, 11, 0x30, 9, 6, 3, 0x55, 4, 6, 19, 2, b'G', b'B', 0x31, 12, 0x30, 10, 6, 3, 0x55, 4, 3, 12, 3,
+    b't', b'p', b'p',
+];
+
+pub(crate) fn certificate(seed: u8, chain: ChainTrust) -> PeerCertificate {
+    PeerCertificate {
+        der: Arc::from([seed]),
+        thumbprint: Thumbprint([seed; 32]),
+        subject_der: Arc::from(SUBJECT),
+        subject: "CN=tpp,C=GB".into(),
+        alt_names: SubjectAltNames { dns: vec!["tpp.example".into()], ..SubjectAltNames::default() },
+        chain,
+    }
+}
+
+pub(crate) fn connection(certificate: Option<PeerCertificate>) -> Connection {
+    crate::authn::tests::connection(certificate.map(Arc::new))
+}
+
+pub(crate) fn form_headers() -> HeaderMap {
+    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))])
+}
+
+pub(crate) fn encode(parameters: &[(&str, &str)]) -> String {
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let pairs: Vec<_> = parameters.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    pairs.join("&")
+}
+
+impl World {
+    /// Claims of an assertion that is good now; `jti` makes it unique.
+    pub(crate) fn assertion_claims(&self, client: &str, jti: &str) -> Value {
+        let now = self.clock.now().secs();
+        json!({ "iss": client, "sub": client, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": jti })
+    }
+
+    pub(crate) fn assertion(&self, client: &str, jti: &str) -> String {
+        self.key.sign("JWT", &self.assertion_claims(client, jti)).unwrap()
+    }
+
+    pub(crate) async fn post_token(
+        &self,
+        parameters: &[(&str, &str)],
+        connection: &Connection,
+    ) -> Result<Answer<TokenResponse>, OAuthError> {
+        let (headers, body) = (form_headers(), encode(parameters));
+        self.server.token(Request { headers: &headers, body: body.as_bytes(), connection }).await
+    }
+
+    /// A token by assertion, with further parameters.
+    pub(crate) async fn token_of(
+        &self,
+        assertion: &str,
+        more: &[(&str, &str)],
+    ) -> Result<Answer<TokenResponse>, OAuthError> {
+        let mut parameters = with_assertion(assertion);
+        parameters.push(("grant_type", "client_credentials"));
+        parameters.extend(more);
+        self.post_token(&parameters, &connection(None)).await
+    }
+}
+
+pub(crate) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+pub(crate) fn with_assertion(assertion: &str) -> Vec<(&str, &str)> {
+    vec![("client_assertion_type", JWT_BEARER), ("client_assertion", assertion)]
+}
+
+/// The claims of a token that we signed, verified with the published keys.
+pub(crate) fn read(world: &World, token: &str) -> (crate::jose::Header, Value) {
+    let jwks: Value = serde_json::from_slice(&world.server.jwks()).unwrap();
+    let keys = KeySet::parse(&jwks, &[Algorithm::Es256, Algorithm::Ps256, Algorithm::EdDsa]).unwrap().keys;
+    let verified = keys.verify(crate::jose::UnverifiedToken::parse(token).unwrap()).unwrap();
+    let names = ["iss", "sub", "aud", "client_id", "tenant", "iat", "exp", "jti", "scope", "cnf"];
+    let claims = names.iter().filter_map(|name| Some(((*name).to_owned(), verified.claims.get(name)?.clone())));
+    (verified.header.clone(), Value::Object(claims.collect()))
+}

@@ -1,0 +1,117 @@
+//! What every answer carries, and how a problem document is written.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, header};
+use pingora_core::Result;
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::bridge::discard_body;
+use super::context::{Refusal, RequestContext};
+use super::headers::{INTERACTION_ID, relocate};
+use crate::problem::Problem;
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// What is read of the body of a refused request, so that the caller hears the refusal and keeps its connection.
+const UNREAD_BYTES_MAX: usize = 64 * 1024;
+const UNREAD_PATIENCE: Duration = Duration::from_millis(250);
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Writes our own fields on the answer of a back end, whose hop-by-hop and internal fields are gone already.
+pub(super) fn dress(header: &mut ResponseHeader, ctx: &RequestContext, path: &str) -> Result<()> {
+    if let Some(forward) = &ctx.forward
+        && let Some(picked) = &forward.picked
+        && let Some(location) = header.headers.get(header::LOCATION)
+        && let Some(ours) = relocate(location, picked.authority(), (path, forward.target.path()))
+    {
+        header.insert_header(header::LOCATION, ours)?;
+    }
+    if let Some(admitted) = &ctx.admitted {
+        set_all(header, admitted.permit.obligations.headers())?;
+    }
+    header.insert_header(SERVER_TIMING, timing(ctx))?;
+    dress_any(header, ctx)
+}
+
+/// What answers of ours and of back ends have in common.
+fn dress_any(header: &mut ResponseHeader, ctx: &RequestContext) -> Result<()> {
+    if let Some(fields) = ctx.admitted.as_ref().and_then(|admitted| admitted.spent.fields.as_ref()) {
+        header.insert_header(RATELIMIT_POLICY, fields.policy.clone())?;
+        header.insert_header(RATELIMIT, fields.limit.clone())?;
+    }
+    if !header.headers.contains_key(header::CACHE_CONTROL) {
+        header.insert_header(header::CACHE_CONTROL, NO_STORE)?; // RFC 9111 §5.2: personal data unless said otherwise.
+    }
+    if ctx.is_secure() {
+        header.insert_header(header::STRICT_TRANSPORT_SECURITY, HSTS)?; // RFC 6797 §7.2: over TLS only.
+    }
+    header.insert_header(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF)?;
+    header.insert_header(INTERACTION_ID, ctx.interaction_value.clone())
+}
+
+/// Whether the connection can take another request: its body is read, or was so small that it could be.
+async fn can_go_on(session: &mut Session, ctx: &RequestContext) -> bool {
+    match &ctx.refusal {
+        // What waits for `100 Continue` sends nothing; a refusal of the guard leaves the framing in doubt.
+        Some(Refusal::Rejected(_)) if !ctx.expects_continue => {
+            discard_body(session, UNREAD_BYTES_MAX, UNREAD_PATIENCE).await
+        }
+        _ => session.as_downstream_mut().is_body_done(),
+    }
+}
+
+/// Fields that displace those of the same names; a name may occur more than once among them.
+fn set_all(header: &mut ResponseHeader, fields: &[(HeaderName, HeaderValue)]) -> Result<()> {
+    for (name, _) in fields {
+        header.remove_header(name);
+    }
+    fields.iter().try_for_each(|(name, value)| header.append_header(name.clone(), value.clone()).map(drop))
+}
+
+/// How long we took, and how long the back end: `gateway;dur=0.4, upstream;dur=12.1` in milliseconds.
+fn timing(ctx: &RequestContext) -> HeaderValue {
+    let total = ctx.arrived.elapsed();
+    let waited = ctx.forward.as_ref().and_then(|forward| forward.waited);
+    let own = total.saturating_sub(waited.unwrap_or_default());
+    let mut text = format!("gateway;dur={:.2}", own.as_secs_f64() * 1000.0);
+    if let Some(waited) = waited {
+        let _infallible = write!(text, ", upstream;dur={:.2}", waited.as_secs_f64() * 1000.0);
+    }
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("gateway"))
+}
+
+/// Writes a problem document. Answers whether the connection can take another request.
+pub(super) async fn write_problem(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    problem: &Problem,
+    public_url: &str,
+) -> Result<bool> {
+    let body = problem.to_json(public_url, ctx.interaction);
+    let mut header = ResponseHeader::build(problem.status(), Some(12))?;
+    header.insert_header(header::CONTENT_TYPE, PROBLEM_JSON)?;
+    header.insert_header(header::CACHE_CONTROL, NO_STORE)?;
+    header.insert_header(header::CONTENT_LENGTH, body.len())?;
+    dress_any(&mut header, ctx)?;
+    set_all(&mut header, &problem.headers)?;
+    let reusable = can_go_on(session, ctx).await;
+    if !reusable {
+        session.set_keepalive(None); // RFC 9112 §9.6: unread body, so this answer is the last one here.
+    }
+    let head = session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(header), head).await?;
+    if head {
+        session.as_downstream_mut().finish_body().await?;
+    } else {
+        session.write_response_body(Some(Bytes::from(body)), true).await?;
+    }
+    Ok(reusable)
+}

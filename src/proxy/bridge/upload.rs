@@ -1,0 +1,168 @@
+//! Moves a request body from the session to the service, and notices when the client goes away.
+
+use std::future::pending;
+use std::io::ErrorKind;
+
+use axum::body::Body;
+use bytes::Bytes;
+use pingora_proxy::Session;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::body::Incoming;
+use super::{BridgeError, BridgeLimits, stated_length};
+use crate::proxy::guard::say_continue;
+
+enum State {
+    /// The client is told to go on once the service asks for the body.
+    AwaitsInterest(oneshot::Receiver<()>, Sender),
+    Moving(Sender),
+    /// Read to the end.
+    Done,
+    /// The service does not want the rest.
+    Unwanted,
+}
+
+struct Sender {
+    parts: mpsc::Sender<Bytes>,
+    whole: oneshot::Sender<()>,
+}
+
+/// A request body on its way to the service.
+pub(super) struct Upload {
+    state: State,
+    expects_continue: bool,
+    bytes: u64,
+    limits: BridgeLimits,
+    due: Instant,
+}
+
+impl Upload {
+    pub fn new(session: &mut Session, expects_continue: bool, limits: &BridgeLimits) -> (Self, Body) {
+        let (state, body) = if session.is_body_empty() {
+            (State::Done, Body::empty())
+        } else {
+            let (parts, arriving) = mpsc::channel(1);
+            let (wanted, interest) = oneshot::channel();
+            let (whole, complete) = oneshot::channel();
+            let body = Body::new(Incoming::new(arriving, wanted, complete, stated_length(session)));
+            (State::AwaitsInterest(interest, Sender { parts, whole }), body)
+        };
+        let due = Instant::now() + limits.body_timeout;
+        (Self { state, expects_continue, bytes: 0, limits: *limits, due }, body)
+    }
+
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Read to its end.
+    pub const fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// The service has let go of the body before its end.
+    pub fn is_unwanted(&self) -> bool {
+        match &self.state {
+            State::AwaitsInterest(_, sender) | State::Moving(sender) => sender.parts.is_closed(),
+            State::Unwanted => true,
+            State::Done => false,
+        }
+    }
+
+    /// Somebody else has read the body to its end.
+    pub fn end_if(&mut self, whole: bool) {
+        if whole {
+            self.state = State::Done;
+        }
+    }
+
+    /// The client has not been told to send its body.
+    pub const fn waits_for_continue(&self) -> bool {
+        self.expects_continue
+    }
+
+    /// Does the next thing there is to do; may be dropped at any await without losing bytes.
+    pub async fn step(&mut self, session: &mut Session) -> Result<(), BridgeError> {
+        match &mut self.state {
+            State::AwaitsInterest(interest, _) => {
+                let wanted = match session.watch_h2_stream_close() {
+                    None => interest.await.is_ok(),
+                    Some(closed) => tokio::select! {
+                        wanted = interest => wanted.is_ok(),
+                        _ = closed => return Err(BridgeError::ClientGone),
+                    },
+                };
+                self.become_interested(wanted, session).await
+            }
+            State::Moving(sender) => {
+                let Ok(room) = sender.parts.reserve().await else {
+                    self.state = State::Unwanted;
+                    return Ok(());
+                };
+                let pause = Instant::now() + self.limits.body_idle_timeout;
+                match timeout_at(pause.min(self.due), session.read_request_body()).await {
+                    Ok(Ok(Some(bytes))) => {
+                        self.bytes += bytes.len() as u64;
+                        if self.bytes > self.limits.body_bytes_max {
+                            return Err(BridgeError::BodyTooLarge { bytes_max: self.limits.body_bytes_max });
+                        }
+                        room.send(bytes);
+                        Ok(())
+                    }
+                    Ok(Ok(None)) => {
+                        drop(room);
+                        if let State::Moving(sender) = std::mem::replace(&mut self.state, State::Done) {
+                            let _ = sender.whole.send(());
+                        }
+                        Ok(())
+                    }
+                    Ok(Err(error)) => Err(fault(&error)),
+                    Err(_) => Err(BridgeError::BodyTimeout),
+                }
+            }
+            State::Done => Err(gone(session).await),
+            State::Unwanted => match session.watch_h2_stream_close() {
+                Some(closed) => {
+                    let _ = closed.await;
+                    Err(BridgeError::ClientGone)
+                }
+                // Reading on HTTP/1 would take bytes of the body.
+                None => pending().await,
+            },
+        }
+    }
+
+    async fn become_interested(&mut self, wanted: bool, session: &mut Session) -> Result<(), BridgeError> {
+        if !wanted {
+            self.state = State::Unwanted;
+            return Ok(());
+        }
+        if let State::AwaitsInterest(_, sender) = std::mem::replace(&mut self.state, State::Unwanted) {
+            self.state = State::Moving(sender);
+        }
+        self.due = Instant::now() + self.limits.body_timeout;
+        if std::mem::take(&mut self.expects_continue) {
+            say_continue(session).await.map_err(|_| BridgeError::ClientGone)?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until the client goes away; the body has been read.
+async fn gone(session: &mut Session) -> BridgeError {
+    match session.read_body_or_idle(true).await {
+        Err(_) => BridgeError::ClientGone,
+        Ok(_) => pending().await,
+    }
+}
+
+/// Whether the client was slow, wrong or gone: the front door's stream says so in the cause.
+fn fault(error: &pingora_core::Error) -> BridgeError {
+    let kind = error.root_cause().downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    match (kind, &error.etype) {
+        (Some(ErrorKind::InvalidData), _) => BridgeError::BodyMalformed,
+        (Some(ErrorKind::TimedOut), _) | (_, pingora_core::ErrorType::ReadTimedout) => BridgeError::BodyTimeout,
+        _ => BridgeError::ClientGone,
+    }
+}

@@ -1,0 +1,182 @@
+//! From a request to its admission, and from that to its lane.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Uri, header};
+use pingora_core::protocols::http::ServerSession;
+use pingora_proxy::Session;
+use tokio::time::Instant;
+
+use super::context::{Forward, Refusal, RequestContext};
+use super::failure::Fault;
+use super::gateway::Gateway;
+use super::guard::say_continue;
+use super::held::{Growing, Held, Source, read_whole};
+use super::rewrite::{is_coded, text};
+use crate::admission::{Admitted, BodyNeed, Head, Pending, Rejection, admit_head};
+use crate::contract::{Body, Mode, parse_body};
+use crate::domain::Connection;
+use crate::problem::{Kind, Problem};
+use crate::upstream::Tried;
+
+/// Which way an admitted request goes.
+pub(super) enum Lane {
+    /// Bodies of any size pass as they come.
+    Stream,
+    /// The request is held whole; its answer may have to be.
+    Whole(Option<Held>),
+}
+
+/// Asks admission, reading the body first where it takes part in the decision.
+pub(super) async fn enter(gateway: &Gateway, session: &mut Session, ctx: &mut RequestContext) -> Result<Lane, Refusal> {
+    let snapshot = gateway.snapshot();
+    ctx.snapshot = Some(Arc::clone(&snapshot));
+    ctx.note(|facts| facts.snapshot = Some(Arc::clone(&snapshot)));
+    let connection = ctx.connection.clone().ok_or(Fault::Internal("the connection is unknown"))?;
+    let pending = admit_head(&snapshot, &head(session, &connection), gateway.clock.now()).await?;
+    if ctx.websocket && !pending.operation().is_some_and(|operation| operation.websocket) {
+        return Err(Problem::new(Kind::UpgradeRefused).into());
+    }
+    ctx.note(|facts| {
+        facts.operation = Some(pending.operation);
+        facts.caller = Some(pending.caller.clone());
+    });
+    let need = pending.body_need();
+    let held = match need {
+        BodyNeed::Whole => {
+            refuse_coded(session)?;
+            read_body(gateway, session, ctx).await?
+        }
+        BodyNeed::None => None,
+    };
+    let body = parse(&pending, session, held.as_ref())?;
+    let admitted = pending.admit(&head(session, &connection), &body, gateway.clock.now())?;
+    note_admitted(ctx, &admitted);
+    let lane = choose(gateway, session, ctx, &admitted, need, held).await?;
+    ctx.forward = Some(forward(gateway, session, ctx, &admitted)?);
+    ctx.admitted = Some(admitted);
+    Ok(lane)
+}
+
+fn head<'a>(session: &'a Session, connection: &'a Connection) -> Head<'a> {
+    let request = session.req_header();
+    let (path, query) = (request.uri.path(), request.uri.query());
+    Head { method: &request.method, path, query, headers: &request.headers, connection }
+}
+
+fn note_admitted(ctx: &mut RequestContext, admitted: &Admitted) {
+    ctx.note(|facts| {
+        facts.subscription = Some(admitted.subscription.clone());
+        facts.permit = Some(Arc::clone(&admitted.permit));
+        facts.observed.0 = admitted.observed.len();
+    });
+}
+
+/// A body that a contract must read cannot be compressed: we would have to inflate what a stranger deflated.
+fn refuse_coded(session: &Session) -> Result<(), Refusal> {
+    if is_coded(&session.req_header().headers) {
+        return Err(Problem::new(Kind::ContentCodingUnsupported)
+            .header(header::ACCEPT_ENCODING, http::HeaderValue::from_static("identity"))
+            .into());
+    }
+    Ok(())
+}
+
+/// What admission sees of the body: opaque if it is not to be read whole.
+fn parse(pending: &Pending, session: &mut Session, held: Option<&Held>) -> Result<Body, Refusal> {
+    let Some(held) = held else {
+        return Ok(if session.as_downstream_mut().is_body_empty() { Body::Absent } else { Body::Opaque });
+    };
+    let enforced = pending.operation().is_some_and(|operation| operation.request_contract == Mode::Enforce);
+    match parse_body(text(&session.req_header().headers, header::CONTENT_TYPE), &held.bytes) {
+        Ok(body) => Ok(body),
+        Err(error) if enforced => Err(Rejection::Contract(vec![error]).into()),
+        Err(_) => Ok(Body::Opaque), // Observed only; a policy that needs the amount will not find one.
+    }
+}
+
+async fn choose(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    admitted: &Admitted,
+    need: BodyNeed,
+    held: Option<Held>,
+) -> Result<Lane, Refusal> {
+    let operation = admitted.operation().ok_or(Fault::Internal("the operation is unknown"))?;
+    let answer_is_read = admitted.permit.obligations.rewrites_body() || operation.response_contract != Mode::Off;
+    if need == BodyNeed::Whole {
+        return Ok(Lane::Whole(held));
+    }
+    if answer_is_read {
+        return Ok(Lane::Whole(read_body(gateway, session, ctx).await?));
+    }
+    let max = operation.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max);
+    if announced(session).is_some_and(|length| length > max) {
+        return Err(Fault::BodyTooLarge.into());
+    }
+    continue_if_expected(session, ctx).await?;
+    Ok(Lane::Stream)
+}
+
+fn forward(gateway: &Gateway, session: &Session, ctx: &RequestContext, admitted: &Admitted) -> Result<Forward, Fault> {
+    let operation = admitted.operation().ok_or(Fault::Internal("the operation is unknown"))?;
+    let now = Instant::now();
+    Ok(Forward {
+        target: target(&operation.upstream_path(session.req_header().uri.path()), session.req_header().uri.query())?,
+        started: std::time::Instant::now(),
+        deadline: now + operation.timeout.unwrap_or(admitted.pool.timeouts().total),
+        tried: Tried::default(),
+        picked: None,
+        credential: None,
+        websocket: operation.websocket && ctx.websocket,
+        body_bytes: 0,
+        body_bytes_max: operation.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max),
+        body_deadline: now + gateway.limits.body_timeout,
+        body_ended: false,
+        answered: false,
+        waited: None,
+        credential_refused: false,
+        fault: None,
+    })
+}
+
+/// Path and query towards the back end: the caller's bytes, on another base path.
+fn target(path: &str, query: Option<&str>) -> Result<Uri, Fault> {
+    let text = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    Uri::try_from(text).map_err(|_| Fault::Internal("the upstream path is not a path"))
+}
+
+/// The length that the caller announces.
+fn announced(session: &Session) -> Option<u64> {
+    text(&session.req_header().headers, header::CONTENT_LENGTH)?.parse().ok()
+}
+
+/// RFC 9110 §10.1.1: admission was the last word that the caller waited for; the back end is not asked again.
+async fn continue_if_expected(session: &mut Session, ctx: &mut RequestContext) -> Result<(), Fault> {
+    if std::mem::take(&mut ctx.expects_continue) {
+        say_continue(session).await.map_err(|_| Fault::CallerGone)?;
+    }
+    Ok(())
+}
+
+/// Reads the body whole, within limit, budget and time. `None` if there is none.
+async fn read_body(gateway: &Gateway, session: &mut Session, ctx: &mut RequestContext) -> Result<Option<Held>, Fault> {
+    if session.as_downstream_mut().is_body_empty() {
+        return Ok(None);
+    }
+    let body = Growing::new(&gateway.budget, gateway.limits.buffered_bytes_max, announced(session))?;
+    continue_if_expected(session, ctx).await?;
+    let deadline = Instant::now() + gateway.limits.body_timeout;
+    read_whole(body, gateway.limits.body_idle_timeout, deadline, session.as_downstream_mut()).await.map(Some)
+}
+
+impl Source for ServerSession {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+        self.read_request_body().await.map_err(|error| Fault::from_downstream(&error))
+    }
+}

@@ -1,0 +1,269 @@
+//! One exchange with a back end in the buffered lane: the request is held, the answer comes as it comes.
+//!
+//! Invariants: a connection goes back to the pool only after a clean end; every wait ends at the exchange's deadline;
+//! what [`may_retry`] forbids is not sent again.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant as StdInstant};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType, RetryType};
+use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::failure::Fault;
+use super::retry::{Attempt, Body, may_retry};
+use crate::upstream::{Outcome, PeerTerms, Picked, Pool, Tried};
+
+/// Interim answers that are passed over before the back end counts as broken.
+const INTERIM_MAX: usize = 8;
+/// Largest header section of an answer.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// After a failed write the back end may have answered already (413, 401): so long is waited for that.
+const LATE_ANSWER_WAIT: Duration = Duration::from_millis(250);
+
+/// What is to be sent, as often as the rules allow.
+pub(super) struct Parcel<'a> {
+    pub pool: &'a Arc<Pool>,
+    pub method: Method,
+    /// Held whole.
+    pub body: Option<Bytes>,
+    pub deadline: Instant,
+}
+
+/// Makes the request's header for one back end and credential.
+pub(super) type Prepare<'a> =
+    dyn Fn(&Picked, Option<&(HeaderName, HeaderValue)>) -> Result<RequestHeader, Fault> + Send + Sync + 'a;
+
+/// An answer whose header has arrived.
+pub(super) struct Answer {
+    pub header: ResponseHeader,
+    pub picked: Picked,
+    /// From the attempt's begin to the header.
+    pub waited: Duration,
+    connection: Connection,
+    read: Duration,
+    deadline: Instant,
+}
+
+struct Connection {
+    pool: Arc<Pool>,
+    session: HttpSession,
+    peer: HttpPeer,
+    reused: bool,
+    /// Not once the request went out incomplete.
+    clean: bool,
+}
+
+/// An attempt that brought no answer.
+struct Failed {
+    fault: Fault,
+    /// The connection may have been closed before the request reached the back end's application.
+    reused: bool,
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self { fault, reused: false }
+    }
+}
+
+/// Sends the parcel to a healthy back end, to another if the first cannot be connected to, and waits for the header.
+pub(super) async fn send(parcel: &Parcel<'_>, tried: &mut Tried, prepare: &Prepare<'_>) -> Result<Answer, Fault> {
+    let body = if parcel.body.is_some() { Body::Held } else { Body::Absent };
+    let mut last = None;
+    loop {
+        let picked = match parcel.pool.pick(tried, StdInstant::now()) {
+            Ok(picked) => picked,
+            Err(none) => return Err(last.unwrap_or(Fault::NoBackend(none))), // The first cause says more.
+        };
+        let failed = match attempt(parcel, picked, tried, prepare).await {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        let state = Attempt { body, reused: failed.reused, answered: false, attempts: tried.attempts() };
+        let again = may_retry(&parcel.method, &failed.fault, state);
+        // A token is renewed once per request: a second refusal is not about its age.
+        if !again || (failed.fault == Fault::CredentialRefused && last == Some(Fault::CredentialRefused)) {
+            return Err(failed.fault);
+        }
+        last = Some(failed.fault);
+    }
+}
+
+async fn attempt(
+    parcel: &Parcel<'_>,
+    mut picked: Picked,
+    tried: &mut Tried,
+    prepare: &Prepare<'_>,
+) -> Result<Answer, Failed> {
+    let started = StdInstant::now();
+    let credential = by(parcel.deadline, parcel.pool.authorization(started)).await?.map_err(Fault::Credential)?;
+    let request = prepare(&picked, credential.as_ref())?;
+    let mut connection = match connect(parcel, &picked).await {
+        Ok(connection) => connection,
+        Err(fault) => {
+            picked.report(Outcome::ConnectFailed, StdInstant::now());
+            return Err(fault.into());
+        }
+    };
+    let header = match converse(&mut connection, request, parcel).await {
+        Ok(header) => header,
+        Err(failed) => {
+            if let Some(outcome) = failed.fault.outcome() {
+                picked.report(outcome, StdInstant::now());
+            }
+            connection.end(false).await;
+            if failed.reused {
+                tried.forgive(&picked); // A connection that had gone stale says nothing of the back end.
+            }
+            return Err(failed);
+        }
+    };
+    picked.report(Outcome::Answered { status: header.status.as_u16() }, StdInstant::now());
+    if let Some((_, value)) = &credential
+        && header.status == StatusCode::UNAUTHORIZED
+    {
+        connection.end(false).await;
+        if parcel.pool.refused(value, StdInstant::now()).await {
+            tried.forgive(&picked); // The back end itself is well: with a fresh token the same one may be asked.
+        }
+        return Err(Fault::CredentialRefused.into());
+    }
+    let read = parcel.pool.timeouts().read;
+    Ok(Answer { header, picked, waited: started.elapsed(), connection, read, deadline: parcel.deadline })
+}
+
+async fn connect(parcel: &Parcel<'_>, picked: &Picked) -> Result<Connection, Fault> {
+    let budget = parcel.deadline.saturating_duration_since(Instant::now());
+    let peer = picked.peer(PeerTerms { budget, uploading: false, websocket: false });
+    let connected = by(parcel.deadline, parcel.pool.transport().connect(&peer)).await;
+    let (mut session, reused) = match connected {
+        Ok(Ok(connected)) => connected,
+        Ok(Err(error)) => return Err(Fault::from_connect(&error)),
+        Err(_) => return Err(Fault::Connect("deadline".into())),
+    };
+    session.set_read_timeout(peer.options.read_timeout);
+    session.set_write_timeout(peer.options.write_timeout);
+    Ok(Connection { pool: parcel.pool.clone(), session, peer, reused, clean: true })
+}
+
+/// Writes the request and reads the answer's header.
+async fn converse(
+    connection: &mut Connection,
+    request: RequestHeader,
+    parcel: &Parcel<'_>,
+) -> Result<ResponseHeader, Failed> {
+    let late = |_| Failed::from(Fault::TimedOut);
+    let written = write(connection, request, parcel.body.clone());
+    let unwritten = timeout_at(parcel.deadline, written).await.map_err(late)?.err();
+    let read = read_header(&mut connection.session);
+    let Some(error) = unwritten else {
+        let header = timeout_at(parcel.deadline, read).await.map_err(late)?;
+        return header.map_err(|error| connection.failed(&error));
+    };
+    // RFC 9112 §9.5: a server may answer and close before it has read all; then the answer is what counts.
+    connection.clean = false;
+    match timeout(LATE_ANSWER_WAIT, read).await {
+        Ok(Ok(header)) => Ok(header),
+        _ => Err(connection.failed(&error)),
+    }
+}
+
+async fn write(connection: &mut Connection, request: RequestHeader, body: Option<Bytes>) -> pingora_core::Result<()> {
+    let tls = connection.peer.is_tls();
+    match &mut connection.session {
+        HttpSession::H2(stream) => stream.write_request_header(Box::new(for_http2(request, tls)?), body.is_none())?,
+        session => session.write_request_header(Box::new(request)).await?,
+    }
+    if let Some(body) = body.filter(|body| !body.is_empty()) {
+        connection.session.write_request_body(body, true).await?;
+    }
+    connection.session.finish_request_body().await
+}
+
+/// RFC 9113 §8.3.1: the authority travels in `:authority`, not in `Host`.
+fn for_http2(mut request: RequestHeader, tls: bool) -> pingora_core::Result<RequestHeader> {
+    let malformed = || Error::explain(ErrorType::InvalidHTTPHeader, "no authority or path for HTTP/2");
+    let host = request.remove_header(&header::HOST).ok_or_else(malformed)?;
+    let uri = Uri::builder()
+        .scheme(if tls { "https" } else { "http" })
+        .authority(host.as_bytes())
+        .path_and_query(request.uri.path_and_query().cloned().ok_or_else(malformed)?)
+        .build()
+        .map_err(|_| malformed())?;
+    request.set_uri(uri);
+    Ok(request)
+}
+
+async fn read_header(session: &mut HttpSession) -> pingora_core::Result<ResponseHeader> {
+    for _ in 0..INTERIM_MAX {
+        session.read_response_header().await?;
+        let Some(header) = session.response_header() else { break };
+        if header.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "protocols switched without being asked");
+        }
+        if !header.status.is_informational() {
+            check_size(header)?;
+            return Ok(header.clone());
+        }
+    }
+    Error::e_explain(ErrorType::InvalidHTTPHeader, "no final answer after the interim ones")
+}
+
+fn check_size(header: &ResponseHeader) -> pingora_core::Result<()> {
+    let bytes: usize = header.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes > HEADER_BYTES_MAX {
+        return Error::e_explain(ErrorType::InvalidHTTPHeader, "the header section is too large");
+    }
+    Ok(())
+}
+
+/// Waits no longer than the deadline.
+async fn by<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, Fault> {
+    timeout_at(deadline, work).await.map_err(|_| Fault::TimedOut)
+}
+
+impl Connection {
+    /// Whether the back end can have processed the request is judged by the connection's past: one that was idle may
+    /// have been closed while the request was on its way. HTTP/2 says so itself (GOAWAY, REFUSED_STREAM).
+    fn failed(&self, error: &Error) -> Failed {
+        if matches!(error.etype(), ErrorType::H2Downgrade | ErrorType::InvalidH2) {
+            self.pool.transport().prefer_h1(&self.peer);
+        }
+        let unprocessed = error.retry == RetryType::Decided(true);
+        Failed { fault: Fault::from_upstream(error), reused: self.reused || unprocessed }
+    }
+
+    async fn end(self, clean: bool) {
+        let clean = clean && self.clean;
+        self.pool.transport().release(self.session, &self.peer, clean).await;
+    }
+}
+
+impl Answer {
+    /// The next bytes of the body; `None` at its end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        let limit = self.deadline.min(Instant::now() + self.read);
+        let read = timeout_at(limit, self.connection.session.read_response_body()).await;
+        let fault = match read {
+            // A timeout looks at the work first: bytes that are always there would pass any deadline.
+            Ok(Ok(Some(_))) if Instant::now() >= self.deadline => Fault::TimedOut,
+            Ok(Ok(chunk)) => return Ok(chunk),
+            Ok(Err(error)) => Fault::from_upstream(&error),
+            Err(_) => Fault::TimedOut,
+        };
+        self.picked
+            .report(if fault == Fault::TimedOut { Outcome::TimedOut } else { Outcome::Broken }, StdInstant::now());
+        Err(fault)
+    }
+
+    /// Ends the exchange; `clean` once the body was read to its end.
+    pub async fn end(self, clean: bool) {
+        self.connection.end(clean).await;
+    }
+}

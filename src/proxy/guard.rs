@@ -1,0 +1,334 @@
+//! Is this request one that every hop reads alike, and does it claim nothing about itself that is ours to say?
+//!
+//! Runs first in `early_request_filter`, on what Pingora parsed. For HTTP/1 the front door has judged the raw bytes
+//! already; here the same rules hold for HTTP/2 and once more for HTTP/1, so that neither room relies on the other.
+//! Invariants: what passes has one valid authority that is served here, an origin-form target of visible ASCII, one
+//! way of framing, and no field that only the gateway or a trusted proxy may set, in either spelling.
+
+mod fields;
+mod source;
+mod upload;
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, Method, Version};
+use pingora_core::protocols::Digest;
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+
+use crate::domain::{Connection, Downstream};
+use crate::problem::{Kind, Problem};
+pub use upload::UploadWatch;
+
+/// The names that are served.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts(Option<HashSet<String>>);
+
+impl Hosts {
+    /// Any name. For a gateway that stands behind another one.
+    pub const fn any() -> Self {
+        Self(None)
+    }
+
+    /// These names, without ports; letters match in either case.
+    pub fn only(names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        Self(Some(names.into_iter().map(|name| name.as_ref().to_ascii_lowercase()).collect()))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|names| names.contains(name))
+    }
+}
+
+/// What the guard holds requests to.
+#[derive(Debug, Clone)]
+pub struct GuardSettings {
+    pub hosts: Hosts,
+    /// Whether the authority must be the name of the TLS handshake, where there was one.
+    pub authority_follows_sni: bool,
+    pub header_bytes_max: usize,
+    pub header_count_max: usize,
+    pub uri_bytes_max: usize,
+    pub idle_timeout: Duration,
+    pub body_idle_timeout: Duration,
+    /// Proxies whose `Forwarded` and `X-Forwarded-For` are believed.
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+/// What the guard learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    /// Where the request comes from: the peer, or what a trusted proxy says of it.
+    pub source: IpAddr,
+    /// The name that is asked, in lower case, without a port.
+    pub host: String,
+    /// It asks for a WebSocket. A route must allow that; otherwise call [`refuse_upgrade`].
+    pub websocket: bool,
+    /// It waits for `100 Continue` before it sends its body. The field itself is gone: whoever reads the body says so.
+    pub expects_continue: bool,
+}
+
+/// Why a request is refused before anything looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct GuardRefusal {
+    pub kind: Kind,
+    /// For the problem document; repeats nothing of the request.
+    pub detail: &'static str,
+    /// The connection's framing is in doubt: no further request on it (RFC 9112 §9.6).
+    pub close: bool,
+}
+
+impl GuardRefusal {
+    pub fn problem(&self) -> Problem {
+        let problem = Problem::new(self.kind).detail(self.detail);
+        if self.kind == Kind::MethodNotAllowed {
+            return problem.header(http::header::ALLOW, HeaderValue::from_static(METHODS));
+        }
+        problem
+    }
+}
+
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+const fn malformed(detail: &'static str) -> GuardRefusal {
+    GuardRefusal { kind: Kind::MalformedRequest, detail, close: true }
+}
+
+/// The connection beneath a session.
+pub fn downstream(digest: Option<&Digest>) -> Option<&Arc<dyn Downstream>> {
+    digest?.proxy_digest.as_deref()?.user_data.as_deref()?.downcast_ref()
+}
+
+/// Checks and cleans a request, and sets the deadlines of its session. When it refuses, answer with
+/// [`GuardRefusal::problem`], after `session.set_keepalive(None)` if it says `close`.
+pub fn check(session: &mut Session, connection: &Connection, settings: &GuardSettings) -> Result<Passed, GuardRefusal> {
+    set_deadlines(session, settings);
+    check_head(session.req_header_mut(), connection, settings)
+}
+
+fn set_deadlines(session: &mut Session, settings: &GuardSettings) {
+    // Pingora says "for ever" for HTTP/1.1; but where it says "close", nothing may undo that.
+    if session.get_keepalive().is_some() {
+        session.set_keepalive(Some(settings.idle_timeout.as_secs().max(1)));
+    }
+    // The stream beneath keeps the same time and says so; Pingora's own clock comes second.
+    let second = settings.body_idle_timeout + Duration::from_secs(1);
+    session.set_read_timeout(Some(second));
+    session.set_write_timeout(Some(second));
+    session.set_total_drain_timeout(Some(settings.body_idle_timeout));
+}
+
+/// The rules, on a header alone.
+pub fn check_head(
+    head: &mut RequestHeader,
+    connection: &Connection,
+    settings: &GuardSettings,
+) -> Result<Passed, GuardRefusal> {
+    check_size(head, settings)?;
+    check_framing(head)?;
+    make_origin_form(head)?;
+    check_target(head)?;
+    // RFC 9110 §8.3: one value. With two, the back end could read the body as what we did not check.
+    only(head, CONTENT_TYPE, "The Content-Type is stated more than once.")?;
+    let host = check_authority(head, connection, settings)?;
+    if matches!(head.method, Method::TRACE | Method::CONNECT) {
+        return Err(GuardRefusal {
+            kind: Kind::MethodNotAllowed,
+            detail: "TRACE and CONNECT are not served.",
+            close: true,
+        });
+    }
+    let expects_continue = take_expectation(head)?;
+    let source = source::of(&head.headers, connection.peer.ip(), &settings.trusted_proxies);
+    let websocket = fields::clean(head)?;
+    join_cookies(head);
+    Ok(Passed { source, host, websocket, expects_continue })
+}
+
+/// Tells a client that waits for it ([`Passed::expects_continue`]) to send its body (RFC 9110 §10.1.1). To be called
+/// by whoever is about to read the body, once.
+pub async fn say_continue(session: &mut Session) -> pingora_core::Result<()> {
+    // Pingora takes the interim answer for an early final one, and would announce a close.
+    session.set_close_on_response_before_downstream_finish(false);
+    let said = session.write_continue_response().await;
+    session.set_close_on_response_before_downstream_finish(true);
+    said
+}
+
+/// For a WebSocket request on a route that does not allow one.
+pub const fn refuse_upgrade() -> GuardRefusal {
+    GuardRefusal { kind: Kind::UpgradeRefused, detail: "This operation is not a WebSocket.", close: true }
+}
+
+fn check_size(head: &RequestHeader, settings: &GuardSettings) -> Result<(), GuardRefusal> {
+    if head.raw_path().len() > settings.uri_bytes_max {
+        return Err(GuardRefusal { kind: Kind::UriTooLong, detail: "The request target is too long.", close: true });
+    }
+    let bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if head.headers.len() > settings.header_count_max || bytes > settings.header_bytes_max {
+        let detail = "The header fields are too many or too long.";
+        return Err(GuardRefusal { kind: Kind::HeadersTooLarge, detail, close: true });
+    }
+    Ok(())
+}
+
+/// The one value of a field that must not be repeated.
+fn only<'a>(
+    head: &'a RequestHeader,
+    name: HeaderName,
+    repeated: &'static str,
+) -> Result<Option<&'a HeaderValue>, GuardRefusal> {
+    let mut values = head.headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        (_, Some(_)) => Err(malformed(repeated)),
+    }
+}
+
+/// RFC 9112 §6, RFC 9113 §8.2.2. A Content-Length beside a Transfer-Encoding is gone by now: the front door saw it.
+fn check_framing(head: &RequestHeader) -> Result<(), GuardRefusal> {
+    let coding = only(head, TRANSFER_ENCODING, "The Transfer-Encoding is stated more than once.")?;
+    let length = only(head, CONTENT_LENGTH, "The Content-Length is stated more than once.")?;
+    match (coding, length) {
+        (None, None) => {}
+        (Some(coding), None) if head.version == Version::HTTP_11 => {
+            if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                return Err(malformed("The Transfer-Encoding is not exactly chunked."));
+            }
+        }
+        (Some(_), _) => return Err(malformed("The Transfer-Encoding is not allowed here.")),
+        (None, Some(length)) => {
+            let digits = length.as_bytes();
+            if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
+                return Err(malformed("The Content-Length is not a number."));
+            }
+        }
+    }
+    let trailers_only = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"trailers");
+    if head.version == Version::HTTP_2 && !head.headers.get_all(TE).iter().all(trailers_only) {
+        return Err(malformed("The TE field may only say trailers."));
+    }
+    Ok(())
+}
+
+/// RFC 9112 §3.2.2: an absolute-form target is accepted; behind this point there is only origin-form.
+fn make_origin_form(head: &mut RequestHeader) -> Result<(), GuardRefusal> {
+    let raw = head.raw_path();
+    if raw.starts_with(b"/") || head.version == Version::HTTP_2 {
+        return Ok(());
+    }
+    if raw == b"*" && head.method == Method::OPTIONS {
+        return Ok(());
+    }
+    let refusal = malformed("The request target has no form that is served here.");
+    let text = std::str::from_utf8(raw).map_err(|_| refusal)?;
+    let rest = text.split_once("://").map(|(_, rest)| rest).ok_or(refusal)?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = only(head, HOST, "The Host field is repeated.")?;
+    if host.is_none_or(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())) {
+        return Err(malformed("The request target and the Host field differ."));
+    }
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    head.set_uri(path.parse().map_err(|_| refusal)?);
+    Ok(())
+}
+
+/// RFC 9112 §3: nothing that a parser behind us might decode, cut or normalise differently.
+fn check_target(head: &RequestHeader) -> Result<(), GuardRefusal> {
+    let target = head.raw_path();
+    let sound = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\' | b'"' | b'<' | b'>' | b'`');
+    let formed = target.starts_with(b"/") || (target == b"*" && head.method == Method::OPTIONS);
+    if formed && target.iter().all(sound) {
+        Ok(())
+    } else {
+        Err(malformed("The request target has characters that must be percent-encoded."))
+    }
+}
+
+/// One authority (RFC 9110 §7.2, RFC 9113 §8.3.1), served here, and the one of the handshake.
+fn check_authority(
+    head: &mut RequestHeader,
+    connection: &Connection,
+    settings: &GuardSettings,
+) -> Result<String, GuardRefusal> {
+    let not_a_name = malformed("The Host field is not a name.");
+    let field = only(head, HOST, "The Host field is repeated.")?;
+    let stated = match (head.uri.authority(), field) {
+        (Some(authority), None) => authority.as_str(),
+        (Some(authority), Some(host)) if host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => {
+            authority.as_str()
+        }
+        (None, Some(host)) => host.to_str().map_err(|_| not_a_name)?,
+        (None, None) => return Err(malformed("There is no Host field.")),
+        (Some(_), Some(_)) => return Err(malformed("The request names more than one host.")),
+    };
+    let host = host_name(stated).ok_or(not_a_name)?;
+    let sni = connection.tls.as_ref().and_then(|tls| tls.sni.as_deref());
+    let follows = !settings.authority_follows_sni || sni.is_none_or(|sni| sni.eq_ignore_ascii_case(&host));
+    if !settings.hosts.has(&host) || !follows {
+        let detail = "The request names a host that is not served here or on this connection.";
+        return Err(GuardRefusal { kind: Kind::UnknownHost, detail, close: false });
+    }
+    if field.is_none() {
+        // HTTP/2: whatever reads or forwards the request from here on finds the name in one place.
+        let value = HeaderValue::from_str(stated).map_err(|_| not_a_name)?;
+        head.insert_header(HOST, value).map_err(|_| not_a_name)?;
+    }
+    Ok(host)
+}
+
+/// The name in lower case, if it is one, with at most a port behind it: no user information, no list.
+fn host_name(stated: &str) -> Option<String> {
+    let (name, port) = match stated.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((literal, port)) => {
+            literal.parse::<std::net::Ipv6Addr>().ok()?;
+            (stated.get(..literal.len() + 2)?, port)
+        }
+        None => stated.split_at(stated.find(':').unwrap_or(stated.len())),
+    };
+    let port_fits = match port.strip_prefix(':') {
+        None => port.is_empty(),
+        Some(digits) => {
+            !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+        }
+    };
+    let sound = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'[' | b']' | b':');
+    (port_fits && !name.is_empty() && name.len() <= 255 && name.bytes().all(sound)).then(|| name.to_ascii_lowercase())
+}
+
+/// RFC 9110 §10.1.1. The field is taken away: the gateway answers the expectation itself, so that neither the back
+/// end nor Pingora does it a second time.
+fn take_expectation(head: &mut RequestHeader) -> Result<bool, GuardRefusal> {
+    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    let expected = head.headers.contains_key(EXPECT);
+    if !head.headers.get_all(EXPECT).iter().all(known) {
+        let detail = "Only 100-continue can be expected.";
+        return Err(GuardRefusal { kind: Kind::ExpectationFailed, detail, close: true });
+    }
+    head.remove_header(&EXPECT);
+    Ok(expected && head.version == Version::HTTP_11)
+}
+
+/// RFC 9113 §8.2.3: cookies that HTTP/2 sent apart are one field for everybody else.
+fn join_cookies(head: &mut RequestHeader) {
+    let cookies: Vec<&[u8]> = head.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+    {
+        let _ = head.insert_header(COOKIE, joined);
+    }
+}
+
+/// Removes a field with all its lines.
+fn remove(head: &mut RequestHeader, name: &HeaderName) {
+    head.remove_header(name);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,428 @@
+//! Which fields cross the gateway? What is dropped, what is written fresh, in each direction.
+//!
+//! Invariants: a caller's credentials and claims of identity never reach a back end; hop-by-hop fields end here; what
+//! a back end says of its own machinery (servers, cookies, limits, origins) never reaches a caller.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::failure::Fault;
+
+/// Who forwards, in `Via` and `Forwarded` (RFC 9110 §7.6.3, RFC 7239 §5.1: an obfuscated identifier).
+const VIA: HeaderValue = HeaderValue::from_static("1.1 clearway");
+const BY: &str = "_clearway";
+
+/// Fields of one hop (RFC 9110 §7.6.1), whatever `Connection` names.
+const HOP_BY_HOP: [&str; 10] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "http2-settings",
+];
+
+/// What a caller says to the gateway, or pretends to be, and what is nobody's business behind it. The access token and
+/// its proofs end here; cookies belong to the gateway's own pages; the rest are claims that only we may make.
+const REQUEST_ENDS_HERE: [&str; 26] = [
+    "authorization",
+    "dpop",
+    "cookie",
+    "expect",
+    "via",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-prefix",
+    "x-forwarded-client-cert",
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-groups",
+    "x-real-ip",
+    "client-cert",
+    "client-cert-chain",
+    "x-client-cert",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-http-method-override",
+    "x-method-override",
+    "baggage",
+    "early-data",
+    "max-forwards",
+];
+
+/// Families of identity fields that other gateways and applications trust.
+const REQUEST_PREFIXES: [&str; 6] =
+    ["x-ssl-", "ssl-client-", "x-consumer-", "x-user-", "x-authenticated-", "x-clearway-"];
+
+/// What a back end says that is not for callers: its machinery, its cookies on our host, its limits and origins.
+const RESPONSE_ENDS_HERE: [&str; 22] = [
+    "server",
+    "x-powered-by",
+    "x-aspnet-version",
+    "x-aspnetmvc-version",
+    "x-runtime",
+    "x-backend-server",
+    "via",
+    "alt-svc",
+    "set-cookie",
+    "clear-site-data",
+    "strict-transport-security",
+    "public-key-pins",
+    "nel",
+    "report-to",
+    "reporting-endpoints",
+    "proxy-status",
+    "server-timing",
+    "ratelimit",
+    "ratelimit-policy",
+    "x-fapi-interaction-id",
+    "x-content-type-options",
+    "refresh",
+];
+
+const RESPONSE_PREFIXES: [&str; 2] = ["access-control-", "x-clearway-"];
+
+/// What the request to the back end is made of, beside the caller's own fields.
+#[derive(Debug)]
+pub(super) struct Outbound<'a> {
+    /// The back end's own authority.
+    pub authority: &'a HeaderValue,
+    /// Path and query at the back end, byte for byte as they are to be sent.
+    pub target: &'a Uri,
+    pub credential: Option<&'a (HeaderName, HeaderValue)>,
+    /// Who called, over what, under which host.
+    pub client: IpAddr,
+    pub secure: bool,
+    pub host: &'a str,
+    pub interaction: &'a HeaderValue,
+    pub traceparent: Option<&'a HeaderValue>,
+    pub tracestate: Option<&'a HeaderValue>,
+    /// Set where the answer must be read: its length in the buffered lane, where it is sent whole and the answer must
+    /// not be compressed.
+    pub whole: Option<Whole>,
+    /// The route allows this request's WebSocket handshake.
+    pub websocket: bool,
+}
+
+/// The body of a request in the buffered lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whole {
+    Absent,
+    Bytes(usize),
+}
+
+/// Turns the caller's request into ours towards the back end.
+pub(super) fn prepare_request(request: &mut RequestHeader, outbound: &Outbound<'_>) -> Result<(), Fault> {
+    strip_request(request, outbound.websocket);
+    request.set_uri(outbound.target.clone());
+    let mut set = |name: HeaderName, value: HeaderValue| {
+        request.insert_header(name, value).map_err(|_| Fault::Internal("a field of ours cannot be set"))
+    };
+    set(header::HOST, outbound.authority.clone())?;
+    set(header::VIA, VIA)?;
+    set(header::FORWARDED, forwarded(outbound)?)?;
+    set(INTERACTION_ID, outbound.interaction.clone())?;
+    if let Some(value) = outbound.traceparent {
+        set(TRACEPARENT, value.clone())?;
+    }
+    if let Some(value) = outbound.tracestate {
+        set(TRACESTATE, value.clone())?;
+    }
+    if let Some((name, value)) = outbound.credential {
+        set(name.clone(), value.clone())?;
+    }
+    if let Some(whole) = outbound.whole {
+        set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+        if let Whole::Bytes(length) = whole {
+            set(header::CONTENT_LENGTH, HeaderValue::from(length))?;
+        } else {
+            request.remove_header(&header::CONTENT_LENGTH);
+        }
+    }
+    Ok(())
+}
+
+pub(super) const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+fn strip_request(request: &mut RequestHeader, websocket: bool) {
+    let nominated = nominated(&request.headers);
+    let ends_here = |name: &str| {
+        let hop = HOP_BY_HOP.contains(&name) || nominated.iter().any(|n| n == name) || name == "upgrade";
+        // A handshake that the route allows keeps the two fields that make it one; Pingora has normalised them.
+        let handshake = websocket && matches!(name, "connection" | "upgrade");
+        (hop && !handshake)
+            || name.contains('_') // `X_Forwarded_For` and its like become the real field in CGI-like back ends.
+            || REQUEST_ENDS_HERE.contains(&name)
+            || REQUEST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            || name == "traceparent"
+            || name == "tracestate"
+    };
+    // `Transfer-Encoding` of a streamed body stays: Pingora frames the body by it.
+    let gone: Vec<_> =
+        request.headers.keys().filter(|n| ends_here(n.as_str()) && **n != header::TRANSFER_ENCODING).cloned().collect();
+    for name in &gone {
+        request.remove_header(name);
+    }
+}
+
+/// Names that `Connection` nominates as belonging to this hop.
+fn nominated(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let names = values.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase());
+    // A nomination cannot remove what frames or addresses the message.
+    names
+        .filter(|name| !name.is_empty() && !matches!(name.as_str(), "host" | "content-length" | "content-type"))
+        .collect()
+}
+
+/// RFC 7239 §4: one fresh element; what a caller claimed is not appended to.
+fn forwarded(outbound: &Outbound<'_>) -> Result<HeaderValue, Fault> {
+    let client = match outbound.client {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""), // §6: an IPv6 address is quoted and bracketed.
+    };
+    let proto = if outbound.secure { "https" } else { "http" };
+    let host = outbound.host;
+    let text = if host.is_empty() || host.contains(['"', '\\']) {
+        format!("for={client};proto={proto};by={BY}")
+    } else {
+        format!("for={client};host=\"{host}\";proto={proto};by={BY}")
+    };
+    HeaderValue::from_str(&text).map_err(|_| Fault::Internal("Forwarded cannot be written"))
+}
+
+/// Removes from an answer what ends here. `upgrading`: it is the 101 of a handshake that the route allows.
+pub(super) fn strip_response(response: &mut ResponseHeader, upgrading: bool) {
+    let nominated = nominated(&response.headers);
+    let ends_here = |name: &str| {
+        let hop = HOP_BY_HOP.contains(&name) || nominated.iter().any(|n| n == name) || name == "upgrade";
+        let handshake = upgrading && matches!(name, "connection" | "upgrade");
+        (hop && !handshake)
+            || RESPONSE_ENDS_HERE.contains(&name)
+            || RESPONSE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let gone: Vec<_> = response.headers.keys().filter(|n| ends_here(n.as_str())).cloned().collect();
+    for name in &gone {
+        response.remove_header(name);
+    }
+}
+
+/// Fields that describe the bytes of a body, and are wrong once it is rewritten.
+pub(super) fn strip_representation(response: &mut ResponseHeader) {
+    for name in [
+        "content-length",
+        "etag",
+        "digest",
+        "content-digest",
+        "repr-digest",
+        "content-md5",
+        "accept-ranges",
+        "last-modified",
+        "x-jws-signature",
+        "signature",
+        "signature-input",
+    ] {
+        response.remove_header(name);
+    }
+}
+
+/// Where an answer points: an absolute URL at the back end becomes a path at the gateway, so that no internal host
+/// leaks and the link works. `paths` are the request's path at the gateway and at the back end.
+pub(super) fn relocate(location: &HeaderValue, authority: &HeaderValue, paths: (&str, &str)) -> Option<HeaderValue> {
+    let text = location.to_str().ok()?;
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let path = match rest {
+        Some(rest) => {
+            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            let (host, path) = rest.split_at_checked(end)?;
+            if !host.eq_ignore_ascii_case(authority.to_str().ok()?) {
+                return None;
+            }
+            path
+        }
+        None if text.starts_with('/') && !text.starts_with("//") => text,
+        None => return None,
+    };
+    let (outside, inside) = base_paths(paths.0, paths.1);
+    match path.strip_prefix(inside) {
+        Some(tail) => HeaderValue::from_str(&format!("{outside}{tail}")).ok(),
+        None => HeaderValue::from_str(if path.is_empty() { "/" } else { path }).ok(),
+    }
+}
+
+/// What precedes the segments that both paths end with: the base path at the gateway and at the back end.
+fn base_paths<'p>(outside: &'p str, inside: &'p str) -> (&'p str, &'p str) {
+    let (mut a, mut b) = (outside, inside);
+    while let (Some((left, x)), Some((right, y))) = (a.rsplit_once('/'), b.rsplit_once('/'))
+        && x == y
+    {
+        (a, b) = (left, right);
+    }
+    (a, b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(fields: &[(&'static str, &str)]) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", b"/gateway/accounts?x=%2F", None).unwrap();
+        for (name, value) in fields {
+            request.append_header(*name, *value).unwrap();
+        }
+        request
+    }
+
+    fn prepared(fields: &[(&'static str, &str)], change: impl FnOnce(&mut Outbound<'_>)) -> RequestHeader {
+        let mut request = request(fields);
+        let (authority, interaction) = (HeaderValue::from_static("bank.internal:9443"), HeaderValue::from_static("id"));
+        let target = "/v1/accounts?x=%2F".parse().unwrap();
+        let mut outbound = Outbound {
+            authority: &authority,
+            target: &target,
+            credential: None,
+            client: "192.0.2.1".parse().unwrap(),
+            secure: true,
+            host: "api.example",
+            interaction: &interaction,
+            traceparent: None,
+            tracestate: None,
+            whole: None,
+            websocket: false,
+        };
+        change(&mut outbound);
+        prepare_request(&mut request, &outbound).unwrap();
+        request
+    }
+
+    #[test]
+    fn no_claim_or_credential_of_a_caller_reaches_a_back_end() {
+        let fields = [
+            ("authorization", "Bearer t"),
+            ("dpop", "p"),
+            ("cookie", "session=1"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1"),
+            ("via", "1.0 evil"),
+            ("client-cert", ":AA==:"),
+            ("x_client_cert", "AA"),
+            ("x-ssl-client-dn", "CN=bank"),
+            ("x-consumer-id", "1"),
+            ("x-http-method-override", "DELETE"),
+            ("traceparent", "00-0-0-00"),
+            ("baggage", "a=b"),
+            ("te", "trailers"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-authorization", "Basic x"),
+            ("connection", "close, X-Secret, host"),
+            ("x-secret", "1"),
+            ("upgrade", "websocket"),
+            ("expect", "100-continue"),
+            ("accept", "application/json"),
+            ("x-fapi-customer-ip-address", "198.51.100.7"),
+        ];
+        let request = prepared(&fields, |_| {});
+        let mut names: Vec<_> = request.headers.keys().map(|name| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            ["accept", "forwarded", "host", "via", "x-fapi-customer-ip-address", "x-fapi-interaction-id"]
+        );
+        assert_eq!(request.headers["forwarded"], "for=192.0.2.1;host=\"api.example\";proto=https;by=_clearway");
+        assert_eq!(request.headers["host"], "bank.internal:9443");
+        assert_eq!(request.raw_path(), b"/v1/accounts?x=%2F", "byte for byte");
+    }
+
+    #[test]
+    fn our_own_credential_replaces_the_callers_field() {
+        let credential: &'static _ =
+            Box::leak(Box::new((HeaderName::from_static("x-api-key"), HeaderValue::from_static("ours"))));
+        let request = prepared(&[("x-api-key", "theirs"), ("x-api-key", "again")], |o| o.credential = Some(credential));
+        assert_eq!(request.headers.get_all("x-api-key").iter().collect::<Vec<_>>(), ["ours"]);
+    }
+
+    #[test]
+    fn the_buffered_lane_reframes_and_asks_for_plain_text() {
+        let fields = [("content-length", "999"), ("accept-encoding", "gzip"), ("transfer-encoding", "chunked")];
+        let request = prepared(&fields[..2], |o| o.whole = Some(Whole::Bytes(5)));
+        assert_eq!(
+            (&request.headers["content-length"], &request.headers["accept-encoding"]),
+            (&HeaderValue::from(5), &HeaderValue::from_static("identity"))
+        );
+        let request = prepared(&fields[..1], |o| o.whole = Some(Whole::Absent));
+        assert!(!request.headers.contains_key("content-length"));
+        let streamed = prepared(&fields[2..], |_| {});
+        assert!(streamed.headers.contains_key("transfer-encoding"), "Pingora frames a streamed body by it");
+    }
+
+    #[test]
+    fn an_allowed_handshake_keeps_its_two_fields() {
+        let fields = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-key", "k")];
+        let request = prepared(&fields, |o| o.websocket = true);
+        assert!(["connection", "upgrade", "sec-websocket-key"].iter().all(|n| request.headers.contains_key(*n)));
+    }
+
+    #[test]
+    fn an_ipv6_client_is_quoted_and_a_strange_host_left_out() {
+        let request = prepared(&[], |o| {
+            o.client = "2001:db8::1".parse().unwrap();
+            o.host = "a\"b";
+        });
+        assert_eq!(request.headers["forwarded"], "for=\"[2001:db8::1]\";proto=https;by=_clearway");
+    }
+
+    #[test]
+    fn a_back_ends_machinery_stays_behind_the_gateway() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [
+            ("server", "bankd/1.2"),
+            ("set-cookie", "a=b"),
+            ("connection", "close, x-hop"),
+            ("x-hop", "1"),
+            ("transfer-encoding", "chunked"),
+            ("access-control-allow-origin", "*"),
+            ("ratelimit", "\"x\";r=9"),
+            ("x-fapi-interaction-id", "theirs"),
+            ("content-type", "application/json"),
+            ("etag", "\"1\""),
+            ("vary", "accept"),
+        ] {
+            response.append_header(name, value).unwrap();
+        }
+        strip_response(&mut response, false);
+        let mut names: Vec<_> = response.headers.keys().map(|name| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-type", "etag", "vary"]);
+        strip_representation(&mut response);
+        assert!(!response.headers.contains_key("etag"));
+    }
+
+    #[test]
+    fn a_location_at_the_back_end_is_told_as_the_gateways_own() {
+        let authority = HeaderValue::from_static("bank.internal:9443");
+        let paths = ("/open-banking/v4/consents", "/internal/consents");
+        for (location, expected) in [
+            ("https://bank.internal:9443/internal/consents/7?x=1", Some("/open-banking/v4/consents/7?x=1")),
+            ("/internal/consents/7", Some("/open-banking/v4/consents/7")),
+            ("https://bank.internal:9443/elsewhere", Some("/elsewhere")),
+            ("https://bank.internal:9443", Some("/")),
+            ("https://other.example/internal/consents/7", None),
+            ("//other.example/x", None),
+            ("7", None),
+        ] {
+            let seen = relocate(&HeaderValue::from_str(location).unwrap(), &authority, paths);
+            assert_eq!(seen.as_ref().map(|v| v.to_str().unwrap()), expected, "{location}");
+        }
+    }
+}

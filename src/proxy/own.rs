@@ -1,0 +1,49 @@
+//! Requests to the paths that are our own: OAuth, catalogue, usage, portal.
+
+use http::Extensions;
+use pingora_proxy::Session;
+
+use super::bridge::{self, BridgeLimits, Call};
+use super::context::{Refusal, RequestContext};
+use super::failure::Fault;
+use super::gateway::Gateway;
+use crate::oauth::{AuthenticatedClient, AuthenticationFailed};
+use crate::problem::{Kind, Problem};
+
+/// Largest body that an endpoint of ours takes; each has its own, smaller bound.
+const BODY_BYTES_MAX: u64 = 128 * 1024;
+
+/// Hands the request to the router, and tells flood guard and record what came of it.
+pub(super) async fn serve(gateway: &Gateway, session: &mut Session, ctx: &mut RequestContext) -> Result<(), Refusal> {
+    if ctx.websocket {
+        return Err(Problem::new(Kind::UpgradeRefused).into());
+    }
+    let connection = ctx.connection.clone().ok_or(Fault::Internal("the connection is unknown"))?;
+    let mut extensions = Extensions::new();
+    extensions.insert(ctx.interaction);
+    let call = Call { connection, extensions, expects_continue: std::mem::take(&mut ctx.expects_continue) };
+    let limits = BridgeLimits {
+        body_bytes_max: BODY_BYTES_MAX,
+        body_idle_timeout: gateway.limits.body_idle_timeout,
+        body_timeout: gateway.limits.body_timeout,
+    };
+    let served = match bridge::serve(session, gateway.own.clone(), call, &limits).await {
+        Ok(served) => served,
+        Err(error) => {
+            let cause = error.to_string();
+            ctx.note(|facts| facts.cause = Some(cause));
+            return Err(error
+                .problem_kind()
+                .map_or(Refusal::Failed(Fault::CallerGone), |kind| Problem::new(kind).into()));
+        }
+    };
+    if served.extensions.get::<AuthenticationFailed>().is_some()
+        && let Some(in_work) = &ctx.in_work
+    {
+        in_work.downstream().failed(ctx.source, gateway.clock.now());
+    }
+    if let Some(AuthenticatedClient(client)) = served.extensions.get() {
+        ctx.note(|facts| facts.own_client = Some(client.clone()));
+    }
+    Ok(())
+}

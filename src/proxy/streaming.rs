@@ -1,0 +1,202 @@
+//! The streaming lane: Pingora carries the bytes, these are the decisions on the way.
+//!
+//! Invariants: the total deadline and the limits are looked at with every chunk, and Pingora's own read timeout is
+//! never longer than what is left, so a silent exchange ends too; what [`may_retry`] forbids is not sent again.
+
+use std::sync::Arc;
+use std::time::Instant as StdInstant;
+
+use bytes::Bytes;
+use http::StatusCode;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType, RetryType};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+use tokio::time::{Instant, timeout_at};
+
+use super::context::{Forward, RequestContext};
+use super::failure::Fault;
+use super::headers::{Outbound, prepare_request, strip_response};
+use super::retry::{Attempt, Body, may_retry};
+use crate::signal::TraceContext;
+use crate::upstream::{Outcome, PeerTerms};
+
+/// Largest header section of an answer.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// Picks a back end for the next attempt and fetches our credential towards it.
+pub(super) async fn peer(session: &mut Session, ctx: &mut RequestContext) -> Result<HttpPeer, Fault> {
+    let pool = ctx.admitted.as_ref().map(|admitted| admitted.pool.clone()).ok_or(Fault::Internal("not admitted"))?;
+    let uploading = !session.as_downstream_mut().is_body_empty();
+    let forward = ctx.forward()?;
+    let now = StdInstant::now();
+    let picked = match pool.pick(&mut forward.tried, now) {
+        Ok(picked) => picked,
+        Err(none) => return Err(forward.fault.take().unwrap_or(Fault::NoBackend(none))),
+    };
+    forward.fault = None;
+    let credential = timeout_at(forward.deadline, pool.authorization(now)).await.map_err(|_| Fault::TimedOut)?;
+    forward.credential = credential?;
+    let terms = PeerTerms { budget: forward.budget(), uploading, websocket: forward.websocket };
+    let peer = picked.peer(terms);
+    let (id, attempts) = (Arc::clone(picked.id()), forward.tried.attempts());
+    forward.picked = Some(picked);
+    ctx.note(|facts| (facts.backend, facts.attempts) = (Some(id), attempts));
+    Ok(peer)
+}
+
+/// The connection came to nothing. Answers whether to try another back end.
+pub(super) fn not_connected(session: &mut Session, ctx: &mut RequestContext, error: &Error) -> bool {
+    let fault = Fault::from_connect(error);
+    let method = session.req_header().method.clone();
+    let body = body_state(session, ctx.forward.as_ref());
+    let Ok(forward) = ctx.forward() else { return false };
+    if let Some(mut picked) = forward.picked.take() {
+        picked.report(Outcome::ConnectFailed, StdInstant::now());
+    }
+    let attempt = Attempt { body, reused: false, answered: false, attempts: forward.tried.attempts() };
+    let again = may_retry(&method, &fault, attempt) && !forward.is_late();
+    forward.fault = Some(fault);
+    again
+}
+
+/// The exchange broke. Answers whether to try again.
+pub(super) fn broke(session: &mut Session, ctx: &mut RequestContext, error: &Error, reused: bool) -> bool {
+    let method = session.req_header().method.clone();
+    let body = body_state(session, ctx.forward.as_ref());
+    let answered = session.response_written().is_some_and(|header| !header.status.is_informational());
+    let Ok(forward) = ctx.forward() else { return false };
+    let fault = forward.fault.take().unwrap_or_else(|| Fault::from_proxying(error));
+    // A pause of the caller looks like one of the back end, which waits for the rest of the body.
+    let fault = match fault {
+        Fault::TimedOut if body != Body::Absent && !forward.body_ended && !forward.is_late() => Fault::BodyTimedOut,
+        fault => fault,
+    };
+    if let (Some(outcome), Some(picked)) = (fault.outcome(), &mut forward.picked) {
+        picked.report(outcome, StdInstant::now());
+    }
+    let unprocessed = error.retry == RetryType::Decided(true);
+    let attempt = Attempt {
+        body,
+        reused: reused || unprocessed,
+        answered: answered || (forward.answered && fault != Fault::CredentialRefused),
+        attempts: forward.tried.attempts(),
+    };
+    let again = may_retry(&method, &fault, attempt) && !forward.is_late();
+    let again =
+        again && !(fault == Fault::CredentialRefused && std::mem::replace(&mut forward.credential_refused, true));
+    // With a fresh token, or over a connection that had not gone stale, the same back end may well answer.
+    if again && let Some(picked) = &forward.picked {
+        forward.tried.forgive(picked);
+    }
+    forward.answered &= !again;
+    forward.fault = Some(fault);
+    again
+}
+
+fn body_state(session: &mut Session, forward: Option<&Forward>) -> Body {
+    if session.as_downstream_mut().is_body_empty() {
+        return Body::Absent;
+    }
+    Body::Streamed { begun: forward.is_none_or(|forward| forward.body_bytes > 0 || forward.body_ended) }
+}
+
+/// Writes the request as the back end sees it.
+pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &mut RequestContext) -> Result<(), Fault> {
+    let (interaction, client, secure) = (ctx.interaction_value.clone(), ctx.source, ctx.is_secure());
+    let trace = ctx.trace.clone();
+    let traceparent = trace.as_ref().map(TraceContext::traceparent);
+    let forward = ctx.forward()?;
+    let picked = forward.picked.as_ref().ok_or(Fault::Internal("no back end was picked"))?;
+    let host = host(session).unwrap_or_default().to_owned();
+    let outbound = Outbound {
+        authority: picked.authority(),
+        target: &forward.target,
+        credential: forward.credential.as_ref(),
+        client,
+        secure,
+        host: &host,
+        interaction: &interaction,
+        traceparent: traceparent.as_ref(),
+        tracestate: trace.as_ref().and_then(TraceContext::tracestate),
+        whole: None,
+        websocket: forward.websocket,
+    };
+    prepare_request(request, &outbound)
+}
+
+/// The authority that the caller addressed.
+pub(super) fn host(session: &Session) -> Option<&str> {
+    let request = session.req_header();
+    let named = request.uri.authority().map(http::uri::Authority::as_str);
+    named.or_else(|| request.headers.get(http::header::HOST)?.to_str().ok())
+}
+
+/// A chunk of the request passes.
+pub(super) fn request_chunk(chunk: Option<&Bytes>, end: bool, ctx: &mut RequestContext) -> Result<(), Fault> {
+    let forward = ctx.forward()?;
+    forward.body_bytes = forward.body_bytes.saturating_add(chunk.map_or(0, |bytes| bytes.len() as u64));
+    forward.body_ended |= end;
+    let fault = if forward.is_late() && !forward.websocket {
+        Fault::TimedOut
+    } else if forward.body_bytes > forward.body_bytes_max && !forward.websocket {
+        Fault::BodyTooLarge
+    } else if Instant::now() >= forward.body_deadline && !forward.websocket {
+        Fault::BodyTimedOut
+    } else {
+        return Ok(());
+    };
+    forward.fault = Some(fault.clone());
+    Err(fault)
+}
+
+/// The header of an answer has arrived, possibly an interim one.
+pub(super) async fn response_header(header: &mut ResponseHeader, ctx: &mut RequestContext) -> Result<(), Fault> {
+    let pool = ctx.admitted.as_ref().map(|admitted| admitted.pool.clone());
+    let forward = ctx.forward()?;
+    let upgrading = header.status == StatusCode::SWITCHING_PROTOCOLS;
+    if header.status.is_informational() && !upgrading {
+        strip_response(header, false);
+        return Ok(());
+    }
+    let fault = judge(header, upgrading, forward);
+    let refused = header.status == StatusCode::UNAUTHORIZED && forward.credential.is_some();
+    let (status, waited) = (header.status.as_u16(), forward.started.elapsed());
+    if let Some(picked) = &mut forward.picked {
+        picked.report(Outcome::Answered { status }, StdInstant::now());
+    }
+    (forward.answered, forward.waited) = (true, Some(waited));
+    if let (true, Some(pool), Some((_, value))) = (refused, pool, forward.credential.clone()) {
+        let renewed = pool.refused(&value, StdInstant::now()).await;
+        forward.credential_refused |= !renewed;
+    }
+    let fault = if refused { Some(Fault::CredentialRefused) } else { fault };
+    forward.fault.clone_from(&fault);
+    ctx.note(|facts| (facts.upstream_status, facts.upstream_took) = (Some(status), Some(waited)));
+    strip_response(header, upgrading);
+    fault.map_or(Ok(()), Err)
+}
+
+fn judge(header: &ResponseHeader, upgrading: bool, forward: &Forward) -> Option<Fault> {
+    let bytes: usize = header.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes > HEADER_BYTES_MAX {
+        return Some(Fault::Broken("the header section is too large".into()));
+    }
+    (upgrading && !forward.websocket).then(|| Fault::Broken("protocols switched without being asked".into()))
+}
+
+/// A chunk of the answer passes.
+pub(super) fn response_chunk(ctx: &mut RequestContext) -> Result<(), Fault> {
+    let forward = ctx.forward()?;
+    // A WebSocket lives as long as it is used: its silence is bounded by the peer's read timeout.
+    if forward.is_late() && !forward.websocket {
+        forward.fault = Some(Fault::TimedOut);
+        return Err(Fault::TimedOut);
+    }
+    Ok(())
+}
+
+/// What Pingora is told; the true cause is in the context.
+pub(super) fn as_error(fault: &Fault) -> Box<Error> {
+    Error::new_in(ErrorType::Custom(fault.code()))
+}

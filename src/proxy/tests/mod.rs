@@ -1,0 +1,6 @@
+//! The room over real sockets.
+
+mod exchange;
+mod http2;
+mod lanes;
+mod rig;

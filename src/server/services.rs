@@ -1,0 +1,138 @@
+//! What outlives every snapshot: time, randomness, counters, revocations, connections to back ends.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use crate::authn::{Authenticator, Issuer, Revocations};
+use crate::config::{Configuration, Diagnostic, Place};
+use crate::domain::{Client, ClientId, Clock, Random, Timestamp};
+use crate::jose::KeySet;
+use crate::oauth::{ClientRegistration, Clients};
+use crate::quota::Quotas;
+use crate::signal::Metrics;
+
+use super::compile::{Mistakes, chain};
+
+/// The wall clock.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        // A clock before 1970 reads as 1970: nothing is valid then, so everything is refused.
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// The system's generator.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    #[expect(clippy::expect_used, reason = "without randomness no answer of ours would be safe: better none")]
+    fn fill(&self, bytes: &mut [u8]) {
+        aws_lc_rs::rand::fill(bytes).expect("the system gives random bytes");
+    }
+}
+
+/// Registered clients, as the authorization server asks for them; replaced whole at each reload.
+#[derive(Default)]
+pub struct ClientDirectory(ArcSwap<Registered>);
+
+type Registered = HashMap<ClientId, (Arc<Client>, Arc<ClientRegistration>)>;
+
+impl ClientDirectory {
+    pub fn replace(&self, configuration: &Configuration) {
+        let registered = configuration.clients.iter().filter_map(|located| {
+            let settings = &located.value;
+            let registration = Arc::clone(settings.registration.as_ref()?);
+            Some((settings.client.id.clone(), (Arc::clone(&settings.client), registration)))
+        });
+        self.0.store(Arc::new(registered.collect()));
+    }
+}
+
+impl Clients for ClientDirectory {
+    fn find(&self, id: &ClientId) -> Option<(Arc<Client>, Arc<ClientRegistration>)> {
+        self.0.load().get(id).cloned()
+    }
+}
+
+/// Shared by all snapshots of a process.
+pub struct Services {
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub quotas: Arc<Quotas>,
+    pub metrics: Arc<Metrics>,
+    pub revocations: Arc<Revocations>,
+    /// Our own authorization server as an issuer of tokens.
+    pub issuer: Arc<Issuer>,
+    pub clients: Arc<ClientDirectory>,
+    authenticator: ArcSwapOption<Authenticator>,
+}
+
+impl Services {
+    /// `keys` are those that verify our own tokens.
+    pub fn new(configuration: &Configuration, keys: Arc<ArcSwap<KeySet>>) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let gateway = &configuration.gateway;
+        Self {
+            quotas: Arc::new(Quotas::new(Arc::clone(&clock))),
+            clock,
+            random: Arc::new(SystemRandom),
+            metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
+            revocations: Arc::new(Revocations::new()),
+            issuer: Issuer::own(&gateway.issuer, &gateway.public_url, keys),
+            clients: Arc::new(ClientDirectory::default()),
+            authenticator: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Services for compiling only: no store is opened and no key is made.
+    pub fn for_check(configuration: &Configuration) -> Self {
+        Self::new(configuration, Arc::new(ArcSwap::from_pointee(KeySet::of(Vec::new()))))
+    }
+
+    /// The authenticator of the next snapshot; it becomes the base of the one after with [`Self::took`].
+    pub(super) fn authenticator(
+        &self,
+        configuration: &Configuration,
+        mistakes: &mut Mistakes,
+    ) -> Option<Arc<Authenticator>> {
+        let outside: Vec<_> = configuration.issuers.iter().map(|located| located.value.clone()).collect();
+        let made = match self.authenticator.load().as_deref() {
+            Some(previous) => previous.reload(outside),
+            None => Authenticator::new(Some(Arc::clone(&self.issuer)), outside, Arc::clone(&self.revocations)),
+        };
+        match made {
+            Ok(authenticator) => Some(Arc::new(authenticator)),
+            Err(errors) => {
+                let place = configuration.issuers.first().map_or_else(|| Place::file("issuers.yaml"), |i| i.place.clone());
+                mistakes.extend(errors.iter().map(|error| Diagnostic::new(place.clone(), chain(error))));
+                None
+            }
+        }
+    }
+
+    /// URL of the protected resource's metadata: the well-known part stands between host and path (RFC 9728 §3.1).
+    pub(super) fn resource_metadata_url(&self, configuration: &Configuration) -> String {
+        let url = &configuration.gateway.public_url;
+        let host_at = url.find("://").map_or(0, |at| at + 3);
+        let path_at = url.get(host_at..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| host_at + at);
+        let (origin, path) = url.split_at(path_at);
+        format!("{origin}/.well-known/oauth-protected-resource{path}")
+    }
+
+    pub(super) fn current_authenticator(&self) -> Option<Arc<Authenticator>> {
+        self.authenticator.load_full()
+    }
+
+    /// Notes which authenticator is in force.
+    pub(super) fn took(&self, authenticator: &Arc<Authenticator>) {
+        self.authenticator.store(Some(Arc::clone(authenticator)));
+    }
+}

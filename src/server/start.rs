@@ -1,0 +1,240 @@
+//! Starting the process: what is opened, in which order, and how the rooms are wired.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use pingora_core::server::configuration::ServerConf;
+use pingora_proxy::HttpProxy;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::audit::{AuditFile, AuditOpenError};
+use crate::config::{Configuration, Diagnostic, Variables};
+use crate::domain::Clock as _;
+use crate::endpoint::operations::{self, Operations};
+use crate::endpoint::{Edge, oauth, router};
+use crate::front::{
+    BoundListener, Drained, FloodGuard, Front, FrontError, FrontParts, Trust, TrustError, h2_options, server_options,
+};
+use crate::oauth::{
+    AuthorizationServer, KeyRing, KeyRingError, Parts, SettingsError, StoreError as RevocationError, load_revocations,
+};
+use crate::proxy::{self, Gateway};
+use crate::quota::WindowStoreError;
+use crate::signal::{AccessLog, AccessLogError};
+use crate::store::{Store, StoreOpenError};
+
+use super::recorder::Recorder;
+use super::running::{Running, Shared, warm};
+use super::{Services, SystemClock, background, compile, reload, settings};
+
+/// Why the process does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the configuration has {} mistakes", .0.len())]
+    Configuration(Vec<Diagnostic>),
+    #[error("the store cannot be used")]
+    Store(#[from] StoreOpenError),
+    #[error("the revocations cannot be read")]
+    Revocations(#[source] RevocationError),
+    #[error("the window counters cannot be read")]
+    Counters(#[from] WindowStoreError),
+    #[error("the signing keys cannot be used")]
+    Keys(#[from] KeyRingError),
+    #[error("the authorization server cannot be set up")]
+    AuthorizationServer(#[from] SettingsError),
+    #[error("the audit file cannot be used")]
+    Audit(#[from] AuditOpenError),
+    #[error("the access log cannot be used")]
+    AccessLog(#[from] AccessLogError),
+    #[error("the partner CAs cannot be used")]
+    Trust(#[from] TrustError),
+    #[error("a listener cannot be opened")]
+    Listener(#[from] FrontError),
+    #[error("the operations listener cannot be opened")]
+    Operations(#[source] std::io::Error),
+}
+
+/// What is on disk, opened and read.
+struct Opened {
+    store: Arc<Store>,
+    ring: Arc<KeyRing>,
+    services: Arc<Services>,
+}
+
+async fn open(configuration: &Configuration) -> Result<Opened, StartError> {
+    let store = Arc::new(Store::open(&configuration.gateway.store).await?);
+    let settings = settings::oauth_settings(configuration, &[]);
+    let now = SystemClock.now();
+    let ring = KeyRing::open(store.clone(), &settings, now).await?;
+    let services = Arc::new(Services::new(configuration, ring.published()));
+    load_revocations(&*store, &services.revocations, now).await.map_err(StartError::Revocations)?;
+    services.quotas.load(&*store).await?;
+    Ok(Opened { store, ring, services })
+}
+
+fn recorder(configuration: &Configuration, services: &Services) -> Result<Arc<Recorder>, StartError> {
+    let gateway = &configuration.gateway;
+    Ok(Arc::new(Recorder {
+        audit: AuditFile::open(&gateway.audit_file, services.clock.clone())?,
+        access: AccessLog::open(&settings::access_output(&gateway.access_log), services.metrics.access_dropped())?,
+        metrics: services.metrics.clone(),
+        clock: services.clock.clone(),
+    }))
+}
+
+fn oauth_parts(opened: &Opened) -> Parts {
+    let Opened { store, ring, services } = opened;
+    Parts {
+        clients: services.clients.clone(),
+        keys: ring.clone(),
+        issuer: services.issuer.clone(),
+        replay: store.clone(),
+        revocation_store: store.clone(),
+        revocations: services.revocations.clone(),
+        clock: services.clock.clone(),
+        random: services.random.clone(),
+    }
+}
+
+fn front(configuration: &Configuration, services: &Services, trust: &Arc<Trust>, events: &Arc<Recorder>) -> Arc<Front> {
+    let gateway = &configuration.gateway;
+    Front::new(FrontParts {
+        limits: gateway.limits.clone(),
+        trust: trust.clone(),
+        flood: Arc::new(FloodGuard::new(gateway.flood.clone())),
+        events: events.clone(),
+        clock: services.clock.clone(),
+        random: services.random.clone(),
+        public_url: gateway.public_url.as_str().into(),
+    })
+}
+
+/// Compiles, opens, binds and serves. `folder` is read again at each reload.
+pub async fn start(
+    configuration: Arc<Configuration>,
+    folder: PathBuf,
+    variables: Variables,
+) -> Result<Running, StartError> {
+    let gateway = &configuration.gateway;
+    let opened = open(&configuration).await?;
+    let services = opened.services.clone();
+    services.clients.replace(&configuration);
+    let in_force = compile::compile(&configuration, &services, None).map_err(StartError::Configuration)?;
+    services.took(&in_force.snapshot.authenticator);
+    let recorder = recorder(&configuration, &services)?;
+    let parts = oauth_parts(&opened);
+    let scopes = settings::scopes(&in_force);
+    let server = AuthorizationServer::new(settings::oauth_settings(&configuration, &scopes), parts.clone())?;
+    let roots = settings::partner_trust(&configuration).map_err(|mistake| StartError::Configuration(vec![mistake]))?;
+    let trust = Trust::new(&roots)?;
+    let front = front(&configuration, &services, &trust, &recorder);
+    let bound = gateway.listeners.iter().map(|listener| front.bind(listener)).collect::<Result<Vec<_>, _>>()?;
+    let operations_listener = TcpListener::bind(gateway.operations_address).await.map_err(StartError::Operations)?;
+    let mut addresses: Vec<(String, SocketAddr)> =
+        bound.iter().map(|b| (b.name().to_owned(), b.local_addr())).collect();
+    addresses.push(("operations".to_owned(), operations_listener.local_addr().map_err(StartError::Operations)?));
+    let certificates = bound.iter().zip(&gateway.listeners);
+    let certificates = certificates.filter_map(|(b, settings)| Some((settings.tls.clone()?, b.certificate()?)));
+    let (stop, stopping) = watch::channel(false);
+    let shared = Arc::new(Shared {
+        folder,
+        variables,
+        services,
+        store: opened.store,
+        ring: opened.ring,
+        in_force: Arc::new(ArcSwap::from_pointee(in_force)),
+        oauth: Arc::new(ArcSwap::from_pointee(server)),
+        parts,
+        trust,
+        certificates: certificates.collect(),
+        recorder,
+        ready: Arc::new(AtomicBool::new(false)),
+        started: Instant::now(),
+        stopping: stopping.clone(),
+        current: Mutex::new(configuration.clone()),
+        reloading: tokio::sync::Mutex::new(()),
+    });
+    Ok(Running {
+        listeners: run(&configuration, &shared, &front, bound).await,
+        operations: tokio::spawn(serve_operations(operations_listener, shared.clone(), stopping)),
+        shared,
+        addresses,
+        stop,
+    })
+}
+
+/// Sets everything going; ready when it returns.
+async fn run(
+    configuration: &Configuration,
+    shared: &Arc<Shared>,
+    front: &Arc<Front>,
+    bound: Vec<BoundListener>,
+) -> Vec<JoinHandle<Drained>> {
+    let app = application(configuration, shared);
+    warm(&shared.in_force.load_full().snapshot.pools).await;
+    shared.watch_pools();
+    background::spawn(&shared.services, &shared.store, &shared.ring, &shared.stopping);
+    reload::watch(shared);
+    let listeners = bound.into_iter().map(|b| serve(front, b, &app, &shared.stopping)).collect();
+    shared.ready.store(true, Ordering::Relaxed);
+    listeners
+}
+
+fn serve(
+    front: &Arc<Front>,
+    listener: BoundListener,
+    app: &Arc<HttpProxy<Gateway>>,
+    stopping: &watch::Receiver<bool>,
+) -> JoinHandle<Drained> {
+    tokio::spawn(Arc::clone(front).serve(listener, Arc::clone(app), stopping.clone()))
+}
+
+/// The proxy with everything that it asks.
+fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpProxy<Gateway>> {
+    let gateway = &configuration.gateway;
+    let services = &shared.services;
+    let public_url: Arc<str> = gateway.public_url.as_str().into();
+    let edge = Edge {
+        in_force: shared.in_force.clone(),
+        public_url: public_url.clone(),
+        clock: services.clock.clone(),
+    };
+    let in_force = shared.in_force.clone();
+    let limits = gateway.limits.clone();
+    let parts = proxy::Parts {
+        in_force: Box::new(move || Arc::clone(&in_force.load().snapshot)),
+        public_url,
+        clock: services.clock.clone(),
+        random: services.random.clone(),
+        events: shared.recorder.clone(),
+        guard: settings::guard(configuration),
+        own: router(edge, oauth::router(shared.oauth.clone())),
+        limits: limits.clone(),
+    };
+    let conf = ServerConf { max_retries: 3, ca_file: Some(crate::upstream::NO_ROOTS_FILE.into()), upstream_keepalive_pool_size: 1024, ..ServerConf::default() };
+    let mut proxy = HttpProxy::new(Gateway::new(parts), Arc::new(conf));
+    proxy.server_options = Some(server_options());
+    proxy.h2_options = Some(h2_options(&limits));
+    proxy.handle_init_modules();
+    Arc::new(proxy)
+}
+
+async fn serve_operations(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
+    let (status, metrics) = (shared.clone(), shared.clone());
+    let operations = Operations {
+        ready: shared.ready.clone(),
+        status: Arc::new(move || status.status()),
+        metrics: Arc::new(move || metrics.metrics()),
+    };
+    let server = axum::serve(listener, operations::router(operations));
+    let ended = server.with_graceful_shutdown(async move { background::stopped(&mut stopping).await }).await;
+    if let Err(error) = ended {
+        tracing::error!("the operations listener ended: {error}");
+    }
+}

@@ -1,0 +1,240 @@
+//! The access log: one JSON line per request, for operators. It may lose lines under pressure; it never holds up a
+//! request.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
+
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use super::capped::Tally;
+use crate::domain::{ApiId, ClientId, InstitutionId, InteractionId, OperationId, TenantId, Timestamp};
+
+/// Most lines that wait to be written.
+const LINES_MAX: usize = 8_192;
+
+/// The writer looks for lines this often. Nobody wakes it for one: that would cost a request more than the line.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// What a line may say: these fields and no others. Never a raw path, a query, a body or a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLine {
+    pub started_at: Timestamp,
+    pub interaction_id: InteractionId,
+    pub trace_id: [u8; 16],
+    pub span_id: [u8; 8],
+    /// The listener's name in the configuration.
+    pub listener: Arc<str>,
+    pub peer: IpAddr,
+    /// `HTTP/1.1` or `HTTP/2`.
+    pub protocol: &'static str,
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub tls: Option<&'static str>,
+    /// A method that the catalogue knows; any other is `_OTHER`.
+    pub method: &'static str,
+    pub operation: Option<OperationId>,
+    pub api: Option<ApiId>,
+    pub institution: Option<InstitutionId>,
+    pub tenant: Option<TenantId>,
+    pub client: Option<ClientId>,
+    /// Absent if no answer was sent.
+    pub status: Option<u16>,
+    /// Code of the problem, if it was one of ours.
+    pub code: Option<&'static str>,
+    /// The back end's id in the configuration.
+    pub backend: Option<Arc<str>>,
+    pub total: Duration,
+    pub upstream: Option<Duration>,
+    /// Bytes of body, as transferred.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+/// Where lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessOutput {
+    Stdout,
+    /// Appended to; made with mode 0600.
+    File(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+/// Why the access log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessLogError {
+    #[error("cannot open the access log {path}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("cannot start the thread that writes the access log")]
+    Thread(#[source] io::Error),
+}
+
+/// Takes lines and writes them behind. Call [`Self::close`] at the end.
+pub struct AccessLog {
+    running: Option<Running>,
+    dropped: Arc<Tally>,
+}
+
+struct Running {
+    lines: SyncSender<Box<AccessLine>>,
+    stopping: Arc<AtomicBool>,
+    thread: Thread,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl AccessLog {
+    /// `dropped` counts the lines that are lost (see [`super::Metrics::access_dropped`]).
+    pub fn open(output: &AccessOutput, dropped: Arc<Tally>) -> Result<Self, AccessLogError> {
+        match output {
+            AccessOutput::Off => Ok(Self { running: None, dropped }),
+            AccessOutput::Stdout => Self::start(Box::new(io::stdout()), LINES_MAX, dropped),
+            AccessOutput::File(path) => {
+                let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+                let file = file.map_err(|source| AccessLogError::File { path: path.clone(), source })?;
+                Self::start(Box::new(file), LINES_MAX, dropped)
+            }
+        }
+    }
+
+    fn start(to: Box<dyn Write + Send>, capacity: usize, dropped: Arc<Tally>) -> Result<Self, AccessLogError> {
+        let (lines, queue) = sync_channel(capacity);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (told, lost) = (Arc::clone(&stopping), Arc::clone(&dropped));
+        let handle = thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || write_lines(to, &queue, &told, &lost))
+            .map_err(AccessLogError::Thread)?;
+        let thread = handle.thread().clone();
+        Ok(Self { running: Some(Running { lines, stopping, thread, writer: Mutex::new(Some(handle)) }), dropped })
+    }
+
+    /// Whether lines go anywhere; if not, there is no need to make one.
+    pub fn enabled(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Takes a line, or drops it if there is no room. Never waits.
+    pub fn line(&self, line: AccessLine) {
+        let Some(running) = &self.running else { return };
+        if running.lines.try_send(Box::new(line)).is_err() {
+            self.dropped.add();
+        }
+    }
+
+    /// Writes what was taken and stops. Blocks its thread for as long as the output takes.
+    pub fn close(&self) {
+        let Some(running) = &self.running else { return };
+        running.stop();
+        if let Some(handle) = running.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _panic_was_reported_already = handle.join();
+        }
+    }
+}
+
+impl Running {
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn write_lines(mut to: Box<dyn Write + Send>, queue: &Receiver<Box<AccessLine>>, stopping: &AtomicBool, lost: &Tally) {
+    let mut buffer = Vec::new();
+    loop {
+        // Read before the queue, so that what was taken before the end is written.
+        let last = stopping.load(Ordering::Acquire);
+        let mut lines = 0;
+        while let Ok(line) = queue.try_recv() {
+            if serde_json::to_writer(&mut buffer, &*line).is_ok() {
+                buffer.push(b'\n');
+                lines += 1;
+            }
+            if lines >= LINES_MAX as u64 {
+                break;
+            }
+        }
+        if lines > 0 && to.write_all(&buffer).and_then(|()| to.flush()).is_err() {
+            lost.add_many(lines); // Some of them may have got through: then the count is too high.
+        }
+        buffer.clear();
+        match (lines, last) {
+            (0, true) => return,
+            (0, false) => thread::park_timeout(GATHER),
+            (_, true | false) => {}
+        }
+    }
+}
+
+/// Writes anything that has a text as a JSON string, without allocating.
+struct Text<T>(T);
+
+impl<T: std::fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0)
+    }
+}
+
+/// RFC 3339, UTC, always six decimals.
+struct At(Timestamp);
+
+impl Serialize for At {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match jiff::Timestamp::from_microsecond(self.0.micros()) {
+            Ok(at) => to.collect_str(&format_args!("{at:.6}")),
+            Err(_) => to.serialize_i64(self.0.micros()), // Beyond the year 9999.
+        }
+    }
+}
+
+impl Serialize for AccessLine {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut line = to.serialize_struct("access", 21)?;
+        line.serialize_field("at", &At(self.started_at))?;
+        line.serialize_field("interaction_id", &Text(self.interaction_id))?;
+        line.serialize_field("trace_id", &format_args!("{:032x}", u128::from_be_bytes(self.trace_id)))?;
+        line.serialize_field("span_id", &format_args!("{:016x}", u64::from_be_bytes(self.span_id)))?;
+        line.serialize_field("listener", &*self.listener)?;
+        line.serialize_field("peer", &self.peer)?;
+        line.serialize_field("protocol", self.protocol)?;
+        optional(&mut line, "tls", self.tls)?;
+        line.serialize_field("method", self.method)?;
+        optional(&mut line, "operation", self.operation.as_ref().map(Text))?;
+        optional(&mut line, "api", self.api.as_ref().map(Text))?;
+        optional(&mut line, "institution", self.institution.as_ref().map(Text))?;
+        optional(&mut line, "tenant", self.tenant.as_ref().map(Text))?;
+        optional(&mut line, "client", self.client.as_ref().map(Text))?;
+        optional(&mut line, "status", self.status)?;
+        optional(&mut line, "code", self.code)?;
+        optional(&mut line, "backend", self.backend.as_deref())?;
+        line.serialize_field("total_us", &self.total.as_micros())?;
+        optional(&mut line, "upstream_us", self.upstream.map(|span| span.as_micros()))?;
+        line.serialize_field("bytes_in", &self.bytes_in)?;
+        line.serialize_field("bytes_out", &self.bytes_out)?;
+        line.end()
+    }
+}
+
+fn optional<L: SerializeStruct>(
+    line: &mut L,
+    name: &'static str,
+    value: Option<impl Serialize>,
+) -> Result<(), L::Error> {
+    value.map_or(Ok(()), |value| line.serialize_field(name, &value))
+}
+
+#[cfg(test)]
+mod tests;

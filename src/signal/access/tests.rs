@@ -1,0 +1,153 @@
+use std::sync::{Condvar, Mutex};
+
+use super::*;
+
+fn line() -> AccessLine {
+    AccessLine {
+        started_at: Timestamp::from_micros(1_782_900_000_000_250),
+        interaction_id: InteractionId::from_random([7; 16]),
+        trace_id: [0xab; 16],
+        span_id: [1; 8],
+        listener: "public".into(),
+        peer: "192.0.2.7".parse().unwrap(),
+        protocol: "HTTP/1.1",
+        tls: Some("TLSv1.3"),
+        method: "POST",
+        operation: Some(OperationId::parse("payments.Create").unwrap()),
+        api: Some(ApiId::parse("payments").unwrap()),
+        institution: Some(InstitutionId::parse("northbank").unwrap()),
+        tenant: Some(TenantId::parse("acme").unwrap()),
+        client: Some(ClientId::parse("acme-app").unwrap()),
+        status: Some(403),
+        code: Some("policy-refused"),
+        backend: Some("northbank-1".into()),
+        total: Duration::from_micros(812),
+        upstream: Some(Duration::from_micros(700)),
+        bytes_in: 310,
+        bytes_out: 290,
+    }
+}
+
+/// An output that can be held up, in a place where the test can look.
+#[derive(Clone, Default)]
+struct Paper(Arc<(Mutex<Sheet>, Condvar)>);
+
+#[derive(Default)]
+struct Sheet {
+    written: Vec<u8>,
+    held: bool,
+    /// Somebody waits to write.
+    wanted: bool,
+}
+
+impl Paper {
+    fn hold(&self, held: bool) {
+        self.0.0.lock().unwrap().held = held;
+        self.0.1.notify_all();
+    }
+
+    fn until_wanted(&self) {
+        let sheet = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(sheet, |sheet| !sheet.wanted).unwrap());
+    }
+
+    fn lines(&self) -> usize {
+        self.0.0.lock().unwrap().written.iter().filter(|byte| **byte == b'\n').count()
+    }
+}
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut sheet = self.0.0.lock().unwrap();
+        sheet.wanted = true;
+        self.0.1.notify_all();
+        let mut sheet = self.0.1.wait_while(sheet, |sheet| sheet.held).unwrap();
+        sheet.written.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Operators' tools read these lines: whoever changes one breaks them.
+#[test]
+fn lines_are_as_they_were() {
+    let sparse = AccessLine {
+        tls: None,
+        operation: None,
+        api: None,
+        institution: None,
+        tenant: None,
+        client: None,
+        status: None,
+        code: None,
+        backend: None,
+        upstream: None,
+        ..line()
+    };
+    let id = "07070707-0707-4707-8707-070707070707";
+    let trace = "abababababababababababababababab";
+    for (name, line, expected) in [
+        (
+            "full",
+            line(),
+            format!(
+                r#"{{"at":"2026-07-01T10:00:00.000250Z","interaction_id":"{id}","trace_id":"{trace}","span_id":"0101010101010101","listener":"public","peer":"192.0.2.7","protocol":"HTTP/1.1","tls":"TLSv1.3","method":"POST","operation":"payments.Create","api":"payments","institution":"northbank","tenant":"acme","client":"acme-app","status":403,"code":"policy-refused","backend":"northbank-1","total_us":812,"upstream_us":700,"bytes_in":310,"bytes_out":290}}"#
+            ),
+        ),
+        (
+            "sparse",
+            sparse,
+            format!(
+                r#"{{"at":"2026-07-01T10:00:00.000250Z","interaction_id":"{id}","trace_id":"{trace}","span_id":"0101010101010101","listener":"public","peer":"192.0.2.7","protocol":"HTTP/1.1","method":"POST","total_us":812,"bytes_in":310,"bytes_out":290}}"#
+            ),
+        ),
+    ] {
+        assert_eq!(serde_json::to_string(&line).unwrap(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_slow_output_costs_lines_not_time() {
+    let (paper, dropped) = (Paper::default(), Arc::<Tally>::default());
+    paper.hold(true);
+    let log = AccessLog::start(Box::new(paper.clone()), 4, Arc::clone(&dropped)).unwrap();
+    log.line(line());
+    paper.until_wanted();
+    for _ in 0..50 {
+        log.line(line());
+    }
+    assert_eq!(dropped.count(), 46, "four wait, the rest is dropped");
+    paper.hold(false);
+    log.close();
+    assert_eq!(paper.lines(), 5);
+}
+
+#[test]
+fn a_file_is_appended_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = AccessOutput::File(directory.path().join("access.jsonl"));
+    for expected in [1, 2] {
+        let log = AccessLog::open(&output, Arc::default()).unwrap();
+        assert!(log.enabled());
+        log.line(line());
+        log.close();
+        log.line(line());
+        let written = std::fs::read_to_string(directory.path().join("access.jsonl")).unwrap();
+        assert_eq!(written.lines().count(), expected, "and not after the end");
+    }
+    let nowhere = AccessOutput::File(directory.path().join("no/such/place"));
+    assert!(matches!(AccessLog::open(&nowhere, Arc::default()), Err(AccessLogError::File { .. })));
+}
+
+#[test]
+fn switched_off_it_takes_nothing() {
+    let dropped = Arc::<Tally>::default();
+    let log = AccessLog::open(&AccessOutput::Off, Arc::clone(&dropped)).unwrap();
+    log.line(line());
+    log.close();
+    assert!(!log.enabled());
+    assert_eq!(dropped.count(), 0);
+}

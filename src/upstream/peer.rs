@@ -1,0 +1,114 @@
+//! The one place that builds an `HttpPeer`.
+//!
+//! Invariants: never from a caller's input; the name that is verified is never empty; every timeout is set; two peers
+//! share connections only if trust, identity, owner and protocol are the same. Pingora's own pool key compares client
+//! certificates by serial number and does not look at the CAs at all, so `group_key` carries both.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+
+use super::identity::Identity;
+use super::settings::PoolSettings;
+use super::target::Target;
+
+/// Idle connections are given up before the back end's own keep-alive usually ends.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Streams that we open at once on one connection.
+const H2_STREAMS_MAX: usize = 100;
+/// Receive windows: what a back end may send ahead of a slow caller.
+const H2_STREAM_WINDOW: u32 = 1 << 20;
+const H2_CONNECTION_WINDOW: u32 = 4 << 20;
+/// How soon a dead HTTP/2 connection is noticed.
+const H2_PING_INTERVAL: Duration = Duration::from_secs(15);
+
+/// What one exchange asks of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerTerms {
+    /// What is left of the exchange's total deadline; no wait lasts longer.
+    pub budget: Duration,
+    /// The request has a body that is still arriving.
+    pub uploading: bool,
+    /// The route allows a WebSocket upgrade and this request asks for one.
+    pub websocket: bool,
+}
+
+/// Peers of one back end, but for the address.
+#[derive(Debug)]
+pub(super) struct PeerFactory {
+    template: HttpPeer,
+    http2: bool,
+    read: Duration,
+    write: Duration,
+}
+
+impl PeerFactory {
+    pub fn new(target: &Target, identity: Option<&Identity>, settings: &PoolSettings) -> Self {
+        let timeouts = &settings.timeouts;
+        // A `SocketAddr` is its own resolution: `HttpPeer::new` asks no DNS here. `build` sets the true address.
+        let mut peer = HttpPeer::new(SocketAddr::from(([0, 0, 0, 0], 0)), target.tls, target.host.clone());
+        peer.group_key = group_key(target, identity, settings);
+        if target.tls {
+            peer.client_cert_key = identity.and_then(|i| i.client.clone());
+            peer.options.ca = identity.map(|i| i.ca.clone());
+        }
+        peer.options.connection_timeout = Some(timeouts.connect);
+        peer.options.total_connection_timeout = Some(timeouts.connect);
+        peer.options.idle_timeout = Some(IDLE_TIMEOUT);
+        match (settings.http2, target.tls) {
+            (false, _) => peer.options.set_http_version(1, 1),
+            (true, true) => peer.options.set_http_version(2, 1),
+            (true, false) => peer.options.set_http_version(2, 2), // No ALPN on plain TCP: prior knowledge.
+        }
+        peer.options.max_h2_streams = H2_STREAMS_MAX;
+        peer.options.h2_stream_window_size = Some(H2_STREAM_WINDOW);
+        peer.options.h2_connection_window_size = Some(H2_CONNECTION_WINDOW);
+        peer.options.h2_ping_interval = Some(H2_PING_INTERVAL);
+        Self { template: peer, http2: settings.http2, read: timeouts.read, write: timeouts.write }
+    }
+
+    /// What connections must have in common to be shared, and back ends to be the same one over a reload.
+    pub const fn group_key(&self) -> u64 {
+        self.template.group_key
+    }
+
+    pub fn build(&self, address: SocketAddr, terms: PeerTerms) -> HttpPeer {
+        let mut peer = self.template.clone();
+        peer._address = address.into();
+        // Pingora starts the read timeout of HTTP/2 with the request's header, while the caller still uploads; and it
+        // would close a silent WebSocket. In both cases the total deadline is the bound.
+        let patient = (self.http2 && terms.uploading) || terms.websocket;
+        peer.options.read_timeout = Some(if patient { terms.budget } else { self.read.min(terms.budget) });
+        peer.options.write_timeout = Some(self.write.min(terms.budget));
+        peer.options.http_upstream_request_policy = if terms.websocket {
+            HttpUpstreamRequestPolicy::standard()
+        } else {
+            HttpUpstreamRequestPolicy::deny_upgrades()
+        };
+        peer
+    }
+
+    /// A peer that shares no connection with traffic, for a check of whether connecting works.
+    pub fn build_apart(&self, address: SocketAddr, budget: Duration) -> HttpPeer {
+        let mut peer = self.build(address, PeerTerms { budget, uploading: false, websocket: false });
+        peer.group_key = !peer.group_key;
+        peer
+    }
+}
+
+fn group_key(target: &Target, identity: Option<&Identity>, settings: &PoolSettings) -> u64 {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    let mut part = |bytes: &[u8]| {
+        hash.update(&(bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    part(settings.institution.as_str().as_bytes());
+    part(settings.environment.as_str().as_bytes());
+    part(target.authority.as_bytes());
+    part(identity.map_or(&[][..], |i| &i.fingerprint));
+    part(&[u8::from(target.tls), u8::from(settings.http2)]);
+    let digest = hash.finish();
+    digest.as_ref().iter().take(8).fold(0, |key, byte| (key << 8) | u64::from(*byte))
+}

@@ -1,0 +1,53 @@
+//! The connections to one pool's back ends that the buffered lane and the health checks share.
+
+use std::time::Duration;
+
+use pingora_core::connectors::ConnectorOptions;
+use pingora_core::connectors::http::Connector;
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::upstreams::peer::HttpPeer;
+
+/// Pingora's pooled connector, one to a pool of back ends.
+pub struct Transport {
+    connector: Connector,
+}
+
+/// A CA file without certificates: a peer that brings no CAs of its own fails closed instead of trusting the
+/// platform's, and a missing platform store does not end the process. Set it in Pingora's `ServerConf` too.
+pub const NO_ROOTS_FILE: &str = "/dev/null";
+
+impl Transport {
+    /// `idle_connections_max` bounds what is kept idle.
+    pub fn new(idle_connections_max: usize) -> Self {
+        let mut options = ConnectorOptions::new(idle_connections_max);
+        options.ca_file = Some(NO_ROOTS_FILE.to_owned());
+        Self { connector: Connector::new(Some(options)) }
+    }
+
+    /// A connection, and whether it carried an earlier exchange.
+    pub async fn connect(&self, peer: &HttpPeer) -> pingora_core::Result<(HttpSession, bool)> {
+        self.connector.get_http_session(peer).await
+    }
+
+    /// Ends an exchange. A connection is shared again only if the exchange ended cleanly: a broken HTTP/1.1 one is
+    /// closed, a broken HTTP/2 stream is reset while its connection goes on.
+    pub async fn release(&self, mut session: HttpSession, peer: &HttpPeer, clean: bool) {
+        if !clean {
+            session.shutdown().await;
+            if matches!(session, HttpSession::H1(_)) {
+                return;
+            }
+        }
+        self.connector.release_http_session(session, peer, peer.options.idle_timeout).await;
+    }
+
+    /// Remembers that this back end asked for HTTP/1.1.
+    pub fn prefer_h1(&self, peer: &HttpPeer) {
+        self.connector.prefer_h1(peer);
+    }
+
+    /// Opens a connection and makes sure that it is ready, within `limit`.
+    pub(super) async fn reach(&self, peer: &HttpPeer, limit: Duration) -> Option<HttpSession> {
+        tokio::time::timeout(limit, self.connect(peer)).await.ok()?.ok().map(|(session, _)| session)
+    }
+}

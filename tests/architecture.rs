@@ -1,0 +1,143 @@
+//! Holds the line of the rooms: no room reaches to its right, none of a group knows its neighbour, and each dangerous
+//! name is spoken only where it belongs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The order of rooms. A room uses only rooms of earlier groups.
+const GROUPS: &[&[&str]] = &[
+    &["domain"],
+    &["problem", "jose", "audit", "signal"],
+    &["authn", "route", "contract", "quota", "upstream"],
+    &["catalogue"],
+    &["policy", "hub", "oauth"],
+    &["admission"],
+    &["front", "proxy", "endpoint", "sandbox", "store", "config"],
+    &["server"],
+    &["cli"],
+];
+
+/// Steps inside a group that are wanted, each with its reason.
+const NEIGHBOURS: &[(&str, &str, &str)] = &[
+    ("proxy", "front", "the gateway asks the front door for the facts of its connection"),
+    ("proxy", "endpoint", "failed client authentication is told to the flood guard by the endpoint's marker"),
+    ("config", "front", "a room owns its settings, configuration fills them"),
+];
+
+/// Names that only certain rooms may speak.
+const NAMES: &[(&str, &[&str])] = &[
+    ("pingora", &["front", "proxy", "upstream", "server"]),
+    ("sqlx", &["store"]),
+    ("jsonwebtoken", &["jose"]),
+    ("cedar_policy", &["policy"]),
+    ("HttpPeer::new", &["upstream"]),
+    ("SystemTime::now", &["server", "cli"]),
+];
+
+fn sources(room: &str) -> Vec<(PathBuf, String)> {
+    fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room), &mut found);
+    found
+}
+
+fn group_of(room: &str) -> Option<usize> {
+    GROUPS.iter().position(|group| group.contains(&room))
+}
+
+/// The rooms that a text names after `crate::`, with line numbers; test modules included, comments left out.
+fn mentions(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        for part in code.split("crate::").skip(1) {
+            let room: String = part.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            found.push((number + 1, room));
+        }
+    }
+    found
+}
+
+#[test]
+fn rooms_use_only_rooms_to_their_left() {
+    let mut steps = Vec::new();
+    let mut seen = BTreeMap::new();
+    for group in GROUPS {
+        for room in *group {
+            for (path, text) in sources(room) {
+                for (line, other) in mentions(&text) {
+                    let Some(theirs) = group_of(&other) else { continue };
+                    let ours = group_of(room).unwrap();
+                    *seen.entry(*room).or_insert(0) += 1;
+                    let allowed = theirs < ours
+                        || other == *room
+                        || NEIGHBOURS.iter().any(|(from, to, _)| from == room && *to == other);
+                    if !allowed {
+                        steps.push(format!("{}:{line}: `{room}` uses `{other}`", path.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(steps.is_empty(), "steps to the right:\n{}", steps.join("\n"));
+    assert!(seen.len() > GROUPS.len(), "the test found almost no `crate::` lines: {seen:?}");
+}
+
+#[test]
+fn every_room_is_in_the_order_and_opens_with_its_question() {
+    let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let declared: Vec<&str> =
+        lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    for room in &declared {
+        assert!(group_of(room).is_some(), "`{room}` is in lib.rs but not in the order of rooms");
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/{room}/mod.rs"))).unwrap();
+        let first = text.lines().next().unwrap_or_default();
+        assert!(first.starts_with("//!") && first.contains('?'), "`{room}` does not open with the question it answers");
+    }
+    assert_eq!(declared.len(), GROUPS.iter().map(|group| group.len()).sum::<usize>(), "a room is missing from lib.rs");
+}
+
+#[test]
+fn dangerous_names_are_spoken_where_they_belong() {
+    let mut found = Vec::new();
+    for room in GROUPS.iter().flat_map(|group| group.iter()) {
+        for (path, text) in sources(room) {
+            for (number, line) in text.lines().enumerate() {
+                let code = line.split("//").next().unwrap_or_default();
+                for (name, rooms) in NAMES {
+                    if code.contains(name) && !rooms.contains(room) {
+                        found.push(format!("{}:{}: `{room}` names `{name}`", path.display(), number + 1));
+                    }
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn files_are_one_idea_each() {
+    let mut long = Vec::new();
+    for room in GROUPS.iter().flat_map(|group| group.iter()) {
+        for (path, text) in sources(room) {
+            let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().lines().count();
+            let is_test = path.file_name().is_some_and(|name| name.to_string_lossy().contains("tests"))
+                || path.components().any(|part| part.as_os_str() == "tests");
+            if product > 600 && !is_test {
+                long.push(format!("{}: {product} lines", path.display()));
+            }
+        }
+    }
+    assert!(long.is_empty(), "files past 600 lines: look for the second idea\n{}", long.join("\n"));
+}

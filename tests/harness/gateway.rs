@@ -1,0 +1,188 @@
+//! The real binary as a child process.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::within;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_clearway");
+
+/// What the gateway says after a reload.
+const TAKEN: &str = "the new configuration is in force";
+
+/// Runs a command of the binary to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(arguments).env_remove("CLEARWAY_LOG").stdin(Stdio::null()).output().unwrap()
+}
+
+/// `clearway check --json`: exit code and what it printed.
+pub fn check(config: &Path) -> (i32, Value) {
+    let output = run(&["check", "--json", "--config", config.to_str().unwrap()]);
+    let printed = serde_json::from_slice(&output.stdout);
+    let printed = printed.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code().unwrap(), printed)
+}
+
+/// Lines that a stream of the child has written so far.
+type Lines = watch::Receiver<Arc<Vec<String>>>;
+
+/// `clearway serve` under way. Killed when dropped.
+pub struct Gateway {
+    child: Child,
+    pub listeners: HashMap<String, SocketAddr>,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+impl Gateway {
+    /// Starts it and waits until it says that it is ready.
+    pub async fn start(config: &Path) -> Self {
+        let mut child = Command::new(BINARY)
+            .args(["serve", "--json", "--config", config.to_str().unwrap()])
+            .env_remove("CLEARWAY_LOG")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = lines(child.stdout.take().unwrap());
+        let stderr = lines(child.stderr.take().unwrap());
+        let mut gateway = Self { child, listeners: HashMap::new(), stdout, stderr };
+        let mut stdout = gateway.stdout.clone();
+        let first = within("the readiness line", stdout.wait_for(|lines| !lines.is_empty())).await.map(|l| l[0].clone());
+        let Ok(first) = first else {
+            let status = gateway.child.wait().unwrap();
+            panic!("the gateway did not start ({status}):\n{}", gateway.stderr.borrow().join("\n"));
+        };
+        let said: Value = serde_json::from_str(&first).unwrap_or_else(|_| panic!("not ready: {first}"));
+        assert_eq!(said["ready"], true, "{first}\n{}", gateway.stderr.borrow().join("\n"));
+        for (name, address) in said["listeners"].as_object().unwrap() {
+            gateway.listeners.insert(name.clone(), address.as_str().unwrap().parse().unwrap());
+        }
+        gateway
+    }
+
+    /// The address of a listener.
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        self.listeners[listener]
+    }
+
+    /// A URL on a listener without TLS.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address("public"))
+    }
+
+    /// A URL on a TLS listener.
+    pub fn https(&self, listener: &str, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.address(listener).port())
+    }
+
+    /// A URL on the operations listener.
+    pub fn operations(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address("operations"))
+    }
+
+    pub async fn status(&self) -> Value {
+        reqwest::get(self.operations("/status")).await.unwrap().json().await.unwrap()
+    }
+
+    pub async fn revision(&self) -> String {
+        self.status().await["revision"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn metrics(&self) -> String {
+        reqwest::get(self.operations("/metrics")).await.unwrap().text().await.unwrap()
+    }
+
+    /// How many lines on standard error contain this.
+    pub fn said(&self, text: &str) -> usize {
+        self.stderr.borrow().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits until `count` lines on standard error contain this.
+    pub async fn says(&self, text: &'static str, count: usize) {
+        let mut stderr = self.stderr.clone();
+        let said = |lines: &Arc<Vec<String>>| lines.iter().filter(|line| line.contains(text)).count() >= count;
+        let outcome = within(text, stderr.wait_for(said)).await.is_ok();
+        assert!(outcome, "the gateway ended without saying {text:?}");
+    }
+
+    pub fn log(&self) -> String {
+        self.stderr.borrow().join("\n")
+    }
+
+    /// Everything that went to standard output after the readiness line.
+    pub fn printed(&self) -> Vec<String> {
+        self.stdout.borrow().iter().skip(1).cloned().collect()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success(), "{command}");
+    }
+
+    /// SIGHUP, and waits until a changed configuration is in force.
+    pub async fn reload(&self) {
+        let before = self.said(TAKEN);
+        self.signal("HUP");
+        self.says(TAKEN, before + 1).await;
+    }
+
+    /// SIGHUP, and waits until a broken configuration is refused.
+    pub async fn reload_refused(&self) {
+        let before = self.said("is not taken");
+        self.signal("HUP");
+        self.says("is not taken", before + 1).await;
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub async fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended().await
+    }
+
+    /// Waits until the process has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut stderr = self.stderr.clone();
+        // The pipe closes with the process.
+        let closed = async { while stderr.changed().await.is_ok() {} };
+        within("the end of the process", closed).await;
+        self.child.wait().unwrap()
+    }
+
+    /// SIGKILL: no farewell.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- standard error of the gateway:\n{}\n---", self.stderr.borrow().join("\n"));
+        }
+    }
+}
+
+/// Collects lines on a thread of its own; the channel closes with the stream.
+fn lines(stream: impl Read + Send + 'static) -> Lines {
+    let (sender, receiver) = watch::channel(Arc::new(Vec::new()));
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            let Ok(line) = line else { return };
+            sender.send_modify(|lines| Arc::make_mut(lines).push(line));
+        }
+    });
+    receiver
+}

@@ -1,0 +1,13 @@
+//! The black-box tests: the real binary, real sockets, real TLS.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+mod architecture;
+mod harness;
+mod readme;
+mod serve;

@@ -1,0 +1,179 @@
+//! The README cannot rot: its shell blocks run here against a demo, in order, in one shell; its YAML stands in `config/`
+//! or is taken by `clearway check`.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_clearway");
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The fenced blocks of one language, in order.
+fn blocks(language: &str) -> Vec<String> {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut blocks = Vec::new();
+    let mut open: Option<String> = None;
+    for line in readme.lines() {
+        match &mut open {
+            Some(block) if line == "```" => {
+                blocks.push(std::mem::take(block));
+                open = None;
+            }
+            Some(block) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            None if line == format!("```{language}") => open = Some(String::new()),
+            None => {}
+        }
+    }
+    blocks
+}
+
+/// A running demo; ended by its process id.
+struct Demo {
+    child: Child,
+    facts: serde_json::Value,
+}
+
+impl Demo {
+    fn start(state: &Path) -> Self {
+        let mut child = Command::new(BINARY)
+            .args(["demo", "--free-ports", "--json", "--state"])
+            .arg(state)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let facts = serde_json::from_str(&line).expect("the demo says what is ready as one line of JSON");
+        Self { child, facts }
+    }
+
+    fn fact(&self, name: &str) -> &str {
+        self.facts[name].as_str().unwrap()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the README says, with the demo's free ports and folder in place of the fixed ones.
+fn adapted(text: &str, demo: &Demo, state: &Path) -> String {
+    text.replace("https://localhost:8443", demo.fact("public_url"))
+        .replace("https://localhost:8444", demo.fact("mtls_url"))
+        .replace("http://127.0.0.1:9080", demo.fact("operations_url"))
+        .replace("var/demo", &state.display().to_string())
+        .replace("clearway ", &format!("{BINARY} "))
+}
+
+#[test]
+fn the_shell_blocks_do_what_they_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("demo");
+    let demo = Demo::start(&state);
+    let mut script = String::from("set -eu\n");
+    for block in blocks("sh") {
+        if block.contains("./dev ") {
+            continue; // Those two commands are what runs this test, and the demo that it talks to.
+        }
+        // `serve` runs until it is told to stop: here it is told after it had time to say that it is ready.
+        let block = block.replace("clearway serve", "timeout --preserve-status -s TERM 20 clearway serve");
+        script.push_str(&adapted(&block, &demo, &state));
+        script.push_str("echo '=== end of block'\n");
+    }
+    let script = adapted_configuration(&script, &demo, &state);
+    let output = Command::new("bash").arg("-c").arg(&script).current_dir(root()).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "a command of the README fails:\n{out}\n{err}");
+    let parts: Vec<&str> = out.split("=== end of block").collect();
+    assert!(parts[0].contains("\"openapi\":\"3.1"), "no catalogue: {}", parts[0]);
+    assert!(parts[0].contains("HTTP/2 200") || parts[0].contains("HTTP/1.1 200"), "no account read: {}", parts[0]);
+    assert!(parts[0].contains("ratelimit-policy"), "not metered: {}", parts[0]);
+    assert!(parts[0].contains("\"tenant\":\"brightbooks\""), "no usage: {}", parts[0]);
+    assert!(parts[1].contains(" 401") && parts[1].contains("token-binding"), "not bound: {}", parts[1]);
+    assert!(parts[2].contains("ready") && parts[2].contains("\"revision\""), "not ready: {}", parts[2]);
+    assert!(parts[3].contains("is sound"), "the configuration is not sound: {}", parts[3]);
+    assert!(parts[4].contains("found") && parts[4].contains("\"openapi\""), "no report: {}", parts[4]);
+    assert!(parts[5].contains("current") && parts[5].contains("retired"), "no rotation: {}", parts[5]);
+}
+
+/// `config/` belongs to a demo on the fixed ports; the commands on it run with this demo's values, and a store of their
+/// own, since the demo's is in use.
+fn adapted_configuration(script: &str, demo: &Demo, state: &Path) -> String {
+    let own = state.join("own");
+    let free = "127.0.0.1:0";
+    let variables = [
+        ("CLEARWAY_PUBLIC_URL", demo.fact("public_url")),
+        ("CLEARWAY_MTLS_URL", demo.fact("mtls_url")),
+        ("CLEARWAY_PUBLIC_ADDRESS", free),
+        ("CLEARWAY_MTLS_ADDRESS", free),
+        ("CLEARWAY_OPERATIONS_ADDRESS", free),
+        ("CLEARWAY_PKI", &state.join("pki").display().to_string()),
+        ("CLEARWAY_STATE", &own.display().to_string()),
+    ]
+    .map(|(name, value)| format!("export {name}='{value}'\n"))
+    .concat();
+    format!("mkdir -p '{}'\n{variables}{script}", own.display())
+}
+
+#[test]
+fn the_yaml_is_real() {
+    let shipped: String = fs::read_dir(root().join("config"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let without_comments =
+        |text: &str| text.lines().map(|line| line.split(" #").next().unwrap().trim_end().to_owned()).collect::<Vec<_>>();
+    let known = without_comments(&shipped);
+    let yaml = blocks("yaml");
+    assert_eq!(yaml.len(), 3);
+    for block in &yaml[..2] {
+        for line in without_comments(block) {
+            assert!(known.contains(&line), "config/ has no such line: {line}");
+        }
+    }
+    checked(&yaml[2]);
+}
+
+/// The issuer of the README, in a configuration that has what it names.
+fn checked(issuers: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [
+        (
+            "gateway.yaml",
+            "version: 1\npublic_url: https://api.example\nlisteners: [{ name: plain, address: '127.0.0.1:0' }]\nstore_file: s.db\naudit_file: a.jsonl\n",
+        ),
+        ("issuers.yaml", issuers),
+        (
+            "idp.jwks.json",
+            r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#,
+        ),
+        ("plans.yaml", "version: 1\nplans: [{ id: standard, limits: [] }]\n"),
+        (
+            "institutions.yaml",
+            "version: 1\ninstitutions: [{ id: up, data_jurisdictions: [GB], backends: [{ environment: sandbox, urls: ['http://127.0.0.1:1'] }] }]\n",
+        ),
+        ("apis.yaml", "version: 1\napis: [{ id: small, institution: up, document: small.json }]\n"),
+        (
+            "small.json",
+            r#"{"openapi":"3.1.0","info":{"title":"Small","version":"1"},"paths":{"/things":{"get":{"operationId":"list","responses":{"200":{"description":"ok"}}}}}}"#,
+        ),
+        ("products.yaml", "version: 1\nproducts: [{ id: banking, risk: low, operations: ['small.*'] }]\n"),
+    ];
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let output = Command::new(BINARY).args(["check", "--config"]).arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
