@@ -35,6 +35,7 @@ const NAMES: &[(&str, &[&str])] = &[
     ("SystemTime::now", &["server", "cli"]),
 ];
 
+/// Every file of a room.
 fn sources(room: &str) -> Vec<(PathBuf, String)> {
     fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -52,11 +53,39 @@ fn sources(room: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
+/// The files of a room as the product is built from them: what only tests are built from may know more, and is left
+/// out. A line keeps its number.
+fn product(room: &str) -> Vec<(PathBuf, String)> {
+    let files = sources(room);
+    let only_tests: Vec<PathBuf> = files.iter().flat_map(|(path, text)| test_modules(path, text)).collect();
+    let is_test = |path: &Path| only_tests.iter().any(|module| path.starts_with(module) || path == module.with_extension("rs"));
+    let files = files.into_iter().filter(|(path, _)| !is_test(path));
+    files.map(|(path, text)| (path, text.split(INLINE_TESTS).next().unwrap_or_default().to_owned())).collect()
+}
+
+/// By custom the last thing in a file.
+const INLINE_TESTS: &str = "#[cfg(test)]\nmod tests {";
+
+/// Folders (or, with `.rs`, files) of the modules that a file declares for tests only.
+fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
+    let children = if path.file_name().is_some_and(|name| name == "mod.rs") {
+        path.parent().unwrap().to_owned()
+    } else {
+        path.with_extension("")
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    let declared = lines.windows(2).filter(|pair| pair[0].trim() == "#[cfg(test)]").filter_map(|pair| {
+        let (_, name) = pair[1].trim().strip_suffix(';')?.rsplit_once("mod ")?;
+        Some(children.join(name))
+    });
+    declared.collect()
+}
+
 fn group_of(room: &str) -> Option<usize> {
     GROUPS.iter().position(|group| group.contains(&room))
 }
 
-/// The rooms that a text names after `crate::`, with line numbers; test modules included, comments left out.
+/// The rooms that a text names after `crate::`, with line numbers; comments left out.
 fn mentions(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -75,7 +104,7 @@ fn rooms_use_only_rooms_to_their_left() {
     let mut seen = BTreeMap::new();
     for group in GROUPS {
         for room in *group {
-            for (path, text) in sources(room) {
+            for (path, text) in product(room) {
                 for (line, other) in mentions(&text) {
                     let Some(theirs) = group_of(&other) else { continue };
                     let ours = group_of(room).unwrap();
@@ -112,7 +141,7 @@ fn every_room_is_in_the_order_and_opens_with_its_question() {
 fn dangerous_names_are_spoken_where_they_belong() {
     let mut found = Vec::new();
     for room in GROUPS.iter().flat_map(|group| group.iter()) {
-        for (path, text) in sources(room) {
+        for (path, text) in product(room) {
             for (number, line) in text.lines().enumerate() {
                 let code = line.split("//").next().unwrap_or_default();
                 for (name, rooms) in NAMES {
@@ -130,14 +159,23 @@ fn dangerous_names_are_spoken_where_they_belong() {
 fn files_are_one_idea_each() {
     let mut long = Vec::new();
     for room in GROUPS.iter().flat_map(|group| group.iter()) {
-        for (path, text) in sources(room) {
-            let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().lines().count();
-            let is_test = path.file_name().is_some_and(|name| name.to_string_lossy().contains("tests"))
-                || path.components().any(|part| part.as_os_str() == "tests");
-            if product > 600 && !is_test {
-                long.push(format!("{}: {product} lines", path.display()));
+        for (path, text) in product(room) {
+            let lines = text.lines().count();
+            if lines > 600 {
+                long.push(format!("{}: {lines} lines", path.display()));
             }
         }
     }
     assert!(long.is_empty(), "files past 600 lines: look for the second idea\n{}", long.join("\n"));
+}
+
+#[test]
+fn test_only_files_are_told_from_the_product() {
+    let text = "mod a;\n#[cfg(test)]\nmod testing;\n#[cfg(test)]\npub(crate) mod tests;\n#[cfg(test)]\nmod tests {\n";
+    let found = test_modules(Path::new("src/room/mod.rs"), text);
+    assert_eq!(found, [PathBuf::from("src/room/testing"), PathBuf::from("src/room/tests")]);
+    assert_eq!(test_modules(Path::new("src/room/part.rs"), text)[0], PathBuf::from("src/room/part/testing"));
+    let product: Vec<PathBuf> = product("front").into_iter().map(|(path, _)| path).collect();
+    assert!(product.iter().any(|path| path.ends_with("front/mod.rs")));
+    assert!(!product.iter().any(|path| path.components().any(|part| part.as_os_str() == "tests")));
 }

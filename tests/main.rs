@@ -8,6 +8,9 @@
 )]
 
 mod architecture;
+mod forwarding;
 mod harness;
+mod oauth;
+mod outside;
 mod readme;
 mod serve;

@@ -65,14 +65,14 @@ async fn check_finds_every_mistake_at_once_and_says_where() {
     site.edit("config/gateway.yaml", "workers: 2", "wrokers: 2");
     site.edit("config/plans.yaml", "per: 1s", "per: 1");
     site.edit("config/products.yaml", "'shop.*'", "'shop.*', 'shop.listItmes'");
-    site.edit("config/issuers.yaml", "plan: open", "plan: opne");
+    site.edit("config/issuers.yaml", "product: goods", "product: godos");
     let (code, printed) = check(&site.config());
     assert_eq!((code, &printed["ok"]), (1, &json!(false)));
     let mistakes = printed["mistakes"].as_array().unwrap();
     for (file, line, words) in [
         ("gateway.yaml", 7, "workers"),
         ("plans.yaml", 6, "unit"),
-        ("issuers.yaml", 8, "did you mean `open`?"),
+        ("issuers.yaml", 8, "did you mean `goods`?"),
     ] {
         let here = |mistake: &&Value| {
             let said = format!("{} {}", mistake["message"], mistake["remedy"]);
