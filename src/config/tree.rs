@@ -291,7 +291,10 @@ impl<'c> Entry<'c> {
 
     /// A key's node, if it is written and not null.
     pub fn node(&self, key: &'static str) -> Option<&Node> {
-        self.asked.borrow_mut().push(key);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
         let found = self.members.iter().find(|(name, _)| name == key).map(|(_, node)| node);
         found.filter(|node| !matches!(node.value, Value::Null))
     }

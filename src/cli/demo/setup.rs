@@ -92,7 +92,6 @@ fn variables(
     mounted: &[Mounted],
 ) -> Variables {
     let path = |path: &Path| path.display().to_string();
-    let bank = |index: usize| format!("https://127.0.0.1:{}", ports.banks.get(index).copied().unwrap_or_default());
     let scopes: Vec<&str> = mounted.iter().map(|mounted| mounted.scope.as_str()).collect();
     [
         ("CLEARWAY_PUBLIC_URL", public_url.to_owned()),
@@ -105,13 +104,10 @@ fn variables(
         ("CLEARWAY_ACCESS_LOG", path(&state.join("state/access.jsonl"))),
         ("CLEARWAY_POLICIES", path(&state.join("policies"))),
         ("CLEARWAY_OPENAPI", path(&state.join("openapi"))),
-        ("CLEARWAY_BANK_1", bank(0)),
-        ("CLEARWAY_BANK_2", bank(1)),
-        ("CLEARWAY_INSURER", format!("https://127.0.0.1:{}", ports.insurer)),
-        ("CLEARWAY_FINTECH", format!("https://127.0.0.1:{}", ports.fintech)),
         ("CLEARWAY_EXTRA_SCOPES", scopes.join(" ")),
     ]
     .into_iter()
+    .chain(ports.institution_variables())
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
 }

@@ -43,7 +43,7 @@ async fn subscription(outside: &Outside<'_>) -> anyhow::Result<String> {
 async fn unbound(outside: &Outside<'_>) -> anyhow::Result<String> {
     let token = unbound_token(outside).await?;
     let reply = Reply::to(outside.public(Method::GET, WALLETS).bearer_auth(token)).await?;
-    let wallets = list(&reply.expect(200)?.json()?, "/data").len();
+    let wallets = list(&reply.expect(200)?.json()?, "/items").len();
     ensure!(wallets > 0, "no wallet came: {}", reply.text());
     Ok(format!("{wallets} wallets"))
 }

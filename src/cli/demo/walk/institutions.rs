@@ -50,8 +50,8 @@ async fn transfer(outside: &Outside<'_>) -> anyhow::Result<String> {
     let token = outside.token(BRIGHTBOOKS, "wallet:read wallet:transfer").await?;
     let request = outside.certified(BRIGHTBOOKS, Method::GET, "/fintech/v1/wallets").bearer_auth(&token);
     let wallets = Reply::to(request).await?.expect(200)?.json()?;
-    let in_pounds = |wallet: &&Value| text(wallet, "/balance/currency") == "GBP" || text(wallet, "/currency") == "GBP";
-    let mut pounds = list(&wallets, "/data").iter().filter(in_pounds).map(|wallet| text(wallet, "/id"));
+    let in_pounds = |wallet: &&Value| text(wallet, "/currency") == "GBP";
+    let mut pounds = list(&wallets, "/items").iter().filter(in_pounds).map(|wallet| text(wallet, "/wallet_id"));
     let (from, to) = pounds.next().zip(pounds.next()).with_context(|| format!("no two wallets in {wallets}"))?;
     let key = fresh_id();
     let send = || {
@@ -62,8 +62,9 @@ async fn transfer(outside: &Outside<'_>) -> anyhow::Result<String> {
     };
     let first = send().await?.expect(201)?.json()?;
     let again = send().await?.expect(201)?.json()?;
-    let id = text(&first, "/id");
-    ensure!(!id.is_empty() && id == text(&again, "/id"), "the same key made {id} and {}", text(&again, "/id"));
+    let id = text(&first, "/transfer_id");
+    ensure!(!id.is_empty(), "the transfer has no id: {first}");
+    ensure!(first == again, "the same key made {first} and {again}");
     Ok(format!("{id} from {from} to {to}"))
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use http::Method;
 use serde_json::Value;
 
@@ -22,7 +22,8 @@ const CALLS: usize = 8;
 pub(super) async fn walk(outside: &Outside<'_>, report: &mut Report) {
     report.theme("Back ends that fail");
     report.check("one of two is gone", "every call 200 through the other", one_gone(outside)).await;
-    report.check("one accepts and says nothing", "every call 200 through the other", one_silent(outside)).await;
+    report.check("it is back", "200 again, /status says healthy", back(outside)).await;
+    report.check("the other accepts and says nothing", "every call 200 through the first", one_silent(outside)).await;
     report.check("both are gone: a read", "503 backend-unavailable, never 401", both_gone(outside)).await;
     report.check("both are gone: a payment", "503 backend-unavailable, nothing sent", payment_gone(outside)).await;
     report.check("both are back", "200 again, /status says healthy", back(outside)).await;
@@ -38,19 +39,23 @@ async fn read(outside: &Outside<'_>) -> anyhow::Result<Reply> {
 }
 
 async fn one_gone(outside: &Outside<'_>) -> anyhow::Result<String> {
-    without_first(outside, Availability::Refusing).await
+    without(outside.banks().next(), Availability::Refusing, outside).await
 }
 
 async fn one_silent(outside: &Outside<'_>) -> anyhow::Result<String> {
-    without_first(outside, Availability::BlackHole).await
+    without(outside.banks().last(), Availability::BlackHole, outside).await
 }
 
-/// Takes the first back end away and brings it back, whatever comes between.
-async fn without_first(outside: &Outside<'_>, availability: Availability) -> anyhow::Result<String> {
-    let Some(first) = outside.banks().next() else { bail!("no bank runs") };
-    first.set_availability(availability).await?;
-    let outcome = reads(outside, first).await;
-    first.set_availability(Availability::Up).await?;
+/// Takes one back end away and brings it back, whatever comes between.
+async fn without(
+    bank: Option<&sandbox::Running>,
+    availability: Availability,
+    outside: &Outside<'_>,
+) -> anyhow::Result<String> {
+    let bank = bank.context("no bank runs")?;
+    bank.set_availability(availability).await?;
+    let outcome = reads(outside, bank).await;
+    bank.set_availability(Availability::Up).await?;
     outcome
 }
 

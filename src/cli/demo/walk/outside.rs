@@ -28,9 +28,8 @@ pub(super) const PAYROLL: &str = "brightbooks-payroll";
 pub(super) const RESOURCE_SERVER: &str = "brightbooks-resource-server";
 pub(super) const FARVIEW: &str = "farview-mtls";
 pub(super) const SELF_SIGNED: &str = "brightbooks-self-signed";
-/// No clients, but certificates: of nobody's authority, and of one that is over.
+/// No client, but a certificate of nobody's authority.
 pub(super) const UNTRUSTED: &str = "untrusted";
-pub(super) const EXPIRED: &str = "expired";
 
 pub(super) struct Outside<'a> {
     pub demo: &'a Demo,
@@ -53,9 +52,7 @@ impl<'a> Outside<'a> {
             let identity = pki.clients.get(name).with_context(|| format!("{name} has no certificate"))?;
             certified.insert(name, client(&pki.server_ca, Some(identity))?.build()?);
         }
-        for (name, identity) in
-            [(SELF_SIGNED, &pki.self_signed_client), (UNTRUSTED, &pki.untrusted_client), (EXPIRED, &pki.expired_client)]
-        {
+        for (name, identity) in [(SELF_SIGNED, &pki.self_signed_client), (UNTRUSTED, &pki.untrusted_client)] {
             certified.insert(name, client(&pki.server_ca, Some(identity))?.build()?);
         }
         Ok(Self {
@@ -74,7 +71,7 @@ impl<'a> Outside<'a> {
         self.public.request(method, format!("{}{path}", self.demo.public_url))
     }
 
-    /// On the mutual-TLS listener, with this one's certificate.
+    /// On the mutual-TLS listener, with this one's certificate; with none if nobody has this name.
     pub fn certified(&self, who: &str, method: Method, path: &str) -> RequestBuilder {
         let client = self.certified.get(who).unwrap_or(&self.public);
         client.request(method, format!("{}{path}", self.demo.mtls_url))

@@ -16,9 +16,13 @@ use super::report::Report;
 
 const IN_FORCE_MAX: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(25);
-/// Callers at once, and how often the configuration changes under them.
+/// Callers at once, and how long each rests between two calls: compiling shall not wait for the load.
 const CALLERS: usize = 12;
-const CHANGES: u64 = 6;
+const REST: Duration = Duration::from_millis(20);
+/// How often the configuration changes under them: less often where compiling takes long.
+const CHANGES_MIN: u64 = 2;
+const CHANGES_MAX: u64 = 6;
+const CHANGING_MAX: Duration = Duration::from_secs(5);
 const SHIPPED_RATE: &str = "rate: { requests: 100, per: 1s, burst: 200 }";
 const WIDE_RATE: &str = "rate: { requests: 5000, per: 1s, burst: 5000 }";
 
@@ -85,6 +89,7 @@ async fn under_load(outside: &Outside<'_>, plans: &Kept, policy: &Kept) -> anyho
         while !stop.load(Ordering::Relaxed) {
             read(outside).await?.expect(200)?;
             answered.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(REST).await;
         }
         anyhow::Ok(())
     };
@@ -106,7 +111,11 @@ async fn under_load(outside: &Outside<'_>, plans: &Kept, policy: &Kept) -> anyho
 async fn change(outside: &Outside<'_>, plans: &Kept, policy: &Kept, answered: &AtomicU64) -> anyhow::Result<usize> {
     let mut seen = vec![revision(outside).await?];
     let wide = plans.text.replace(SHIPPED_RATE, WIDE_RATE);
-    for number in 1..=CHANGES {
+    let first = Instant::now();
+    for number in 1..=CHANGES_MAX {
+        if number > CHANGES_MIN && first.elapsed() > CHANGING_MAX {
+            break;
+        }
         plans.write(&wide.replace("requests: 1000000,", &format!("requests: {},", 1_000_000 + number)))?;
         policy.write(&format!("{}// Change {number}.\n", policy.text))?;
         outside.demo.running.reload().await;
