@@ -54,8 +54,10 @@ async fn unified(outside: &Outside<'_>) -> anyhow::Result<String> {
     Ok(format!("{version}, {} operations ({}), {} kB", operations.len(), counted.join(", "), reply.body.len() / 1024))
 }
 
-/// Name of each API and its operations as (path, method).
-fn published(outside: &Outside<'_>) -> anyhow::Result<Vec<(String, Vec<(String, String)>)>> {
+/// The name of an API, and its operations as (path, method).
+type Published = (String, Vec<(String, String)>);
+
+fn published(outside: &Outside<'_>) -> anyhow::Result<Vec<Published>> {
     let mut apis = Vec::new();
     for name in SHIPPED {
         let file = outside.demo.state.join(format!("openapi/{name}.yaml"));
