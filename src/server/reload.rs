@@ -61,10 +61,10 @@ impl ChangeWatch {
 }
 
 fn folders(configuration: &Configuration) -> BTreeSet<PathBuf> {
-    let mut folders: BTreeSet<PathBuf> = configuration.gateway.policy_folders.iter().cloned().collect();
     let files = configuration.files.iter().cloned().chain(policies::files(configuration));
-    folders.extend(files.filter_map(|file| file.parent().map(PathBuf::from)).filter(|folder| folder.is_dir()));
-    folders
+    let of_files = files.filter_map(|file| file.parent().map(PathBuf::from));
+    // One that is gone for the moment does not cost the watch over the others.
+    of_files.chain(configuration.gateway.policy_folders.iter().cloned()).filter(|folder| folder.is_dir()).collect()
 }
 
 /// Says what is wrong with a configuration that is not taken.

@@ -32,10 +32,13 @@ use crate::store::{Store, StoreOpenError};
 
 use super::recorder::Recorder;
 use super::reload::{self, ChangeWatch};
-use super::{Services, background, compile, compile::chain};
+use super::{Services, background, compile, compile::chain, revision};
 
 /// How long start-up waits for names to resolve before it serves without.
 const WARM_UP: Duration = Duration::from_secs(2);
+
+/// How often a reload reads files that change under its eyes.
+const READS_MAX: usize = 5;
 
 /// Why the process does not start.
 #[derive(Debug, thiserror::Error)]
@@ -323,10 +326,12 @@ impl Shared {
                     () = background::stopped(&mut stopping) => return,
                 }
                 shared.reload().await;
-                // Other folders may matter now. What changed meanwhile, only the former watch has seen.
-                let Some(next) = shared.change_watch() else { return };
-                let former = std::mem::replace(&mut watch, next);
-                watch.take_over(former);
+                // Other folders may matter now. What changed meanwhile, only the former watch has seen; where no
+                // other can be had, it goes on.
+                if let Some(next) = shared.change_watch() {
+                    let former = std::mem::replace(&mut watch, next);
+                    watch.take_over(former);
+                }
             }
         });
     }
@@ -358,9 +363,8 @@ impl Shared {
 
     /// `None`: nothing has changed.
     async fn try_reload(&self) -> Result<Option<Arc<str>>, Vec<Diagnostic>> {
-        let configuration = Arc::new(config::load(&self.folder, &self.variables)?);
         let previous = self.in_force.load_full();
-        let in_force = compile::compile(&configuration, &self.services, Some(&previous.snapshot))?;
+        let (configuration, in_force) = self.read(&previous)?;
         self.reload_certificates()?;
         if in_force.snapshot.revision == previous.snapshot.revision {
             return Ok(None);
@@ -389,6 +393,24 @@ impl Shared {
             pool.spawn_background(&self.stopping);
         }
         Ok(Some(revision))
+    }
+
+    /// Reads and compiles what is on disk. A change that comes midway is read again: what is put in force must be what
+    /// its revision says, all of one moment.
+    fn read(&self, previous: &InForce) -> Result<(Arc<Configuration>, InForce), Vec<Diagnostic>> {
+        for _ in 0..READS_MAX {
+            let watched = revision::of(&self.configuration());
+            let configuration = Arc::new(config::load(&self.folder, &self.variables)?);
+            let read = revision::of(&configuration);
+            let in_force = compile::compile(&configuration, &self.services, Some(&previous.snapshot))?;
+            let settled = read == *in_force.snapshot.revision
+                && read == revision::of(&configuration)
+                && watched == revision::of(&self.configuration());
+            if settled {
+                return Ok((configuration, in_force));
+            }
+        }
+        Err(vec![Diagnostic::new(Place::file(&self.folder), "its files kept changing while they were read")])
     }
 
     fn reload_certificates(&self) -> Result<(), Vec<Diagnostic>> {
