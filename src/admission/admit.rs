@@ -1,13 +1,10 @@
 //! The questions, in their order.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
-use serde_json::Value;
-
 use crate::contract::{Body, Mode};
-use crate::domain::{Connection, Currency, Environment, Money, OperationIndex, PartnerStatus, Risk, Timestamp};
+use crate::domain::{Connection, Environment, Money, OperationIndex, PartnerStatus, Risk, Timestamp};
 use crate::hub::Subscription;
 use crate::policy::{Decision, Permit, Question};
 use crate::problem::FieldError;
@@ -15,7 +12,7 @@ use crate::quota::Spent;
 use crate::route::CanonicalPath;
 use crate::upstream::{InFlight, Pool};
 
-use super::{AmountAt, Identified, Operation, Rejection, Snapshot, identify};
+use super::{Identified, Operation, Rejection, Snapshot, identify};
 
 /// What a request says before its body.
 #[derive(Clone, Copy)]
@@ -94,8 +91,9 @@ impl Pending {
     /// Policy, contract, quota. `body` is what [`Self::body_need`] asked for, else [`Body::Opaque`].
     pub fn admit(self, head: &Head<'_>, body: &Body, now: Timestamp) -> Result<Admitted, Rejection> {
         let operation = self.snapshot.operation(self.operation).ok_or(Rejection::Inconsistent)?;
-        let permit = self.permit(operation, body)?;
-        self.check_invariants()?;
+        let amount = operation.amount.as_ref().and_then(|at| at.read(body));
+        let permit = self.permit(operation, amount)?;
+        self.check_invariants(operation, amount)?;
         let observed = self.check_contract(operation, head, body)?;
         let pool = operation.pool(self.subscription.environment).ok_or(Rejection::NoBackend)?;
         let pool = Arc::clone(pool);
@@ -116,8 +114,7 @@ impl Pending {
         })
     }
 
-    fn permit(&self, operation: &Operation, body: &Body) -> Result<Arc<Permit>, Rejection> {
-        let amount = operation.amount.as_ref().and_then(|at| amount(at, body));
+    fn permit(&self, operation: &Operation, amount: Option<Money>) -> Result<Arc<Permit>, Rejection> {
         let question = Question {
             operation: self.operation,
             client: &self.caller.partner.client,
@@ -138,7 +135,7 @@ impl Pending {
     }
 
     /// What holds whatever the policies say: they may refuse it with better words, but cannot be edited to allow it.
-    fn check_invariants(&self) -> Result<(), Rejection> {
+    fn check_invariants(&self, operation: &Operation, amount: Option<Money>) -> Result<(), Rejection> {
         let client = &self.caller.partner.client;
         if client.status != PartnerStatus::Active || client.tenant.status != PartnerStatus::Active {
             return Err(Rejection::UnknownPartner);
@@ -149,6 +146,10 @@ impl Pending {
         }
         if client.environment == Environment::Sandbox && self.subscription.environment == Environment::Live {
             return Err(Rejection::NoBackend);
+        }
+        // What moves an unknown sum passes below every ceiling.
+        if operation.amount.is_some() && !amount.is_some_and(Money::is_positive) {
+            return Err(Rejection::AmountUnknown);
         }
         Ok(())
     }
@@ -181,16 +182,4 @@ impl Pending {
         }
         if enforce && !errors.is_empty() { Err(Rejection::Contract(errors)) } else { Ok(errors) }
     }
-}
-
-/// The amount that a body states; nothing if it is absent, malformed or not positive, which the policies then refuse.
-fn amount(at: &AmountAt, body: &Body) -> Option<Money> {
-    let (Body::Json(value) | Body::Form(value)) = body else { return None };
-    let currency = Currency::parse(value.pointer(&at.currency)?.as_str()?).ok()?;
-    let money = match value.pointer(&at.amount)? {
-        Value::String(text) => Money::parse(text, currency).ok()?,
-        Value::Number(number) => Money::parse(&number.to_string(), currency).ok()?,
-        _ => return None,
-    };
-    (money.compare(Money::new(0, currency)).ok()? == Ordering::Greater).then_some(money)
 }

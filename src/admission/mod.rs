@@ -4,11 +4,14 @@
 //! [`Snapshot`]; quota is spent last, so a refusal costs none; whatever cannot be decided is refused.
 
 mod admit;
+mod amount;
 mod partner;
 mod rejection;
 mod snapshot;
 
 pub use admit::{Admitted, BodyNeed, Head, Pending, admit_head};
+pub use amount::AmountAt;
 pub use partner::{Identified, identify};
 pub use rejection::Rejection;
-pub use snapshot::{AmountAt, Operation, OutsideIssuer, Snapshot};
+pub use snapshot::{Operation, OutsideIssuer, Snapshot};
+

@@ -32,6 +32,8 @@ pub enum Rejection {
     Policy(Arc<Refusal>),
     #[error("a regulated product needs a sender-constrained token")]
     BindingRequired,
+    #[error("no amount above zero can be read where the operation states it")]
+    AmountUnknown,
     #[error("the body is not of a media type that the operation takes")]
     MediaType { accepted: Vec<String> },
     #[error("the request breaks the contract")]
@@ -84,6 +86,8 @@ impl Rejection {
                 .header(WWW_AUTHENTICATE, challenges.insufficient_scope(required)),
             Self::Policy(refusal) => policy(refusal),
             Self::BindingRequired => Problem::new(Kind::BindingRequired),
+            Self::AmountUnknown => Problem::new(Kind::ContractViolated)
+                .detail("The request must state an amount above zero where the operation's documentation says."),
             Self::MediaType { accepted } => {
                 with(Problem::new(Kind::MediaTypeUnsupported), ACCEPT, &accepted.join(", "))
             }

@@ -14,20 +14,15 @@ use crate::route::RouteTable;
 use crate::signal::OperationMetrics;
 use crate::upstream::Pool;
 
-/// Where a request body states the money that it moves: JSON Pointers (RFC 6901).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AmountAt {
-    pub amount: String,
-    pub currency: String,
-}
+use super::AmountAt;
 
 /// One operation, compiled.
 pub struct Operation {
     pub id: OperationId,
     pub api: ApiId,
     pub institution: Arc<Institution>,
-    /// Length of the path prefix that the gateway publishes, in bytes…
-    pub base_path_len: usize,
+    /// Segments of the path prefix that the gateway publishes…
+    pub base_path_segments: usize,
     /// …and what stands in its place towards the back end.
     pub upstream_base_path: Arc<str>,
     pub scopes: ScopeSet,
@@ -55,9 +50,16 @@ impl Operation {
 
     /// The path towards the back end: what follows the published prefix is forwarded byte by byte.
     pub fn upstream_path(&self, path: &str) -> String {
-        let rest = path.get(self.base_path_len..).unwrap_or(path);
-        format!("{}{rest}", self.upstream_base_path)
+        rebase(path, self.base_path_segments, &self.upstream_base_path)
     }
+}
+
+/// Exchanges the first `segments` of a canonical path for `base`. Segments are counted, not bytes: `/b%61nk` is routed
+/// as `/bank` is, and an encoding must not move the cut into the middle of a segment or over the next one.
+fn rebase(path: &str, segments: usize, base: &str) -> String {
+    let end = path.match_indices('/').nth(segments).map_or(path.len(), |(at, _)| at);
+    let (_, rest) = path.split_at(end);
+    format!("{base}{rest}")
 }
 
 /// An outside issuer that takes partners which are not registered here.
@@ -91,5 +93,26 @@ pub struct Snapshot {
 impl Snapshot {
     pub fn operation(&self, index: OperationIndex) -> Option<&Operation> {
         self.operations.get(index.0 as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_published_prefix_is_exchanged() {
+        for (name, path, segments, base, expected) in [
+            ("as published", "/bank/v4/accounts/1", 2, "/v1", "/v1/accounts/1"),
+            ("no prefix", "/accounts", 0, "/v1", "/v1/accounts"),
+            ("no base at the back end", "/bank/accounts", 1, "", "/accounts"),
+            ("nothing behind the prefix", "/bank", 1, "/v1", "/v1"),
+            ("a slash behind the prefix", "/bank/", 1, "/v1", "/v1/"),
+            ("an encoded prefix", "/%62ank/accounts", 1, "/v1", "/v1/accounts"),
+            ("an encoding as long as a segment", "/%61bcd/e/x", 2, "/v1", "/v1/x"),
+            ("the rest keeps its bytes", "/bank/m%65/%C3%A4", 1, "/v1", "/v1/m%65/%C3%A4"),
+        ] {
+            assert_eq!(rebase(path, segments, base), expected, "{name}");
+        }
     }
 }

@@ -38,7 +38,7 @@ pub enum FileError {
     TooLarge,
     #[error("is not UTF-8 (the first bad byte is byte {0})")]
     NotUtf8(usize),
-    #[error("line {}, column {}: {}", .0.line, .0.column, .0.what)]
+    #[error("cannot be read at line {}, column {}: {}", .0.line, .0.column, .0.what)]
     Syntax(Mistake),
     #[error("lies outside the folder of the entry document")]
     Outside,

@@ -59,8 +59,14 @@ fn compile(id: &ApiId, mut files: Files, base_path: Option<&str>, file: &Path) -
     let written: HashMap<String, String> =
         renames.into_iter().filter(|((s, _), _)| *s == "schemas").map(|((_, old), new)| (new, old)).collect();
     let schema_names = |name: &str| written.get(name).map_or(name, String::as_str).to_owned();
-    let extraction =
-        Extraction { api: id, base_path, ledger: &mut ledger, findings: &mut findings, schema_names: &schema_names };
+    let extraction = Extraction {
+        api: id,
+        base_path,
+        ledger: &mut ledger,
+        findings: &mut findings,
+        origins: &mut origins,
+        schema_names: &schema_names,
+    };
     let (operations, base_path) = extraction.run(&mut document);
     place(&mut findings, &origins, &files);
     let (findings, findings_left_out) = findings.into_sorted();

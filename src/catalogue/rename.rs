@@ -55,7 +55,8 @@ fn rewritten(reference: &str, kind: Kind, new_name: &dyn Fn(&'static str, &str) 
     Some(pointer::to_reference(&format!("/components/{section}/{}", pointer::escape(&new_name(section, &name)?))))
 }
 
-/// OAM-22: without a mapping the value on the wire is the schema's name, so the old name is written down before it goes.
+/// OAM-22: without a mapping the value on the wire is the schema's name, so the old name is written down before it
+/// goes.
 fn name_implied_values(document: &mut Value, renames: &Renames) {
     let children = children(document);
     shape::walk_mut(Dialect::V31, document, Kind::Document, &mut String::new(), &mut |object, kind, at| {

@@ -8,7 +8,7 @@ use crate::contract::Mode;
 use crate::domain::{ApiId, InstitutionId, LicenceRole, ProductId, Risk, ScopeSet};
 
 use super::institutions::InstitutionSettings;
-use super::partners::{known, licence_role};
+use super::partners::{Names, known, licence_role, undeclared};
 use super::tree::{Entry, Node};
 use super::{Diagnostic, Located, each, scalar};
 
@@ -68,16 +68,16 @@ pub struct ProductSettings {
 const MODES: &[(&str, Mode)] = &[("off", Mode::Off), ("observe", Mode::Observe), ("enforce", Mode::Enforce)];
 
 pub(super) fn apis(entries: &[Entry<'_>], institutions: &[Located<InstitutionSettings>]) -> Vec<Located<ApiSettings>> {
-    each(entries, "API", |api: &ApiSettings| api.source.id.to_string(), |entry| api(entry, institutions))
+    let institutions: Names<'_> = institutions.iter().map(|i| i.value.institution.id.as_str()).collect();
+    each(entries, "API", |api: &ApiSettings| api.source.id.to_string(), |entry| api(entry, &institutions))
 }
 
-fn api(entry: &Entry<'_>, institutions: &[Located<InstitutionSettings>]) -> Option<ApiSettings> {
+fn api(entry: &Entry<'_>, institutions: &Names<'_>) -> Option<ApiSettings> {
     let id: Option<ApiId> = entry.required("id", |entry, node| {
         let id: ApiId = scalar::parsed(entry, node)?;
         if id.as_str().contains('.') { Err("an API's id has no dot".to_owned()) } else { Ok(id) }
     });
-    let names = || institutions.iter().map(|i| i.value.institution.id.as_str());
-    let institution = entry.required("institution", known("institution", names));
+    let institution = entry.required("institution", known("institution", institutions));
     let file: Option<PathBuf> = entry.required("document", scalar::file);
     let base_path = entry.optional("base_path", base_path);
     let upstream_base_path = entry.optional("upstream_base_path", base_path_or_root);
@@ -143,10 +143,11 @@ fn base_path_or_root(entry: &Entry<'_>, node: &Node) -> Result<String, String> {
 }
 
 pub(super) fn products(entries: &[Entry<'_>], apis: &[Located<ApiSettings>]) -> Vec<Located<ProductSettings>> {
-    each(entries, "product", |product: &ProductSettings| product.id.to_string(), |entry| product(entry, apis))
+    let apis: Names<'_> = apis.iter().map(|api| api.value.source.id.as_str()).collect();
+    each(entries, "product", |product: &ProductSettings| product.id.to_string(), |entry| product(entry, &apis))
 }
 
-fn product(entry: &Entry<'_>, apis: &[Located<ApiSettings>]) -> Option<ProductSettings> {
+fn product(entry: &Entry<'_>, apis: &Names<'_>) -> Option<ProductSettings> {
     let id: Option<ProductId> = entry.required("id", scalar::parsed);
     let name = entry.optional("name", scalar::text);
     let risk = entry.required("risk", scalar::one_of(&[("low", Risk::Low), ("regulated", Risk::Regulated)]));
@@ -162,17 +163,14 @@ fn product(entry: &Entry<'_>, apis: &[Located<ApiSettings>]) -> Option<ProductSe
     Some(ProductSettings { name: name.unwrap_or_else(|| id.to_string()), id, risk: risk?, operations })
 }
 
-fn selector(entry: &Entry<'_>, node: &Node, apis: &[Located<ApiSettings>]) -> Result<Selector, String> {
+fn selector(entry: &Entry<'_>, node: &Node, apis: &Names<'_>) -> Result<Selector, String> {
     let text = scalar::text(entry, node)?;
     if text == "*" {
         return Ok(Selector::Everything);
     }
     let (api, operation) = text.split_once('.').ok_or("expected `api.*`, `api.operation` or `*`")?;
-    let names = || apis.iter().map(|api| api.value.source.id.as_str());
-    if !names().any(|name| name == api) {
-        let hint = super::did_you_mean(api, names());
-        let hint = hint.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        return Err(format!("there is no API `{api}`{hint}"));
+    if !apis.contains(api) {
+        return Err(undeclared(entry, "API", api, apis.iter().copied()));
     }
     match operation {
         "*" => ApiId::parse(api).map(Selector::Api).map_err(|error| error.to_string()),

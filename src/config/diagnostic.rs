@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Hints;
+
 /// A place in a file. Line and column count from 1; 0 means the file as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -59,14 +61,21 @@ impl fmt::Display for Diagnostic {
 
 /// Collects mistakes while reading goes on.
 #[derive(Debug, Default)]
-pub struct Report(RefCell<Vec<Diagnostic>>);
+pub struct Report {
+    found: RefCell<Vec<Diagnostic>>,
+    hints: Hints,
+}
 
 impl Report {
     pub fn add(&self, diagnostic: Diagnostic) {
-        self.0.borrow_mut().push(diagnostic);
+        self.found.borrow_mut().push(diagnostic);
+    }
+
+    pub fn hints(&self) -> &Hints {
+        &self.hints
     }
 
     pub fn into_diagnostics(self) -> Vec<Diagnostic> {
-        self.0.into_inner()
+        self.found.into_inner()
     }
 }

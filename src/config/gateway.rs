@@ -40,7 +40,7 @@ pub struct GatewaySettings {
     pub operations_address: SocketAddr,
     /// Threads that serve requests; 0 means one per core. restart
     pub workers: usize,
-    /// live, except for the caps on connections
+    /// restart
     pub limits: EdgeLimits,
     /// restart
     pub flood: FloodSettings,
@@ -56,12 +56,14 @@ pub struct GatewaySettings {
     pub policy_folders: Vec<PathBuf>,
     /// live
     pub catalogue: CatalogueSettings,
+    /// restart
     pub tokens: TokenSettings,
+    /// live
     pub security_contact: Option<String>,
 }
 
 /// restart
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenSettings {
     pub access_token_lifetime: Duration,
     pub signing_algorithm: Algorithm,

@@ -24,10 +24,11 @@ use crate::quota::Plan;
 
 pub use apis::{AmountPointers, ApiSettings, OperationSettings, ProductSettings, Selector};
 pub use diagnostic::{Diagnostic, Place, Report};
-pub use gateway::{AccessLogSettings, CatalogueSettings, GatewaySettings};
+pub use gateway::{AccessLogSettings, CatalogueSettings, GatewaySettings, TokenSettings};
 pub use institutions::InstitutionSettings;
 pub use partners::{ClientSettings, SubscriptionSettings};
-pub use suggest::did_you_mean;
+pub use suggest::{Hints, did_you_mean};
+pub use tree::KINDS;
 use tree::{Context, Entry};
 
 /// Everything that was written down, checked and cross-checked.
@@ -80,8 +81,8 @@ fn read(context: &Context<'_>) -> Option<Configuration> {
     let apis = apis::apis(&context.entries("apis"), &institutions);
     let products = apis::products(&context.entries("products"), &apis);
     let clients = partners::clients(&context.entries("clients"), &tenants);
-    let names = partners::Names { clients: &clients, products: &products, plans: &plans };
-    let subscriptions = partners::subscriptions(&context.entries("subscriptions"), &names);
+    let declared = partners::Declared { clients: &clients, products: &products, plans: &plans };
+    let subscriptions = partners::subscriptions(&context.entries("subscriptions"), &declared);
     let issuers = issuers::issuers(&context.entries("issuers"), &products, &plans);
     context.refuse_unknown_files();
     Some(Configuration {

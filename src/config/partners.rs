@@ -16,7 +16,7 @@ use crate::quota::Plan;
 
 use super::apis::ProductSettings;
 use super::tree::{Entry, Node};
-use super::{Diagnostic, Located, did_you_mean, each, scalar};
+use super::{Diagnostic, Located, each, scalar};
 
 const STATUSES: &[(&str, PartnerStatus)] =
     &[("active", PartnerStatus::Active), ("suspended", PartnerStatus::Suspended)];
@@ -56,29 +56,41 @@ pub struct SubscriptionSettings {
     pub environment: Environment,
 }
 
-/// The names that a subscription may use.
-pub(super) struct Names<'n> {
+/// What a subscription may refer to.
+pub(super) struct Declared<'n> {
     pub clients: &'n [Located<ClientSettings>],
     pub products: &'n [Located<ProductSettings>],
     pub plans: &'n [Located<Plan>],
 }
 
+/// Declared names of one kind, looked up once per reference.
+pub(super) type Names<'n> = BTreeSet<&'n str>;
+
 /// A reader of a name that must be declared.
-pub(super) fn known<'n, T, I>(kind: &'static str, names: impl Fn() -> I) -> impl Fn(&Entry<'_>, &Node) -> Result<T, String>
+pub(super) fn known<T>(kind: &'static str, names: &Names<'_>) -> impl Fn(&Entry<'_>, &Node) -> Result<T, String>
 where
     T: FromStr,
     T::Err: std::fmt::Display,
-    I: Iterator<Item = &'n str>,
 {
     move |entry, node| {
         let written = scalar::text(entry, node)?;
-        if names().any(|name| name == written) {
+        if names.contains(written.as_str()) {
             return written.parse().map_err(|error: T::Err| error.to_string());
         }
-        let hint = did_you_mean(&written, names());
-        let hint = hint.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        Err(format!("there is no {kind} `{written}`{hint}"))
+        Err(undeclared(entry, kind, &written, names.iter().copied()))
     }
+}
+
+/// Says that a name is not declared, and which one may have been meant.
+pub(super) fn undeclared<'n>(
+    entry: &Entry<'_>,
+    kind: &str,
+    written: &str,
+    names: impl Iterator<Item = &'n str>,
+) -> String {
+    let hint = entry.report().hints().near(written, names);
+    let hint = hint.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    format!("there is no {kind} `{written}`{hint}")
 }
 
 pub(super) fn tenants(entries: &[Entry<'_>]) -> Vec<Located<Arc<Tenant>>> {
@@ -109,9 +121,7 @@ fn client(entry: &Entry<'_>, tenants: &HashMap<&str, &Arc<Tenant>>) -> Option<Cl
         if let Some(tenant) = tenants.get(written.as_str()) {
             return Ok(Arc::clone(tenant));
         }
-        let hint = did_you_mean(&written, tenants.keys().copied());
-        let hint = hint.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        Err(format!("there is no tenant `{written}`{hint}"))
+        Err(undeclared(entry, "tenant", &written, tenants.keys().copied()))
     });
     let name = entry.optional("name", scalar::text);
     let status = entry.or("status", PartnerStatus::Active, scalar::one_of(STATUSES));
@@ -214,25 +224,33 @@ fn certificate(entry: &Entry<'_>, node: &Node) -> Result<Thumbprint, String> {
     digest.as_ref().try_into().map(Thumbprint).map_err(|_| "no thumbprint".to_owned())
 }
 
-pub(super) fn subscriptions(entries: &[Entry<'_>], names: &Names<'_>) -> Vec<Located<SubscriptionSettings>> {
-    let environments: HashMap<&str, Environment> =
-        names.clients.iter().map(|c| (c.value.client.id.as_str(), c.value.client.environment)).collect();
-    let name = |s: &SubscriptionSettings| format!("{} to {}", s.client, s.product);
-    each(entries, "subscription", name, |entry| subscription(entry, names, &environments))
+/// The names by which a subscription refers.
+struct References<'n> {
+    clients: Names<'n>,
+    products: Names<'n>,
+    plans: Names<'n>,
+    environments: HashMap<&'n str, Environment>,
 }
 
-fn subscription(
-    entry: &Entry<'_>,
-    names: &Names<'_>,
-    environments: &HashMap<&str, Environment>,
-) -> Option<SubscriptionSettings> {
-    let client: Option<ClientId> =
-        entry.required("client", known("client", || environments.keys().copied()));
-    let product = entry.required("product", known("product", || names.products.iter().map(|p| p.value.id.as_str())));
-    let plan = entry.required("plan", known("plan", || names.plans.iter().map(|p| p.value.id.as_str())));
+pub(super) fn subscriptions(entries: &[Entry<'_>], declared: &Declared<'_>) -> Vec<Located<SubscriptionSettings>> {
+    let clients = || declared.clients.iter().map(|c| &c.value.client);
+    let references = References {
+        clients: clients().map(|client| client.id.as_str()).collect(),
+        products: declared.products.iter().map(|p| p.value.id.as_str()).collect(),
+        plans: declared.plans.iter().map(|p| p.value.id.as_str()).collect(),
+        environments: clients().map(|client| (client.id.as_str(), client.environment)).collect(),
+    };
+    let name = |s: &SubscriptionSettings| format!("{} to {}", s.client, s.product);
+    each(entries, "subscription", name, |entry| subscription(entry, &references))
+}
+
+fn subscription(entry: &Entry<'_>, references: &References<'_>) -> Option<SubscriptionSettings> {
+    let client: Option<ClientId> = entry.required("client", known("client", &references.clients));
+    let product = entry.required("product", known("product", &references.products));
+    let plan = entry.required("plan", known("plan", &references.plans));
     let written = entry.optional("environment", environment);
     entry.finish();
     let client = client?;
-    let own = environments.get(client.as_str()).copied();
+    let own = references.environments.get(client.as_str()).copied();
     Some(SubscriptionSettings { product: product?, plan: plan?, environment: written.or(own)?, client })
 }

@@ -54,6 +54,9 @@ pub(super) fn boolean(_: &Entry<'_>, node: &Node) -> Result<bool, String> {
     }
 }
 
+/// Ten years.
+const DURATION_MILLIS_MAX: u64 = 3650 * 86_400_000;
+
 /// `200ms`, `30s`, `5m`, `12h`, `30d`; never a bare number.
 pub(super) fn duration(entry: &Entry<'_>, node: &Node) -> Result<Duration, String> {
     let written = text(entry, node)?;
@@ -72,6 +75,10 @@ pub(super) fn duration(entry: &Entry<'_>, node: &Node) -> Result<Duration, Strin
     let millis = number.checked_mul(millis).ok_or("this is longer than time itself")?;
     if millis == 0 {
         return Err("expected more than nothing".to_owned());
+    }
+    // Beyond, adding it to an instant could overflow.
+    if millis > DURATION_MILLIS_MAX {
+        return Err("expected at most 3650d".to_owned());
     }
     Ok(Duration::from_millis(millis))
 }
@@ -127,11 +134,17 @@ pub(super) fn secret_file(entry: &Entry<'_>, node: &Node) -> Result<SecretString
     Ok(SecretString::from(secret.to_owned()))
 }
 
-/// A secret that must come from the environment: a text that is written out is refused.
+/// A secret that must come from the environment: a text that is written out is refused, as a default too.
 pub(super) fn secret_reference(entry: &Entry<'_>, node: &Node) -> Result<SecretString, String> {
-    match &node.value {
-        Value::Text(raw) if raw.starts_with("${") && raw.ends_with('}') => expand(entry, raw).map(SecretString::from),
-        _ => Err("a secret is never written out here: use ${NAME} or the key with `_file`".to_owned()),
+    let name = match &node.value {
+        Value::Text(raw) => raw.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')),
+        _ => None,
+    };
+    let plain = |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match name.filter(plain).map(|name| (name, entry.context.variable(name))) {
+        Some((_, Some(value))) if !value.is_empty() => Ok(SecretString::from(value)),
+        Some((name, _)) => Err(format!("the environment variable {name} is not set or empty")),
+        None => Err("a secret is never written out here: use ${NAME} or the key with `_file`".to_owned()),
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Diagnostic, Place, Report, Variables, did_you_mean};
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 /// The kinds of entry, each with a file or a folder of that name.
-pub(super) const KINDS: [&str; 8] =
+pub const KINDS: [&str; 8] =
     ["tenants", "clients", "institutions", "apis", "products", "plans", "subscriptions", "issuers"];
 
 /// A value and its place.
@@ -291,7 +291,10 @@ impl<'c> Entry<'c> {
 
     /// A key's node, if it is written and not null.
     pub fn node(&self, key: &'static str) -> Option<&Node> {
-        self.asked.borrow_mut().push(key);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
         let found = self.members.iter().find(|(name, _)| name == key).map(|(_, node)| node);
         found.filter(|node| !matches!(node.value, Value::Null))
     }

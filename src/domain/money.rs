@@ -84,6 +84,10 @@ impl Money {
         self.minor_units
     }
 
+    pub const fn is_positive(self) -> bool {
+        self.minor_units > 0
+    }
+
     pub const fn currency(self) -> Currency {
         self.currency
     }

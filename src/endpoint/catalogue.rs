@@ -1,18 +1,15 @@
 //! The published catalogue: the unified document, each API's own, and the places where machines look for them.
 
-use std::fmt::Write;
-
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde_json::json;
 
 use crate::catalogue::Rendered;
 use crate::problem::{Kind, Problem};
 
-use super::{Edge, empty, interaction};
+use super::{Edge, Segment, empty, interaction};
 
 pub(super) fn router() -> Router<Edge> {
     Router::new()
@@ -35,52 +32,29 @@ async fn unified_yaml(State(edge): State<Edge>, headers: HeaderMap) -> Response 
     send(&edge.in_force.load().documents.yaml, &headers)
 }
 
-async fn api(State(edge): State<Edge>, Path(name): Path<String>, request: Request) -> Response {
+async fn api(State(edge): State<Edge>, name: Segment, request: Request) -> Response {
     let in_force = edge.in_force.load();
-    let document = name.strip_suffix(".json").and_then(|id| in_force.documents.apis.get(id));
+    let document = name.text().strip_suffix(".json").and_then(|id| in_force.documents.apis.get(id));
     match document {
         Some(document) => send(document, request.headers()),
         None => edge.problem(&Problem::new(Kind::NoSuchResource), interaction(&request)),
     }
 }
 
-/// RFC 9727 §2: a linkset (RFC 9264) that leads to every API's description and documentation.
+/// RFC 9727 §2.
 async fn api_catalog(State(edge): State<Edge>, headers: HeaderMap) -> Response {
-    let base = &edge.public_url;
     let in_force = edge.in_force.load();
-    let listings = &in_force.documents.listings;
-    let mut links = String::new();
-    let linkset: Vec<_> = listings
-        .iter()
-        .map(|listing| {
-            let anchor = format!("{base}{}", listing.base_path);
-            let _ = write!(links, "{}<{anchor}>; rel=\"item\"", if links.is_empty() { "" } else { ", " });
-            json!({
-                "anchor": anchor,
-                "service-desc": [{ "href": format!("{base}/openapi/{}.json", listing.id), "type": "application/json" }],
-                "service-doc": [{ "href": format!("{base}/apis/{}", listing.id), "type": "text/html" }],
-            })
-        })
-        .collect();
-    let items: Vec<_> = listings.iter().map(|l| json!({ "href": format!("{base}{}", l.base_path) })).collect();
-    let mut entries = vec![json!({ "anchor": format!("{base}/.well-known/api-catalog"), "item": items })];
-    entries.extend(linkset);
-    let body = json!({ "linkset": entries }).to_string().into_bytes();
-    let rendered = Rendered::new(
-        "application/linkset+json; profile=\"https://www.rfc-editor.org/info/rfc9727\"",
-        body,
-    );
-    let mut response = send(&rendered, &headers);
-    // RFC 9727 §2: HEAD shows the relations in its Link field.
-    if let Ok(value) = HeaderValue::from_str(&links) {
-        response.headers_mut().insert(header::LINK, value);
+    let mut response = send(&in_force.pages.api_catalog, &headers);
+    if let Some(links) = &in_force.pages.links {
+        response.headers_mut().insert(header::LINK, links.clone());
     }
     response
 }
 
 /// RFC 9116. Absent until the operator names a contact.
 async fn security_txt(State(edge): State<Edge>, request: Request) -> Response {
-    let Some(contact) = &edge.security_contact else {
+    let contact = edge.in_force.load().pages.security_contact.clone();
+    let Some(contact) = contact else {
         return edge.problem(&Problem::new(Kind::NoSuchResource), interaction(&request));
     };
     // RFC 9116 §2.5.5: an expiry less than a year ahead; computed, so that it never lapses while we run.
@@ -99,7 +73,7 @@ async fn security_txt(State(edge): State<Edge>, request: Request) -> Response {
 }
 
 /// Answers with the form that the caller accepts, or 304 if its copy is current (RFC 9110 §13.1.2).
-fn send(document: &Rendered, headers: &HeaderMap) -> Response {
+pub(super) fn send(document: &Rendered, headers: &HeaderMap) -> Response {
     let gzip = !document.gzip.is_empty() && accepts_gzip(headers);
     let tag = format!("\"{}{}\"", document.tag, if gzip { "-gzip" } else { "" });
     let current = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());

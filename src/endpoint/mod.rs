@@ -7,16 +7,19 @@ mod catalogue;
 pub mod oauth;
 pub mod operations;
 mod own;
+mod pages;
 mod portal;
 mod usage;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{FromRequestParts, Path, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 
 use crate::admission::Snapshot;
@@ -25,11 +28,13 @@ use crate::domain::{Clock, Connection, InteractionId};
 use crate::problem::{Kind, Problem};
 
 pub use own::own_document;
+pub use pages::Pages;
 
 /// What is in force now, as the edges see it.
 pub struct InForce {
     pub snapshot: Arc<Snapshot>,
     pub documents: Arc<Documents>,
+    pub pages: Arc<Pages>,
 }
 
 /// What every handler may use.
@@ -37,7 +42,6 @@ pub struct InForce {
 pub struct Edge {
     pub in_force: Arc<ArcSwap<InForce>>,
     pub public_url: Arc<str>,
-    pub security_contact: Option<Arc<str>>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -67,18 +71,42 @@ pub fn is_own_path(path: &str) -> bool {
 
 /// All edges of the public and mutual-TLS listeners. `oauth` is the authorization server's part.
 pub fn router(edge: Edge, oauth: Router) -> Router {
+    let (refusing, lost) = (edge.clone(), edge.clone());
     Router::new()
         .merge(catalogue::router())
         .merge(usage::router())
         .merge(portal::router())
-        .with_state(edge.clone())
+        .with_state(edge)
         .merge(oauth)
-        .fallback(move |request: Request| not_found(edge.clone(), request))
+        .method_not_allowed_fallback(move |request: Request| method_not_allowed(refusing.clone(), request))
+        .fallback(move |request: Request| not_found(lost.clone(), request))
         .layer(middleware::from_fn(security_headers))
 }
 
 async fn not_found(edge: Edge, request: Request) -> Response {
     edge.problem(&Problem::new(Kind::NoSuchResource), interaction(&request))
+}
+
+/// Axum adds the `Allow` field.
+async fn method_not_allowed(edge: Edge, request: Request) -> Response {
+    edge.problem(&Problem::new(Kind::MethodNotAllowed), interaction(&request))
+}
+
+/// The variable segment of a path; empty if it does not decode, which is then the name of nothing.
+struct Segment(Option<String>);
+
+impl Segment {
+    fn text(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        Ok(Self(Path::<String>::from_request_parts(parts, state).await.ok().map(|Path(text)| text)))
+    }
 }
 
 /// The proxy names every exchange; nothing else calls this router.
@@ -116,3 +144,6 @@ async fn security_headers(request: Request, next: Next) -> Response {
 fn empty(status: StatusCode) -> Response {
     status.into_response()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,15 +4,17 @@ use std::sync::{Arc, LazyLock};
 
 use askama::Template;
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
-use crate::catalogue::Listing;
+use crate::catalogue::Rendered;
 use crate::problem::{Kind, Problem};
 
-use super::{Edge, empty, interaction};
+use super::catalogue::send;
+use super::{Edge, Segment, empty, interaction};
 
 /// The viewer draws with inline styles and data images; scripts come from our own files only.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
@@ -32,47 +34,40 @@ pub(super) fn router() -> Router<Edge> {
 }
 
 #[derive(Template)]
-#[template(path = "home.html")]
-struct Home<'a> {
-    public_url: &'a str,
-    listings: &'a [Listing],
-}
-
-#[derive(Template)]
-#[template(path = "api.html")]
-struct ApiPage<'a> {
-    listing: &'a Listing,
-}
-
-#[derive(Template)]
 #[template(path = "problem.html")]
 struct ProblemPage {
     kind: Kind,
 }
 
-async fn home(State(edge): State<Edge>) -> Response {
+async fn home(State(edge): State<Edge>, request: Request) -> Response {
     let in_force = edge.in_force.load();
-    page(&Home { public_url: &edge.public_url, listings: &in_force.documents.listings })
+    rendered(&edge, in_force.pages.home.as_ref(), &request)
 }
 
-async fn api(State(edge): State<Edge>, Path(id): Path<String>, request: Request) -> Response {
+async fn api(State(edge): State<Edge>, id: Segment, request: Request) -> Response {
     let in_force = edge.in_force.load();
-    match in_force.documents.listings.iter().find(|listing| listing.id.as_str() == id) {
-        Some(listing) => page(&ApiPage { listing }),
-        None => edge.problem(&Problem::new(Kind::NoSuchResource), interaction(&request)),
-    }
+    rendered(&edge, in_force.pages.apis.get(id.text()), &request)
 }
 
-async fn problem(State(edge): State<Edge>, Path(code): Path<String>, request: Request) -> Response {
-    match Kind::parse(&code) {
+fn rendered(edge: &Edge, page: Option<&Rendered>, request: &Request) -> Response {
+    let Some(page) = page else {
+        return edge.problem(&Problem::new(Kind::NoSuchResource), interaction(request));
+    };
+    let mut response = send(page, request.headers());
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    response
+}
+
+async fn problem(State(edge): State<Edge>, code: Segment, request: Request) -> Response {
+    match Kind::parse(code.text()) {
         Some(kind) => page(&ProblemPage { kind }),
         None => edge.problem(&Problem::new(Kind::NoSuchResource), interaction(&request)),
     }
 }
 
 /// The viewer's files come from a registry crate inside the binary; two of them are ours.
-async fn viewer(State(edge): State<Edge>, Path(file): Path<String>, request: Request) -> Response {
-    let ours = match file.as_str() {
+async fn viewer(State(edge): State<Edge>, file: Segment, request: Request) -> Response {
+    let ours = match file.text() {
         "start.js" => Some(("text/javascript; charset=utf-8", include_str!("pages/start.js"))),
         "pages.css" => Some(("text/css; charset=utf-8", include_str!("pages/pages.css"))),
         _ => None,
@@ -80,11 +75,16 @@ async fn viewer(State(edge): State<Edge>, Path(file): Path<String>, request: Req
     if let Some((content_type, text)) = ours {
         return ([(header::CONTENT_TYPE, content_type)], text).into_response();
     }
-    let known = matches!(file.as_str(), "swagger-ui.css" | "swagger-ui-bundle.js");
-    let found = if known { utoipa_swagger_ui::serve(&file, Arc::clone(&VIEWER)) } else { Ok(None) };
+    let known = matches!(file.text(), "swagger-ui.css" | "swagger-ui-bundle.js");
+    let found = if known { utoipa_swagger_ui::serve(file.text(), Arc::clone(&VIEWER)) } else { Ok(None) };
     match found {
         Ok(Some(asset)) => {
-            let mut response = asset.bytes.into_owned().into_response();
+            // 1.4 MB that lie in the binary: not copied for each who asks.
+            let bytes = match asset.bytes {
+                std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+                std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
+            };
+            let mut response = bytes.into_response();
             let fields = response.headers_mut();
             if let Ok(content_type) = HeaderValue::from_str(&asset.content_type) {
                 fields.insert(header::CONTENT_TYPE, content_type);

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use crate::admission::identify;
 use crate::domain::Connection;
+use crate::oauth::{AuthenticatedClient, AuthenticationFailed};
 use crate::problem::{Kind, Problem};
 use crate::quota::LimitUsage;
 
@@ -54,7 +55,7 @@ pub(super) async fn usage(State(edge): State<Edge>, request: Request) -> Respons
         Err(rejection) => {
             let mut response = edge.problem(&rejection.problem(&snapshot.challenges), name);
             if rejection.is_failed_authentication() {
-                response.extensions_mut().insert(crate::oauth::AuthenticationFailed);
+                response.extensions_mut().insert(AuthenticationFailed);
             }
             return response;
         }
@@ -73,5 +74,6 @@ pub(super) async fn usage(State(edge): State<Edge>, request: Request) -> Respons
     };
     let mut response = Json(body).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.extensions_mut().insert(AuthenticatedClient(client.id.clone()));
     response
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use moka::sync::Cache;
 
 use crate::domain::{Client, ClientId, Environment, Jurisdiction, PartnerStatus, ScopeSet, Tenant, TenantId};
+use crate::jose::sha256;
 
 use super::{Partner, Subscription};
 
@@ -22,8 +23,8 @@ pub struct Template {
 
 /// The implicit partners of one outside issuer in one snapshot.
 ///
-/// Invariant: their tenants and clients carry the issuer's host in their names, so that no outside issuer can speak for
-/// a registered partner, or for one of another issuer, or spend its quota.
+/// Invariant: their tenants and clients carry the issuer's host and a digest of its whole name in theirs, so that no
+/// outside issuer can speak for a registered partner, or for one of another issuer, or spend its quota.
 pub struct ImplicitPartners {
     template: Template,
     issuer: Arc<str>,
@@ -34,10 +35,7 @@ pub struct ImplicitPartners {
 impl ImplicitPartners {
     /// `issuer` is the issuer identifier, a URL.
     pub fn new(issuer: &str, template: Template) -> Self {
-        let host = issuer.split("://").last().unwrap_or_default();
-        let host = host.split('/').next().unwrap_or_default();
-        let prefix = host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
-        Self { template, issuer: issuer.into(), prefix, partners: Cache::new(PARTNERS_MAX) }
+        Self { template, prefix: prefix(issuer), issuer: issuer.into(), partners: Cache::new(PARTNERS_MAX) }
     }
 
     /// The partner that a verified token names; none if its names are too long to be told apart.
@@ -72,5 +70,33 @@ impl ImplicitPartners {
             issuer: Some(Arc::clone(&self.issuer)),
             subscriptions: Box::new([self.template.subscription.clone()]),
         })
+    }
+}
+
+/// The host, for people; the digest, because realms of one host (`/realms/a`, `/realms/b`) are issuers of their own.
+fn prefix(issuer: &str) -> String {
+    let host = issuer.split("://").last().unwrap_or_default();
+    let host = host.split('/').next().unwrap_or_default();
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+    let digest = sha256(issuer.as_bytes());
+    let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}:{digest}", host.chars().take(40).map(plain).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn issuers_of_one_host_are_told_apart() {
+        let issuers = ["https://idp.example/realms/a", "https://idp.example/realms/b", "https://idp.example:8443/realms/a",
+            "https://idp.example-8443/realms/a", "https://idp.example"];
+        for (position, one) in issuers.iter().enumerate() {
+            assert!(prefix(one).starts_with("idp.example"), "{one}");
+            assert!(prefix(one).len() < 64, "{one} leaves no room for names");
+            for other in issuers.iter().skip(position + 1) {
+                assert_ne!(prefix(one), prefix(other), "{one} and {other}");
+            }
+        }
     }
 }

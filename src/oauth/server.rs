@@ -58,6 +58,13 @@ pub struct AuthorizationServer {
 impl AuthorizationServer {
     /// Checks the settings and writes the metadata documents.
     pub fn new(settings: Settings, parts: Parts) -> Result<Self, SettingsError> {
+        Self::check(&settings)?;
+        let documents = Documents::new(&settings);
+        Ok(Self { settings, parts, documents })
+    }
+
+    /// Whether [`Self::new`] would take these settings.
+    pub fn check(settings: &Settings) -> Result<(), SettingsError> {
         check_url("issuer", &settings.issuer)?;
         check_url("resource", &settings.resource)?;
         if let Some(url) = &settings.mtls_url {
@@ -71,8 +78,7 @@ impl AuthorizationServer {
         if !skews.contains(&settings.clock_skew_max) {
             return Err(SettingsError::ClockSkew);
         }
-        let documents = Documents::new(&settings);
-        Ok(Self { settings, parts, documents })
+        Ok(())
     }
 
     pub fn settings(&self) -> &Settings {

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, Version};
 use pingora_core::protocols::Digest;
 use pingora_http::RequestHeader;
@@ -133,6 +133,8 @@ pub fn check_head(
     check_framing(head)?;
     make_origin_form(head)?;
     check_target(head)?;
+    // RFC 9110 §8.3: one value. With two, the back end could read the body as what we did not check.
+    only(head, CONTENT_TYPE, "The Content-Type is stated more than once.")?;
     let host = check_authority(head, connection, settings)?;
     if matches!(head.method, Method::TRACE | Method::CONNECT) {
         return Err(GuardRefusal {

@@ -12,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -65,9 +64,9 @@ async fn read_faults(State(board): State<Board>) -> Json<FaultSet> {
 }
 
 async fn put_faults(State(board): State<Board>, body: Bytes) -> Response {
-    let set: FaultSet = match parse(&body) {
+    let set: FaultSet = match serde_json::from_slice(&body) {
         Ok(set) => set,
-        Err(refusal) => return refusal,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     match board.faults.set(set) {
         Ok(()) => Json(board.faults.current()).into_response(),
@@ -94,18 +93,14 @@ async fn read_availability(State(board): State<Board>) -> Json<AvailabilityBody>
 }
 
 async fn put_availability(State(board): State<Board>, body: Bytes) -> Response {
-    let wanted: AvailabilityBody = match parse(&body) {
+    let wanted: AvailabilityBody = match serde_json::from_slice(&body) {
         Ok(wanted) => wanted,
-        Err(refusal) => return refusal,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     if let Err(error) = board.set_availability(wanted.availability).await {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
     }
     Json(wanted).into_response()
-}
-
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Response> {
-    serde_json::from_slice(body).map_err(|error| refuse(StatusCode::BAD_REQUEST, &error.to_string()))
 }
 
 fn refuse(status: StatusCode, message: &str) -> Response {

@@ -47,7 +47,8 @@ async fn echo(request: Request) -> Response {
         length = length.saturating_add(chunk.len() as u64);
         digest.update(&chunk);
     }
-    let fields = head.headers.iter().map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]));
+    let fields =
+        head.headers.iter().map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]));
     Json(json!({
         "method": head.method.as_str(),
         "target": head.uri.path_and_query().map(ToString::to_string),

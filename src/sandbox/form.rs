@@ -67,7 +67,8 @@ impl Form {
             let message = "The body is not JSON.".to_owned();
             vec![Violation { pointer: String::new(), kind: ViolationKind::Syntax, message }]
         })?;
-        let violations: Vec<_> = self.0.iter_errors(&value).flat_map(|error| explain(&error)).take(VIOLATIONS_MAX).collect();
+        let violations: Vec<_> =
+            self.0.iter_errors(&value).flat_map(|error| explain(&error)).take(VIOLATIONS_MAX).collect();
         if violations.is_empty() { Ok(value) } else { Err(violations) }
     }
 }
@@ -76,9 +77,11 @@ fn explain(error: &jsonschema::ValidationError<'_>) -> Vec<Violation> {
     let at = error.instance_path().to_string();
     let one = |pointer: String, kind, message: &str| vec![Violation { pointer, kind, message: message.to_owned() }];
     match error.kind() {
-        ValidationErrorKind::Required { property } => {
-            one(format!("{at}/{}", property.as_str().unwrap_or_default()), ViolationKind::Missing, "The field is missing.")
-        }
+        ValidationErrorKind::Required { property } => one(
+            format!("{at}/{}", property.as_str().unwrap_or_default()),
+            ViolationKind::Missing,
+            "The field is missing.",
+        ),
         ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
             .iter()
             .flat_map(|name| one(format!("{at}/{name}"), ViolationKind::Unexpected, "The field is not known here."))

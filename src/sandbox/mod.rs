@@ -7,6 +7,8 @@
 mod bank;
 mod control;
 mod dice;
+#[cfg(test)]
+mod documents;
 mod echo;
 pub mod fault;
 mod fintech;
@@ -15,15 +17,16 @@ pub mod generate;
 mod insurer;
 mod line;
 mod misbehave;
+pub mod mock;
 pub mod pki;
 mod query;
 mod received;
 mod server;
 #[cfg(test)]
 mod testing;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 mod tls;
 
 use std::fmt;
@@ -92,6 +95,11 @@ impl Institution {
     /// No institution: it tells what reached it, and streams (`/bytes/{n}`).
     pub fn echo() -> Self {
         Self::new("echo", echo::router())
+    }
+
+    /// Any document's operations, answered from its examples and schemas.
+    pub fn mock(name: &str, mock: &mock::Mock) -> Self {
+        Self::new(name, mock::router(mock))
     }
 
     fn new(name: &str, router: Router) -> Self {

@@ -101,8 +101,7 @@ pub fn gateway() -> reqwest::Client {
 /// A world whose time stands still until it is moved.
 pub fn world() -> (World, Arc<HandClock>) {
     let clock = Arc::new(HandClock::new(NOW));
-    let world =
-        World { clock: clock.clone(), random: Arc::new(FixedRandom::default()), seed: 1, public_origin: None };
+    let world = World { clock: clock.clone(), random: Arc::new(FixedRandom::default()), seed: 1, public_origin: None };
     (world, clock)
 }
 

@@ -4,15 +4,23 @@
 //! has compiled; nothing is bound before the first snapshot has compiled.
 
 mod background;
+mod change;
 mod compile;
+mod drafts;
+mod entitlements;
+mod operations;
 mod policies;
 mod recorder;
 mod reload;
 mod revision;
+mod running;
 mod services;
+mod settings;
 mod start;
 mod world;
 
 pub use compile::compile;
-pub use start::{Running, StartError, oauth_settings, start};
+pub use running::Running;
 pub use services::{Services, SystemClock, SystemRandom};
+pub use settings::oauth_settings;
+pub use start::{StartError, start};

@@ -1,100 +1,186 @@
 //! Changing what is in force while requests go on: compile aside, then swap, or keep and say why.
+//!
+//! Invariants: everything that can fail comes before the first change; what needs a restart keeps its old value until
+//! then, so that no half of the process follows a key that the other half cannot.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher};
-use tokio::sync::mpsc;
+use crate::config::{self, Configuration, Diagnostic, Place};
+use crate::endpoint::InForce;
+use crate::oauth::AuthorizationServer;
 
-use crate::config::{Configuration, Diagnostic};
+use super::change::ChangeWatch;
+use super::compile::chain;
+use super::running::{Running, Shared, warm};
+use super::{background, compile, revision, settings};
 
-use super::policies;
+/// Readings of files that change while they are read; then the last one is taken, and the next change reloads again.
+const READINGS_MAX: usize = 3;
+/// Pause before a watch that could not be set up is tried again.
+const WATCH_AGAIN: Duration = Duration::from_secs(5);
 
-/// Editors write a file in several steps: changes within this time are one change.
-const SETTLE: Duration = Duration::from_millis(200);
-/// A folder in which something is written all the time does not put a reload off for longer.
-const SETTLE_MAX: Duration = Duration::from_secs(2);
-
-/// Tells when a file of the configuration changed. Dropping it stops the watch.
-pub(super) struct ChangeWatch {
-    _watcher: notify::RecommendedWatcher,
-    sender: mpsc::Sender<()>,
-    changes: mpsc::Receiver<()>,
+impl Running {
+    pub async fn reload(&self) {
+        reload(&self.shared).await;
+    }
 }
 
-impl ChangeWatch {
-    /// Watches the folders of every file that took part, and the policy folders.
-    pub(super) fn new(configuration: &Configuration) -> Result<Self, notify::Error> {
-        let (sender, changes) = mpsc::channel(1);
-        let noticed = sender.clone();
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let matters = event.is_ok_and(|event| !event.kind.is_access());
-            if matters {
-                // A full channel already says what this would say.
-                let _ = noticed.try_send(());
+/// Reloads at each change of a file, until the process stops.
+pub(super) fn watch(shared: &Arc<Shared>) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let mut stopping = shared.stopping.clone();
+        tokio::select! {
+            () = follow(&shared) => {}
+            () = background::stopped(&mut stopping) => {}
+        }
+    });
+}
+
+/// The next watch begins before the last one ends, and the reload lies between: no change falls into a gap.
+async fn follow(shared: &Arc<Shared>) {
+    let mut watch = begin(shared).await;
+    loop {
+        watch.changed().await;
+        loop {
+            reload(shared).await;
+            let next = begin(shared).await;
+            let news = next.has_news_for(&mut watch);
+            watch = next;
+            if !news {
+                break;
             }
-        })?;
-        for folder in folders(configuration) {
-            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
         }
-        Ok(Self { _watcher: watcher, sender, changes })
-    }
-
-    /// Makes a change that another watch has seen, and nobody has acted upon, one of this watch.
-    pub(super) fn take_over(&self, mut former: Self) {
-        if former.changes.try_recv().is_ok() {
-            let _ = self.sender.try_send(());
-        }
-    }
-
-    /// Waits for a change and for the changes that follow at its heels.
-    pub(super) async fn changed(&mut self) {
-        if self.changes.recv().await.is_none() {
-            std::future::pending::<()>().await;
-        }
-        let settled = async {
-            while tokio::time::timeout(SETTLE, self.changes.recv()).await.is_ok_and(|change| change.is_some()) {}
-        };
-        let _either_way = tokio::time::timeout(SETTLE_MAX, settled).await;
     }
 }
 
-fn folders(configuration: &Configuration) -> BTreeSet<PathBuf> {
-    let files = configuration.files.iter().cloned().chain(policies::files(configuration));
-    let of_files = files.filter_map(|file| file.parent().map(PathBuf::from));
-    // One that is gone for the moment does not cost the watch over the others.
-    of_files.chain(configuration.gateway.policy_folders.iter().cloned()).filter(|folder| folder.is_dir()).collect()
+async fn begin(shared: &Shared) -> ChangeWatch {
+    loop {
+        match ChangeWatch::new(&shared.folder, &shared.configuration()) {
+            Ok(watch) => return watch,
+            Err(error) => tracing::warn!("changes of files are not noticed, send SIGHUP instead: {error}"),
+        }
+        tokio::time::sleep(WATCH_AGAIN).await;
+    }
+}
+
+/// Reads, compiles aside, swaps; or keeps what is in force and says why.
+pub(super) async fn reload(shared: &Arc<Shared>) {
+    let _one_at_a_time = shared.reloading.lock().await;
+    let reading = Arc::clone(shared);
+    // Seconds of work for a large configuration: not on a thread that serves requests.
+    let read = tokio::task::spawn_blocking(move || read(&reading)).await;
+    let outcome = match read {
+        Ok(Ok(next)) => take(shared, next).await,
+        Ok(Err(mistakes)) => Err(mistakes),
+        Err(_) => Err(vec![Diagnostic::new(Place::file(&shared.folder), "cannot be compiled: a defect of the compiler")]),
+    };
+    match outcome {
+        Ok(true) => shared.services.metrics.reloaded("taken"),
+        Ok(false) => shared.services.metrics.reloaded("unchanged"),
+        Err(mistakes) => {
+            shared.services.metrics.reloaded("refused");
+            report(&mistakes);
+        }
+    }
+}
+
+/// What a reload would put in force.
+struct Next {
+    configuration: Configuration,
+    in_force: InForce,
+    restart_only: Vec<&'static str>,
+}
+
+/// Reads until the files rest: half of one version and half of another is neither.
+fn read(shared: &Shared) -> Result<Next, Vec<Diagnostic>> {
+    let running = shared.configuration();
+    let previous = shared.in_force.load_full();
+    let mut readings = 0;
+    loop {
+        readings += 1;
+        let before = revision::of_files(&running);
+        let next = config::load(&shared.folder, &shared.variables).and_then(|mut configuration| {
+            let restart_only = keep_restart_only(&mut configuration, &running);
+            let in_force = compile::compile(&configuration, &shared.services, Some(&previous.snapshot))?;
+            Ok(Next { configuration, in_force, restart_only })
+        });
+        if revision::of_files(&running) == before || readings == READINGS_MAX {
+            return next;
+        }
+    }
+}
+
+/// Puts it in force. `false`: it is what was in force already.
+async fn take(shared: &Arc<Shared>, next: Next) -> Result<bool, Vec<Diagnostic>> {
+    let Next { configuration, in_force, restart_only } = next;
+    let roots = settings::partner_trust(&configuration).map_err(|mistake| vec![mistake])?;
+    let server = settings::oauth_settings(&configuration, &settings::scopes(&in_force));
+    let in_gateway = |text: String| vec![Diagnostic::new(Place::file("gateway.yaml"), text)];
+    let server = AuthorizationServer::new(server, shared.parts.clone()).map_err(|error| in_gateway(chain(&error)))?;
+    warm(&in_force.snapshot.pools).await;
+    shared.trust.replace(&roots).map_err(|error| in_gateway(chain(&error)))?;
+    // Nothing fails from here on. The snapshot comes first: a client that is new must not get a token from the
+    // authorization server before the gateway knows it.
+    let revision = Arc::clone(&in_force.snapshot.revision);
+    let changed = revision != shared.in_force.load().snapshot.revision;
+    shared.services.took(&in_force.snapshot.authenticator);
+    shared.in_force.store(Arc::new(in_force));
+    shared.services.clients.replace(&configuration);
+    shared.oauth.store(Arc::new(server));
+    *shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(configuration);
+    shared.watch_pools();
+    reload_certificates(shared);
+    for key in restart_only {
+        tracing::warn!(key, "changed, but a restart is needed before it is in force");
+    }
+    if changed {
+        tracing::info!(%revision, "the new configuration is in force");
+    }
+    Ok(changed)
+}
+
+/// They were read while compiling; one that has been broken since leaves its predecessor in force.
+fn reload_certificates(shared: &Shared) {
+    for (settings, certificate) in &shared.certificates {
+        if let Err(error) = certificate.reload(settings) {
+            tracing::error!("{} stays as it was: {}", settings.certificate_file.display(), chain(&error));
+        }
+    }
 }
 
 /// Says what is wrong with a configuration that is not taken.
-pub(super) fn report(mistakes: &[Diagnostic]) {
+fn report(mistakes: &[Diagnostic]) {
     tracing::error!(mistakes = mistakes.len(), "the new configuration is not taken; the one in force stays");
     for mistake in mistakes {
         tracing::error!("{mistake}");
     }
 }
 
-/// Changes of keys that only a restart applies, by name, so that nobody believes them in force.
-pub(super) fn restart_only_changes(old: &Configuration, new: &Configuration) -> Vec<&'static str> {
-    let (old, new) = (&old.gateway, &new.gateway);
+/// Keys that only a restart applies keep the value that is in force. Returns those that were written anew, by name, so
+/// that nobody believes them in force.
+fn keep_restart_only(new: &mut Configuration, running: &Configuration) -> Vec<&'static str> {
+    let (new, running) = (&mut new.gateway, &running.gateway);
     let mut changed = Vec::new();
-    for (name, differs) in [
-        ("public_url", old.public_url != new.public_url),
-        ("issuer", old.issuer != new.issuer),
-        ("mtls_url", old.mtls_url != new.mtls_url),
-        ("listeners", old.listeners != new.listeners),
-        ("operations_address", old.operations_address != new.operations_address),
-        ("workers", old.workers != new.workers),
-        ("flood_guard", old.flood != new.flood),
-        ("store_file", old.store != new.store),
-        ("audit_file", old.audit_file != new.audit_file),
-        ("access_log", old.access_log != new.access_log),
-        ("limits", old.limits != new.limits),
-    ] {
-        if differs {
-            changed.push(name);
-        }
-    }
+    keep("public_url", &mut new.public_url, &running.public_url, &mut changed);
+    keep("issuer", &mut new.issuer, &running.issuer, &mut changed);
+    keep("mtls_url", &mut new.mtls_url, &running.mtls_url, &mut changed);
+    keep("listeners", &mut new.listeners, &running.listeners, &mut changed);
+    keep("operations_address", &mut new.operations_address, &running.operations_address, &mut changed);
+    keep("workers", &mut new.workers, &running.workers, &mut changed);
+    keep("limits", &mut new.limits, &running.limits, &mut changed);
+    keep("flood_guard", &mut new.flood, &running.flood, &mut changed);
+    keep("store_file", &mut new.store, &running.store, &mut changed);
+    keep("audit_file", &mut new.audit_file, &running.audit_file, &mut changed);
+    keep("access_log", &mut new.access_log, &running.access_log, &mut changed);
+    keep("tokens", &mut new.tokens, &running.tokens, &mut changed);
     changed
+}
+
+fn keep<T: Clone + PartialEq>(name: &'static str, new: &mut T, running: &T, changed: &mut Vec<&'static str>) {
+    if new != running {
+        new.clone_from(running);
+        changed.push(name);
+    }
 }

@@ -6,12 +6,24 @@ use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::catalogue::ImportedApi;
 use crate::config::Configuration;
 
 use super::policies;
 
-/// 12 characters that change when any file of the configuration does.
-pub(super) fn of(configuration: &Configuration) -> String {
+/// 12 characters that change when any file of the configuration does, or one that a published document refers to.
+pub(super) fn of(configuration: &Configuration, imported: &[ImportedApi]) -> String {
+    let mut context = Context::new(&SHA256);
+    context.update(of_files(configuration).as_ref());
+    for api in imported {
+        context.update(&api.sha256);
+    }
+    let digest = context.finish();
+    URL_SAFE_NO_PAD.encode(digest.as_ref().get(..9).unwrap_or_default())
+}
+
+/// What the files contain now.
+pub(super) fn of_files(configuration: &Configuration) -> [u8; 32] {
     let mut files: Vec<PathBuf> = configuration.files.clone();
     files.extend(policies::files(configuration));
     files.sort();
@@ -26,6 +38,5 @@ pub(super) fn of(configuration: &Configuration) -> String {
             context.update(part);
         }
     }
-    let digest = context.finish();
-    URL_SAFE_NO_PAD.encode(digest.as_ref().get(..9).unwrap_or_default())
+    context.finish().as_ref().try_into().unwrap_or_default()
 }

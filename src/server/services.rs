@@ -41,7 +41,9 @@ impl Random for SystemRandom {
 
 /// Registered clients, as the authorization server asks for them; replaced whole at each reload.
 #[derive(Default)]
-pub struct ClientDirectory(ArcSwap<HashMap<ClientId, (Arc<Client>, Arc<ClientRegistration>)>>);
+pub struct ClientDirectory(ArcSwap<Registered>);
+
+type Registered = HashMap<ClientId, (Arc<Client>, Arc<ClientRegistration>)>;
 
 impl ClientDirectory {
     pub fn replace(&self, configuration: &Configuration) {

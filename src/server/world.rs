@@ -1,11 +1,11 @@
 //! What the policies and the portal may know of the catalogue and the partners.
 
 use crate::catalogue::{ListedOperation, Listing};
-use crate::config::{Configuration, Selector};
-use crate::domain::{ClientId, InstitutionId, OperationIndex, ProductId, TenantId};
+use crate::config::Configuration;
+use crate::domain::{ClientId, InstitutionId, ProductId, TenantId};
 use crate::policy::ActionFacts;
 
-use super::compile::{Api, Draft, licence_role};
+use super::drafts::{Api, Draft};
 
 /// The names that a policy may use.
 pub(super) struct Facts {
@@ -33,27 +33,7 @@ fn action(draft: &Draft<'_>) -> ActionFacts {
         institution: draft.api.settings.value.institution.clone(),
         method: draft.imported.spec.method.to_string(),
         tags: draft.imported.tags.clone(),
-        licence_role: licence_role(draft),
-    }
-}
-
-/// The operations that a product's selector means.
-pub(super) fn select<'d>(selector: &'d Selector, drafts: &'d [Draft<'_>]) -> impl Iterator<Item = OperationIndex> + 'd {
-    drafts.iter().zip(0_u32..).filter_map(move |(draft, index)| {
-        let selected = match selector {
-            Selector::Everything => true,
-            Selector::Api(api) => draft.api.imported.id == *api,
-            Selector::Operation(id) => draft.imported.spec.id.as_str() == id,
-        };
-        selected.then_some(OperationIndex(index))
-    })
-}
-
-pub(super) fn describe(selector: &Selector) -> String {
-    match selector {
-        Selector::Everything => "*".to_owned(),
-        Selector::Api(api) => format!("{api}.*"),
-        Selector::Operation(id) => id.clone(),
+        licence_role: draft.licence_role,
     }
 }
 

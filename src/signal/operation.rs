@@ -60,7 +60,10 @@ impl Operations {
         if let Some(metrics) = known.get(id).and_then(Weak::upgrade).filter(|metrics| metrics.method == method) {
             return metrics;
         }
-        known.retain(|_, metrics| metrics.strong_count() > 0);
+        // Looked through when there is no room but by growing: on average once per entry, not once per operation.
+        if known.len() == known.capacity() {
+            known.retain(|_, metrics| metrics.strong_count() > 0);
+        }
         let metrics = Arc::new(OperationMetrics::new(method, id.as_str(), Arc::clone(&self.shared)));
         known.insert(id.clone(), Arc::downgrade(&metrics));
         metrics

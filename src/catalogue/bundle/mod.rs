@@ -12,8 +12,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use serde_json::{Map, Value};
 
 use super::files::Files;
-use super::mend::SET_ASIDE;
 use super::limits::{HOISTED_MAX, REF_CHAIN_MAX};
+use super::mend::SET_ASIDE;
 use super::origin::{Location, Origins};
 use super::pointer;
 use super::report::{Finding, Findings};

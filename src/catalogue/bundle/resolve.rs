@@ -67,7 +67,7 @@ impl Bundler<'_> {
         match pointer::from_fragment(fragment) {
             Some(path) => {
                 let inner = at(format!("{root}{path}"));
-                // Documents name a schema with `$id` and refer from inside it to the document's components all the same.
+                // A schema may have an `$id` and refer to the document's components from inside all the same.
                 Ok(if root.is_empty() || self.value(&inner).is_some() { inner } else { at(path) })
             }
             None => {

@@ -18,8 +18,13 @@ pub(super) enum Is {
 
 use Is::{Any, Bool, List, Object, Schema, Text};
 
-/// The members of a kind; `None` where any member is allowed.
+/// The members of a kind; `None` where any member is allowed (schemas have a table of their own).
 fn table(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
+    structure(kind).or_else(|| message(kind)).or_else(|| security(kind))
+}
+
+/// The members of what gives a document its structure.
+fn structure(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
     Some(match kind {
         Kind::Document => &[
             ("openapi", Text),
@@ -72,6 +77,13 @@ fn table(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
             ("security", List),
             ("servers", List),
         ],
+        _ => return None,
+    })
+}
+
+/// The members of what describes requests and answers.
+fn message(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
+    Some(match kind {
         Kind::ExternalDocs => &[("description", Text), ("url", Text)],
         Kind::Parameter => &[
             ("name", Text),
@@ -117,6 +129,13 @@ fn table(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
         Kind::Tag => &[("name", Text), ("description", Text), ("externalDocs", Object)],
         Kind::Discriminator => &[("propertyName", Text), ("mapping", Object)],
         Kind::Xml => &[("name", Text), ("namespace", Text), ("prefix", Text), ("attribute", Bool), ("wrapped", Bool)],
+        _ => return None,
+    })
+}
+
+/// The members of what describes security.
+fn security(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
+    Some(match kind {
         Kind::SecurityScheme => &[
             ("type", Text),
             ("description", Text),
@@ -131,7 +150,7 @@ fn table(kind: Kind) -> Option<&'static [(&'static str, Is)]> {
             &[("implicit", Object), ("password", Object), ("clientCredentials", Object), ("authorizationCode", Object)]
         }
         Kind::OauthFlow => &[("authorizationUrl", Text), ("tokenUrl", Text), ("refreshUrl", Text), ("scopes", Object)],
-        Kind::Schema | Kind::Callback | Kind::SecurityRequirement | Kind::Opaque => return None,
+        _ => return None,
     })
 }
 
@@ -160,12 +179,16 @@ impl Mender<'_> {
         let maps: Vec<String> = object
             .keys()
             .filter(|key| matches!(shape::member(Dialect::V31, kind, key), Shape::Map(of) if of != Kind::Schema))
-            .filter(|key| kind == Kind::Components || !matches!(key.as_str(), "paths" | "webhooks" | "responses" | "content" | "examples"))
+            .filter(|key| {
+                kind == Kind::Components
+                    || !matches!(key.as_str(), "paths" | "webhooks" | "responses" | "content" | "examples")
+            })
             .cloned()
             .collect();
         for map in maps {
             let Some(Value::Object(entries)) = object.get_mut(&map) else { continue };
-            let (right, wrong): (Map<_, _>, Map<_, _>) = std::mem::take(entries).into_iter().partition(|(_, v)| v.is_object());
+            let (right, wrong): (Map<_, _>, Map<_, _>) =
+                std::mem::take(entries).into_iter().partition(|(_, v)| v.is_object());
             *entries = right;
             for (name, value) in wrong {
                 let kept = format!("{SET_ASIDE}{map}");

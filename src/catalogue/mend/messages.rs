@@ -111,7 +111,10 @@ impl Mender<'_> {
         };
         if object.contains_key("style") && !styles.contains(&text(object, "style")) {
             self.warn(
-                format!("the style {:?} does not exist in a {place}; it is kept as x-invalid-style", text(object, "style")),
+                format!(
+                    "the style {:?} does not exist in a {place}; it is kept as x-invalid-style",
+                    text(object, "style")
+                ),
                 "Use a style of that place.",
             );
             self.set_aside(object, "style");
@@ -163,7 +166,10 @@ impl Mender<'_> {
     fn example(&mut self, object: &mut Map<String, Value>) {
         self.exclude(object, "externalValue", "value");
         if object.contains_key("externalValue") && !text(object, "externalValue").starts_with("http") {
-            self.warn("the example's file is not published; it is kept as x-invalid-externalValue", "Write the value itself.");
+            self.warn(
+                "the example's file is not published; it is kept as x-invalid-externalValue",
+                "Write the value itself.",
+            );
             self.set_aside(object, "externalValue");
         }
     }

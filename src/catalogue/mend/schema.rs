@@ -184,7 +184,10 @@ impl Mender<'_> {
             "required" => self.required(object),
             "enum" => {
                 if object.get("enum").and_then(Value::as_array).is_none_or(Vec::is_empty) {
-                    self.warn("`enum` is not a list of at least one value; it is kept as x-invalid-enum", "List the values.");
+                    self.warn(
+                        "`enum` is not a list of at least one value; it is kept as x-invalid-enum",
+                        "List the values.",
+                    );
                     self.set_aside(object, "enum");
                 }
             }

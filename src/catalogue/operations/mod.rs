@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::ImportedOperation;
 use super::bundle::UNRESOLVED;
 use super::census::{operation_name, text};
+use super::origin::Origins;
 use super::pointer;
 use super::report::{Finding, Findings, Ledger, Part};
 use super::shape::METHODS;
@@ -32,6 +33,7 @@ pub struct Extraction<'e> {
     pub base_path: Option<&'e str>,
     pub ledger: &'e mut Ledger,
     pub findings: &'e mut Findings,
+    pub origins: &'e mut Origins,
     /// Names of schemas as their author wrote them, by the names they have now.
     pub schema_names: &'e dyn Fn(&str) -> String,
 }
@@ -118,7 +120,10 @@ impl Extraction<'_> {
             if plain.keys().any(|k| METHODS.contains(&k.as_str())) {
                 self.ledger.use_up(Part::Paths, &path);
                 // A base path with variables cannot be a constant: its variable end becomes part of each path.
-                plain_paths.insert(format!("{}{path}", bases.variable), plain.into());
+                let full = format!("{}{path}", bases.variable);
+                let written = self.origins.of(&pointer::child("/paths", &path));
+                self.origins.note(&pointer::child("/paths", &full), written);
+                plain_paths.insert(full, plain.into());
             } else {
                 self.ledger.leave(Part::Paths, &path, "it has no operation that can be used");
             }
@@ -128,6 +133,7 @@ impl Extraction<'_> {
             root.shift_remove("security");
         }
         let operations = self.finish(document, drafts, &bases);
+        self.ambiguities(&operations);
         self.other_parts(document);
         (operations, bases.public().to_owned())
     }
@@ -198,6 +204,17 @@ impl Extraction<'_> {
             }
             if let (Some(security), false) = (context.root_security, operation.contains_key("security")) {
                 operation.insert("security".into(), security.clone());
+            }
+            if matches!(*method, "get" | "head" | "delete") && operation.contains_key("requestBody") {
+                // OAM-62
+                self.findings.push(Finding::warning(
+                    &at,
+                    format!(
+                        "a request body of {} has no defined meaning in HTTP (RFC 9110 §9.3)",
+                        method.to_ascii_uppercase()
+                    ),
+                    "Use POST, or query parameters; some clients and proxies drop such a body.",
+                ));
             }
             let id = self.identify(&mut operation, method, context.path, &at, ids);
             let Some(id) = id else { continue };
@@ -276,6 +293,24 @@ impl Extraction<'_> {
             });
         }
         operations
+    }
+
+    /// OAM-23: two templates that match the same path, neither more concrete than the other throughout.
+    fn ambiguities(&mut self, operations: &[ImportedOperation]) {
+        for (index, first) in operations.iter().enumerate() {
+            for second in operations.iter().skip(index + 1).filter(|o| o.spec.method == first.spec.method) {
+                if path::is_ambiguous(&first.spec.path, &second.spec.path) {
+                    self.findings.push(Finding::warning(
+                        &second.spec.pointer,
+                        format!(
+                            "{} and {} match the same requests; the one that is literal further left wins",
+                            first.spec.path, second.spec.path
+                        ),
+                        "Make the paths differ in a literal segment.",
+                    ));
+                }
+            }
+        }
     }
 
     /// Webhooks are published, and schemas are used if something that is used refers to them.

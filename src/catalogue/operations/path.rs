@@ -59,6 +59,24 @@ pub fn shape(template: &str) -> String {
     out
 }
 
+/// Whether a request can match both templates while neither is more concrete: `/{a}/me` and `/books/{id}`.
+pub fn is_ambiguous(first: &str, second: &str) -> bool {
+    let (mut first_wins, mut second_wins) = (false, false);
+    let (mut firsts, mut seconds) = (first.split('/'), second.split('/'));
+    loop {
+        match (firsts.next(), seconds.next()) {
+            (None, None) => return first_wins && second_wins,
+            (Some(a), Some(b)) => match (a.contains('{'), b.contains('{')) {
+                (false, false) if a != b => return false,
+                (false, true) => first_wins = true,
+                (true, false) => second_wins = true,
+                _ => {}
+            },
+            _ => return false,
+        }
+    }
+}
+
 /// The path of a list of servers: the first one's, with its variables' defaults. `None` if there is no server.
 pub fn base(servers: Option<&Value>, at: &str, findings: &mut Findings) -> Option<String> {
     let list = servers.and_then(Value::as_array)?;
@@ -136,6 +154,10 @@ mod tests {
             }
         }
         assert_eq!(shape("/a/{b}/{c}.json"), "/a/{}/{}.json");
+        assert!(is_ambiguous("/{a}/me", "/books/{id}"));
+        for (first, second) in [("/a/{b}", "/a/me"), ("/{a}/{b}", "/a/{b}"), ("/{a}/x", "/b/y"), ("/{a}", "/b/{c}")] {
+            assert!(!is_ambiguous(first, second), "{first} {second}");
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@ use super::super::shape;
 use super::equal::{self, Colour};
 use super::face::Face;
 
-/// Renames where needed, in the faces too, and answers the sections of `components`. `schemes` are our security schemes.
+/// Renames where needed, in the faces too, and answers the sections of `components`. `schemes` are our security
+/// schemes.
 pub fn merge(faces: &mut [Face], schemes: Map<String, Value>) -> BTreeMap<String, Value> {
     let renames = plan(faces, &schemes);
     for (face, renames) in faces.iter_mut().zip(&renames) {

@@ -1,8 +1,8 @@
 //! What partners read: one valid OpenAPI 3.1 document over all APIs, and one for each.
 //!
 //! Servers and security are ours, operation ids are the ones that policies and records use, every part says where it
-//! comes from (`x-source`). The same input gives the same bytes: sources in the order of their ids, paths and components
-//! by name, the author's order inside them.
+//! comes from (`x-source`). The same input gives the same bytes: sources in the order of their ids, paths and
+//! components by name, the author's order inside them.
 
 mod claim;
 mod component;

@@ -191,11 +191,11 @@ fn the_whole_corpus_merges_into_one_document_with_the_same_bytes_each_time() {
     let moved = settle(&mut apis, &own(), Collision::Prefix).unwrap();
     let published = publish(&apis, &own(), &edge()).unwrap();
     println!("{} of {} APIs moved, merged in {:?}", moved.len(), apis.len(), started.elapsed());
-    let text = serde_json::to_string_pretty(&published.unified).unwrap();
+    let text = serde_json::to_string(&published.unified).unwrap();
     let target = target_tmp();
     std::fs::write(target.join("unified.json"), &text).unwrap();
     for (id, document) in &published.apis {
-        std::fs::write(target.join(format!("api-{id}.json")), serde_json::to_string_pretty(document).unwrap()).unwrap();
+        std::fs::write(target.join(format!("api-{id}.json")), serde_json::to_string(document).unwrap()).unwrap();
     }
     let operations: usize = apis.iter().map(|api| api.report.count(Part::Operations).used).sum();
     let published_operations: usize = published.unified["paths"]
@@ -207,12 +207,11 @@ fn the_whole_corpus_merges_into_one_document_with_the_same_bytes_each_time() {
         .count();
     assert_eq!(published_operations, operations + 2, "every operation that can be called is published, and no other");
     apis.reverse();
-    assert_eq!(serde_json::to_string_pretty(&publish(&apis, &own(), &edge()).unwrap().unified).unwrap(), text);
+    assert_eq!(serde_json::to_string(&publish(&apis, &own(), &edge()).unwrap().unified).unwrap(), text);
     for (n, step) in [7, 5, 3, 2].into_iter().enumerate() {
         let mut some: Vec<ImportedApi> = corpus::load_all(&folder).into_iter().skip(n).step_by(step).collect();
         settle(&mut some, &own(), Collision::Prefix).unwrap();
         let unified = publish(&some, &own(), &edge()).unwrap().unified;
-        std::fs::write(target.join(format!("subset-{n}.json")), serde_json::to_string_pretty(&unified).unwrap())
-            .unwrap();
+        std::fs::write(target.join(format!("subset-{n}.json")), serde_json::to_string(&unified).unwrap()).unwrap();
     }
 }

@@ -84,20 +84,21 @@ fn world(public_origin: &str) -> World {
 pub(in crate::cli) async fn start(
     ports: &Ports,
     pki: &DemoPki,
-    public_url: &str,
 ) -> anyhow::Result<Vec<sandbox::Running>> {
+    let (public_url, mtls_url) = (ports.public_url(), ports.mtls_url());
     let api_key = secret(pki, "insurer-api-key.txt")?;
     let gateway = FintechClient {
         client_id: "clearway".to_owned(),
         client_secret: secret(pki, "fintech-client-secret.txt")?,
         token_life: FINTECH_TOKEN_LIFE,
     };
-    let bank = Institution::bank(world(public_url));
+    // Links lead where the caller's kind of token works: bound ones at the mutual-TLS address only.
+    let bank = Institution::bank(world(&mtls_url));
     let planned = [
         (bank.clone(), &pki.bank, ports.banks[0]),
         (bank, &pki.bank, ports.banks[1]),
-        (Institution::insurer(world(public_url), &api_key), &pki.insurer, ports.insurer),
-        (Institution::fintech(world(public_url), &gateway), &pki.fintech, ports.fintech),
+        (Institution::insurer(world(&mtls_url), &api_key), &pki.insurer, ports.insurer),
+        (Institution::fintech(world(&public_url), &gateway), &pki.fintech, ports.fintech),
     ];
     let mut running = Vec::new();
     for (institution, identity, port) in planned {

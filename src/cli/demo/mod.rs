@@ -35,7 +35,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
-    super::start_logging("warn");
+    // The walk brings about what a log would complain of.
+    super::start_logging(if arguments.once { "off" } else { "warn" });
     let runtime = super::serve::runtime(0)?;
     runtime.block_on(async {
         let bar = progress(arguments);
@@ -67,23 +68,48 @@ fn announce(demo: &Demo, json: bool) {
         println!("{}", demo.facts());
         return;
     }
-    let pki = demo.pki.folder.display();
+    let file = |name: &str| quoted(&demo.pki.folder.join(name).display().to_string());
     let (public, mtls) = (&demo.public_url, &demo.mtls_url);
-    let identity = format!("--cert {pki}/client-brightbooks-mtls.pem --key {pki}/client-brightbooks-mtls.key");
+    let trust = format!("--cacert {}", file("server-ca.pem"));
+    let identity =
+        format!("--cert {} --key {}", file("client-brightbooks-mtls.pem"), file("client-brightbooks-mtls.key"));
     println!(
         "Clearway is ready.\n\n\
          # 1. The catalogue: what can be called.\n\
-         curl --cacert {pki}/server-ca.pem {public}/openapi.json\n\n\
+         curl {trust} {public}/openapi.json\n\n\
          # 2. A token by mutual TLS.\n\
-         TOKEN=$(curl -s --cacert {pki}/server-ca.pem {identity} \
+         TOKEN=$(curl -s {trust} {identity} \
          -d grant_type=client_credentials -d client_id=brightbooks-mtls -d scope=accounts \
          {mtls}/oauth/token | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')\n\n\
          # 3. A governed account read with that token.\n\
-         curl -i --cacert {pki}/server-ca.pem {identity} \
+         curl -i {trust} {identity} \
          -H \"Authorization: Bearer $TOKEN\" {mtls}/open-banking/v4.0/aisp/accounts\n\n\
          The catalogue for people: {public}/\n\
          Status: http://{operations}/status   Metrics: http://{operations}/metrics\n\
          Stop with Ctrl-C.",
         operations = demo.operations
     );
+}
+
+/// One word of a POSIX shell.
+pub(super) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_back_what_was_quoted() {
+        for text in ["/plain/path.pem", "/with space", "it's", "$HOME `x` \"y\" \\ *", "", "ä"] {
+            let script = format!("printf %s {}", quoted(text));
+            let read = std::process::Command::new("sh").args(["-c", &script]).output().unwrap().stdout;
+            assert_eq!(String::from_utf8(read).unwrap(), text);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 
@@ -9,8 +10,10 @@ use crate::catalogue::{ApiSource, ImportedApi, import};
 use crate::cli::catalogue::api_id;
 use crate::domain::ApiId;
 use crate::endpoint::is_own_path;
+use crate::sandbox::mock::{Mock, MockOperation};
 use crate::sandbox::pki::DemoPki;
 use crate::sandbox::{self, Institution, SandboxSettings};
+use crate::server::SystemClock;
 
 use super::institutions::institution_tls;
 use super::ports::loopback;
@@ -38,7 +41,9 @@ pub(super) async fn mount(
         let id = free_id(&api_id(document)?, &mounted)?;
         let file = std::path::absolute(document)?;
         let imported = imported(&id, file, &mounted)?;
-        let institution = Institution::echo();
+        let operations = imported.operations.iter().map(MockOperation::from);
+        let mock = Mock::from_document(Arc::clone(&imported.document), operations, Arc::new(SystemClock));
+        let institution = Institution::mock(id.as_str(), &mock);
         let mut settings = SandboxSettings::with_tls(institution, institution_tls(pki, &pki.mock));
         settings.listen = loopback(0);
         let running = sandbox::start(settings).await.context("the institution of a document cannot listen")?;

@@ -34,6 +34,26 @@ impl Ports {
             fintech: take()?,
         })
     }
+
+    pub fn public_url(&self) -> String {
+        format!("https://localhost:{}", self.public)
+    }
+
+    /// Where the shipped configuration finds the institutions.
+    pub fn institution_variables(&self) -> [(&'static str, String); 4] {
+        let url = |port: u16| format!("https://127.0.0.1:{port}");
+        let [first, second] = self.banks;
+        [
+            ("CLEARWAY_BANK_1", url(first)),
+            ("CLEARWAY_BANK_2", url(second)),
+            ("CLEARWAY_INSURER", url(self.insurer)),
+            ("CLEARWAY_FINTECH", url(self.fintech)),
+        ]
+    }
+
+    pub fn mtls_url(&self) -> String {
+        format!("https://localhost:{}", self.mtls)
+    }
 }
 
 pub(in crate::cli) const fn loopback(port: u16) -> SocketAddr {

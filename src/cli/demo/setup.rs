@@ -40,9 +40,8 @@ pub(super) async fn start(arguments: &Arguments, bar: &ProgressBar) -> anyhow::R
     let pki = institutions::certificates(&state)?;
     let assertion_key = institutions::assertion_key(&pki)?;
     step(bar, "institutions");
-    let public_url = format!("https://localhost:{}", ports.public);
-    let mtls_url = format!("https://localhost:{}", ports.mtls);
-    let mut institutions = institutions::start(&ports, &pki, &public_url).await?;
+    let (public_url, mtls_url) = (ports.public_url(), ports.mtls_url());
+    let mut institutions = institutions::start(&ports, &pki).await?;
     step(bar, "configuration");
     files::write(&state).with_context(|| format!("{} cannot be written", state.display()))?;
     let mounted = mount::mount(&arguments.apis, &state, &pki, &mut institutions).await?;
@@ -93,7 +92,6 @@ fn variables(
     mounted: &[Mounted],
 ) -> Variables {
     let path = |path: &Path| path.display().to_string();
-    let bank = |index: usize| format!("https://127.0.0.1:{}", ports.banks.get(index).copied().unwrap_or_default());
     let scopes: Vec<&str> = mounted.iter().map(|mounted| mounted.scope.as_str()).collect();
     [
         ("CLEARWAY_PUBLIC_URL", public_url.to_owned()),
@@ -106,13 +104,10 @@ fn variables(
         ("CLEARWAY_ACCESS_LOG", path(&state.join("state/access.jsonl"))),
         ("CLEARWAY_POLICIES", path(&state.join("policies"))),
         ("CLEARWAY_OPENAPI", path(&state.join("openapi"))),
-        ("CLEARWAY_BANK_1", bank(0)),
-        ("CLEARWAY_BANK_2", bank(1)),
-        ("CLEARWAY_INSURER", format!("https://127.0.0.1:{}", ports.insurer)),
-        ("CLEARWAY_FINTECH", format!("https://127.0.0.1:{}", ports.fintech)),
         ("CLEARWAY_EXTRA_SCOPES", scopes.join(" ")),
     ]
     .into_iter()
+    .chain(ports.institution_variables())
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
 }

@@ -277,7 +277,8 @@ pub(super) fn payment(payment: &Payment, now: Timestamp) -> Value {
     if let Value::Object(members) = &mut data
         && payment.rejected
     {
-        let reason = json!([{ "StatusReasonCode": "U014", "StatusReasonDescription": "The account does not hold enough." }]);
+        let reason =
+            json!([{ "StatusReasonCode": "U014", "StatusReasonDescription": "The account does not hold enough." }]);
         members.insert("StatusReason".into(), reason);
         members.remove("ExpectedSettlementDateTime");
     }

@@ -170,13 +170,8 @@ impl Desk {
             return self.payment_consent(&id).cloned();
         }
         let amount = amount(asked.pointer("/Data/Initiation"))?;
-        let created = Consent {
-            id: self.next_id("pcon"),
-            asked,
-            status: ConsentStatus::Awau,
-            created: now,
-            updated: now,
-        };
+        let created =
+            Consent { id: self.next_id("pcon"), asked, status: ConsentStatus::Awau, created: now, updated: now };
         let decided = Consent { status: decide(amount), ..created.clone() };
         self.remember(Endpoint::Consents, key, &created.id, now);
         keep(&mut self.payment_consents, created.id.clone(), decided);

@@ -82,7 +82,8 @@ async fn keep_house_rules(State(bank): Branch, request: Request, next: Next) -> 
     let parsed = given.and_then(|id| id.to_str().ok()).and_then(InteractionId::parse);
     let interaction = parsed.unwrap_or_else(|| InteractionId::from_random(bank.world.random.bytes()));
     let response = if given.is_some() && parsed.is_none() {
-        Refusal::one(StatusCode::BAD_REQUEST, "U006", "The header must be a UUID.", "x-fapi-interaction-id").into_response()
+        Refusal::one(StatusCode::BAD_REQUEST, "U006", "The header must be a UUID.", "x-fapi-interaction-id")
+            .into_response()
     } else if !accepts_json(request.headers()) {
         Refusal::one(StatusCode::NOT_ACCEPTABLE, "U006", "Only application/json can be had.", "Accept").into_response()
     } else if request.method() == http::Method::POST && !answer::is_json(request.headers()) {
@@ -127,7 +128,8 @@ impl Bank {
     }
 
     fn address(&self, uri: &Uri, headers: &HeaderMap) -> Address {
-        let filters = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.starts_with("page=") && !pair.is_empty());
+        let filters =
+            uri.query().unwrap_or_default().split('&').filter(|pair| !pair.starts_with("page=") && !pair.is_empty());
         Address {
             origin: self.world.origin(uri, headers),
             path: uri.path().to_owned(),

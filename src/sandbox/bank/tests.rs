@@ -57,7 +57,8 @@ fn payment_consent(amount: &str) -> Value {
 fn assert_error(found: &(StatusCode, Value), status: StatusCode, code: &str, path: &str) {
     assert_conforms(BANK_DOCUMENT, "OBErrorResponse", &found.1);
     let errors = found.1["Errors"].as_array().unwrap();
-    let told = errors.iter().any(|error| error["ErrorCode"] == code && error["Path"].as_str().unwrap_or_default() == path);
+    let told =
+        errors.iter().any(|error| error["ErrorCode"] == code && error["Path"].as_str().unwrap_or_default() == path);
     assert!(found.0 == status && told, "{} {:#}", found.0, found.1);
 }
 
@@ -137,7 +138,8 @@ async fn what_is_not_there_is_a_400_and_only_an_unknown_address_a_404() {
 async fn headers_are_checked_and_the_interaction_id_comes_back() {
     let scene = Scene::new().await;
     let id = "93bac548-d2de-4546-b106-880a5018460d";
-    let response = scene.request(Method::GET, "/aisp/accounts").header("x-fapi-interaction-id", id).send().await.unwrap();
+    let response =
+        scene.request(Method::GET, "/aisp/accounts").header("x-fapi-interaction-id", id).send().await.unwrap();
     assert_eq!(response.headers()["x-fapi-interaction-id"], id);
     for (header, value, status, path) in [
         ("x-fapi-interaction-id", "not-a-uuid", StatusCode::BAD_REQUEST, "x-fapi-interaction-id"),

@@ -206,7 +206,8 @@ async fn read_transfer(State(fintech): Branch, Path(id): Path<String>) -> Answer
 async fn read_score(State(fintech): Branch, Path(id): Path<String>, uri: Uri) -> Answer {
     let query = Query::parse(uri.query());
     let reference = query.first("consent_reference").filter(|reference| (4..=64).contains(&reference.len()));
-    let reference = reference.ok_or_else(|| Refusal::param("consent_reference", "The parameter is missing or not of 4 to 64 characters."))?;
+    let reference = reference
+        .ok_or_else(|| Refusal::param("consent_reference", "The parameter is missing or not of 4 to 64 characters."))?;
     let score = fintech.desk().score(&id)?;
     Ok(Json(answer::score(&id, score, reference, fintech.now())).into_response())
 }
@@ -228,7 +229,8 @@ async fn create_offer(State(fintech): Branch, body: Bytes) -> Answer {
 
 async fn list_offers(State(fintech): Branch, uri: Uri) -> Answer {
     let query = Query::parse(uri.query());
-    let customer_id = query.first("customer_id").ok_or_else(|| Refusal::param("customer_id", "The parameter is missing."))?;
+    let customer_id =
+        query.first("customer_id").ok_or_else(|| Refusal::param("customer_id", "The parameter is missing."))?;
     let (desk, now) = (fintech.desk(), fintech.now());
     desk.score(customer_id)?;
     page(&query, desk.offers_to(customer_id).map(|offer| answer::offer(offer, now)).collect())
@@ -275,10 +277,12 @@ impl From<BearerError> for Refusal {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "The access token is not known or has ended.")
                     .challenge("Bearer error=\"invalid_token\"")
             }
-            BearerError::Scope(scope) => {
-                Self::new(StatusCode::FORBIDDEN, "insufficient_scope", "The access token does not reach this operation.")
-                    .challenge(&format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\""))
-            }
+            BearerError::Scope(scope) => Self::new(
+                StatusCode::FORBIDDEN,
+                "insufficient_scope",
+                "The access token does not reach this operation.",
+            )
+            .challenge(&format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"")),
         }
     }
 }

@@ -33,7 +33,8 @@ impl Scene {
 
     async fn fetch_token(&self, scope: &str) -> String {
         let body = format!("grant_type=client_credentials&scope={scope}");
-        let request = self.http.post(format!("{}/oauth/token", self.fintech.url())).basic_auth("gateway", Some("a%20secret"));
+        let request =
+            self.http.post(format!("{}/oauth/token", self.fintech.url())).basic_auth("gateway", Some("a%20secret"));
         let response = request.body(body).send().await.unwrap();
         assert_eq!(response.headers()["cache-control"], "no-store");
         let body: Value = response.json().await.unwrap();
@@ -80,7 +81,8 @@ async fn money_moves_between_wallets_once() {
     let (status, again) = scene.post("/wallets/wal_2001/transfers", &transfer()).await;
     assert_eq!((status, &again), (StatusCode::CREATED, &made));
     let (_, after) = scene.read("/wallets/wal_2001/balance").await;
-    let pence = |balance: &Value| balance["available"]["value"].as_str().unwrap().replace('.', "").parse::<i64>().unwrap();
+    let pence =
+        |balance: &Value| balance["available"]["value"].as_str().unwrap().replace('.', "").parse::<i64>().unwrap();
     assert_eq!(pence(&before) - pence(&after), 1250);
     let (_, list) = scene.read("/wallets/wal_2002/transfers").await;
     assert_eq!(list, json!({ "items": [made], "total": 1 }));
@@ -129,8 +131,20 @@ async fn refusals_have_the_fintechs_own_shape() {
         ("no such wallet", "/wallets/wal_9999/transfers", transfer(), 404, "not_found"),
         ("too much", "/wallets/wal_2001/transfers", much, 422, "insufficient_funds"),
         ("no amount", "/wallets/wal_2001/transfers", json!({ "to_wallet_id": "wal_2002" }), 400, "invalid_request"),
-        ("terms not accepted", "/lending/offers/off_00000001/acceptance", json!({ "wallet_id": "wal_2001", "terms_accepted": false }), 400, "invalid_request"),
-        ("no such offer", "/lending/offers/off_99999999/acceptance", json!({ "wallet_id": "wal_2001", "terms_accepted": true }), 404, "not_found"),
+        (
+            "terms not accepted",
+            "/lending/offers/off_00000001/acceptance",
+            json!({ "wallet_id": "wal_2001", "terms_accepted": false }),
+            400,
+            "invalid_request",
+        ),
+        (
+            "no such offer",
+            "/lending/offers/off_99999999/acceptance",
+            json!({ "wallet_id": "wal_2001", "terms_accepted": true }),
+            404,
+            "not_found",
+        ),
     ] {
         let found = scene.post(path, &body).await;
         assert!(found.1["error"]["message"].is_string(), "{name}");

@@ -15,7 +15,8 @@ use crate::sandbox::sha256;
 
 /// Most tokens alive; the one that ends first goes first.
 const TOKENS_MAX: usize = 1_000;
-pub(super) const SCOPES: [&str; 5] = ["wallet:read", "wallet:transfer", "credit:read", "lending:read", "lending:accept"];
+pub(super) const SCOPES: [&str; 5] =
+    ["wallet:read", "wallet:transfer", "credit:read", "lending:read", "lending:accept"];
 
 /// Errors of RFC 6749 §5.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +80,8 @@ impl TokenDesk {
         now: Timestamp,
     ) -> Result<Granted, TokenError> {
         let form = Query::parse(std::str::from_utf8(body).ok());
-        let basic = headers.get(header::AUTHORIZATION).map(|value| basic(value.as_bytes()).ok_or(TokenError::InvalidClient));
+        let basic =
+            headers.get(header::AUTHORIZATION).map(|value| basic(value.as_bytes()).ok_or(TokenError::InvalidClient));
         let posted = form.first("client_id").zip(form.first("client_secret"));
         let (id, secret) = match (basic.transpose()?, posted) {
             (Some(_), Some(_)) => return Err(TokenError::InvalidRequest),
@@ -180,8 +182,18 @@ mod tests {
             ("some scopes", "", &format!("{posted}&scope=wallet:read%20credit:read"), Ok(())),
             ("both", good.as_str(), posted, Err(TokenError::InvalidRequest)),
             ("none", "", "grant_type=client_credentials", Err(TokenError::InvalidClient)),
-            ("wrong secret", &basic_header("gateway:nope"), "grant_type=client_credentials", Err(TokenError::InvalidClient)),
-            ("wrong client", &basic_header("other:s3cret%3A%25"), "grant_type=client_credentials", Err(TokenError::InvalidClient)),
+            (
+                "wrong secret",
+                &basic_header("gateway:nope"),
+                "grant_type=client_credentials",
+                Err(TokenError::InvalidClient),
+            ),
+            (
+                "wrong client",
+                &basic_header("other:s3cret%3A%25"),
+                "grant_type=client_credentials",
+                Err(TokenError::InvalidClient),
+            ),
             ("not basic", "Bearer x", "grant_type=client_credentials", Err(TokenError::InvalidClient)),
             ("no grant type", good.as_str(), "", Err(TokenError::InvalidRequest)),
             ("another grant", good.as_str(), "grant_type=password", Err(TokenError::UnsupportedGrantType)),

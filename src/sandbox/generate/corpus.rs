@@ -1,5 +1,6 @@
 //! Over every real document of the corpus: how many operations get a valid request and a valid answer.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -23,11 +24,21 @@ fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
     for path in entries {
         if path.is_dir() {
             documents(&path, found);
-        } else if path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known)) {
+        } else if path
+            .extension()
+            .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+        {
             found.push(path);
         }
     }
 }
+
+/// Requests that their own schemas forbid: two alternatives that are the same, and a text that is a number as well.
+const IMPOSSIBLE: [&str; 3] = [
+    "corpus.post-potentially-undefined-formData",
+    "corpus.quirks_entirelyIncompatibleAllOf",
+    "corpus.quirks_partiallyUsableIncompatibleAllOf",
+];
 
 #[derive(Default)]
 struct Tally {
@@ -39,7 +50,10 @@ struct Tally {
 
 fn measure(api: &ImportedApi, tally: &mut Tally) {
     let generator = Generator::new(&api.document, NOW).unwrap();
-    for operation in &api.operations {
+    // A large document repeats itself: a sample of it says as much, and much sooner.
+    let every = if std::env::var_os("CORPUS_FULL").is_some() { 1 } else { api.operations.len().div_ceil(15) };
+    let mut judged = HashSet::new();
+    for operation in api.operations.iter().step_by(every.max(1)) {
         tally.requests.1 += 1;
         match generator.request(&operation.spec, 1) {
             Ok(_) => tally.requests.0 += 1,
@@ -47,7 +61,9 @@ fn measure(api: &ImportedApi, tally: &mut Tally) {
         }
         for response in &operation.spec.responses {
             for content in response.content.iter().filter(|content| wire::is_json(&content.media_type)) {
-                let Some(schema) = &content.schema else { continue };
+                let Some(schema) = content.schema.as_ref().filter(|schema| judged.insert((*schema).clone())) else {
+                    continue;
+                };
                 tally.answers.1 += 1;
                 match generator.example_or_value_for_test(schema) {
                     Ok(origin) => {
@@ -91,11 +107,11 @@ fn real_documents_get_valid_messages() {
             began.elapsed() - imported,
         );
     }
-    for failure in total.failures.iter().take(200) {
-        eprintln!("  {failure}");
-    }
     eprintln!(
         "requests {}/{}, answers {}/{}, examples replaced {}",
         total.requests.0, total.requests.1, total.answers.0, total.answers.1, total.replaced
     );
+    let impossible = |failure: &&String| !IMPOSSIBLE.iter().any(|known| failure.starts_with(known));
+    let unexpected: Vec<_> = total.failures.iter().filter(impossible).collect();
+    assert!(unexpected.is_empty(), "{unexpected:#?}");
 }

@@ -78,7 +78,8 @@ impl<'d> Part<'d> {
     /// Behind its `$ref`, if it is one.
     fn followed(self, document: &'d Value) -> Option<Self> {
         let Some(reference) = self.value.get("$ref").and_then(Value::as_str) else { return Some(self) };
-        let pointer = percent_encoding::percent_decode_str(reference.strip_prefix('#')?).decode_utf8().ok()?.into_owned();
+        let pointer =
+            percent_encoding::percent_decode_str(reference.strip_prefix('#')?).decode_utf8().ok()?.into_owned();
         Some(Self { value: resolve(document, reference)?, pointer })
     }
 }
@@ -100,8 +101,12 @@ impl<'d> Generator<'d> {
                 }
                 ParameterPlace::Query => query.push(wire::query_pairs(parameter, &value)),
                 ParameterPlace::Header if is_set_elsewhere(&parameter.name) => (),
-                ParameterPlace::Header => headers.extend(header(&parameter.name, &wire::header_value(parameter, &value))),
-                ParameterPlace::Cookie => cookies.push(format!("{}={}", parameter.name, wire::encode(&wire::scalar(&value)))),
+                ParameterPlace::Header => {
+                    headers.extend(header(&parameter.name, &wire::header_value(parameter, &value)))
+                }
+                ParameterPlace::Cookie => {
+                    cookies.push(format!("{}={}", parameter.name, wire::encode(&wire::scalar(&value))))
+                }
             }
         }
         if !cookies.is_empty() {
@@ -139,7 +144,9 @@ impl<'d> Generator<'d> {
         let Some(content) = content.or_else(|| spec.content.first()) else { return Ok(None) };
         let value = match &content.schema {
             Some(schema) => self.example_or_value(schema, Direction::Request, seed)?.0,
-            None => self.body_example(operation, &content.media_type).unwrap_or_else(|| Value::Object(Default::default())),
+            None => {
+                self.body_example(operation, &content.media_type).unwrap_or_else(|| Value::Object(Default::default()))
+            }
         };
         Ok(Some((wire::concrete(&content.media_type), wire::body(&content.media_type, &value))))
     }
@@ -168,7 +175,13 @@ impl<'d> Generator<'d> {
         let bodiless = matches!(status, 100..=199 | 204 | 205 | 304);
         let media = if bodiless { None } else { self.pick_media(&response, accept) };
         let Some((media_type, media)) = media else {
-            return Ok(GeneratedResponse { status, headers, content_type: None, body: Vec::new(), origin: Origin::Free });
+            return Ok(GeneratedResponse {
+                status,
+                headers,
+                content_type: None,
+                body: Vec::new(),
+                origin: Origin::Free,
+            });
         };
         let schema = media.value.get("schema").map(|_| SchemaPointer(format!("{}/schema", media.pointer)));
         let (value, origin) = match schema {
@@ -193,7 +206,10 @@ impl<'d> Generator<'d> {
         };
         let json = |name: &&&String| wire::is_json(name) || wire::essence(name) == "*/*";
         let name = names.iter().filter(acceptable).find(json);
-        let name = name.or_else(|| names.iter().find(acceptable)).or_else(|| names.iter().find(json)).or_else(|| names.first())?;
+        let name = name
+            .or_else(|| names.iter().find(acceptable))
+            .or_else(|| names.iter().find(json))
+            .or_else(|| names.first())?;
         Some(((*name).clone(), content.member(self.document, name)?))
     }
 
@@ -251,7 +267,9 @@ fn pick_status(operation: &OperationSpec, wanted: Option<u16>) -> Option<(String
     let has = |range: StatusRange| ranges.contains(&range);
     if let Some(wanted) = wanted {
         let class = u8::try_from(wanted / 100).unwrap_or(0);
-        let range = [StatusRange::Code(wanted), StatusRange::Class(class), StatusRange::Default].into_iter().find(|r| has(*r))?;
+        let range = [StatusRange::Code(wanted), StatusRange::Class(class), StatusRange::Default]
+            .into_iter()
+            .find(|r| has(*r))?;
         return Some((key_of(range), wanted));
     }
     let lowest = |class: u16| {

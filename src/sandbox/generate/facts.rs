@@ -210,13 +210,15 @@ impl<'d> Facts<'d> {
         let number = |name: &str| keywords.get(name).and_then(Value::as_f64);
         for (name, exclusive) in [("minimum", false), ("exclusiveMinimum", true)] {
             if let Some(value) = number(name) {
-                let tighter = self.minimum.is_none_or(|bound| value > bound.value || (exclusive && value >= bound.value));
+                let tighter =
+                    self.minimum.is_none_or(|bound| value > bound.value || (exclusive && value >= bound.value));
                 self.minimum = if tighter { Some(Bound { value, exclusive }) } else { self.minimum };
             }
         }
         for (name, exclusive) in [("maximum", false), ("exclusiveMaximum", true)] {
             if let Some(value) = number(name) {
-                let tighter = self.maximum.is_none_or(|bound| value < bound.value || (exclusive && value <= bound.value));
+                let tighter =
+                    self.maximum.is_none_or(|bound| value < bound.value || (exclusive && value <= bound.value));
                 self.maximum = if tighter { Some(Bound { value, exclusive }) } else { self.maximum };
             }
         }
@@ -290,9 +292,10 @@ impl<'d> Facts<'d> {
     fn name_itself(&mut self) {
         for (property, discriminator) in &self.discriminators {
             let mapping = discriminator.get("mapping").and_then(Value::as_object);
-            let mapped = mapping.into_iter().flatten().find(|(_, target)| {
-                self.references.iter().any(|reference| names_target(target, reference))
-            });
+            let mapped = mapping
+                .into_iter()
+                .flatten()
+                .find(|(_, target)| self.references.iter().any(|reference| names_target(target, reference)));
             let first = mapping.and_then(|mapping| mapping.keys().next());
             let own = self.references.first().map(|reference| last_segment(reference));
             let name = mapped.map(|(name, _)| name).or(first).cloned().or_else(|| own.map(str::to_owned));

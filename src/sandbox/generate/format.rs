@@ -24,7 +24,9 @@ pub(super) fn texts(format: &str, now: Timestamp, variant: u64, dice: &mut Dice)
         "uri" | "url" | "iri" => {
             vec![format!("https://example.org/resource{mark}"), "https://example.org".into(), format!("urn:a:b{mark}")]
         }
-        "uri-reference" | "iri-reference" => vec![format!("/resource{mark}"), format!("https://example.org/resource{mark}")],
+        "uri-reference" | "iri-reference" => {
+            vec![format!("/resource{mark}"), format!("https://example.org/resource{mark}")]
+        }
         "uri-template" => one("/resource/{id}"),
         "hostname" | "idn-hostname" => vec![format!("host{mark}.example.org"), format!("a{mark}.org")],
         "ipv4" | "ip" => one("203.0.113.24"),
@@ -98,10 +100,25 @@ mod tests {
     fn texts_are_of_their_format() {
         let mut dice = Dice::new(5);
         for format in [
-            "date", "date-time", "duration", "uuid", "email", "idn-email", "uri", "iri", "uri-reference", "uri-template",
-            "hostname", "ipv4", "ipv6", "regex", "json-pointer", "relative-json-pointer",
+            "date",
+            "date-time",
+            "duration",
+            "uuid",
+            "email",
+            "idn-email",
+            "uri",
+            "iri",
+            "uri-reference",
+            "uri-template",
+            "hostname",
+            "ipv4",
+            "ipv6",
+            "regex",
+            "json-pointer",
+            "relative-json-pointer",
         ] {
-            let schema = jsonschema::options().should_validate_formats(true).build(&json!({ "format": format })).unwrap();
+            let schema =
+                jsonschema::options().should_validate_formats(true).build(&json!({ "format": format })).unwrap();
             let texts = [texts(format, NOW, 0, &mut dice), texts(format, NOW, 3, &mut dice)].concat();
             assert!(!texts.is_empty(), "{format}");
             for text in texts {

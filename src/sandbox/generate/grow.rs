@@ -44,6 +44,8 @@ pub(super) struct Plan {
     pub put_in: BTreeSet<String>,
     /// Objects that carry only what is required.
     pub sparse: BTreeSet<String>,
+    /// Members that tell the chosen branch from the others, by the object's place.
+    pub marks: BTreeMap<String, Vec<(String, Value)>>,
 }
 
 impl Plan {
@@ -56,6 +58,7 @@ impl Plan {
         self.left_out.retain(keep);
         self.put_in.retain(keep);
         self.sparse.retain(keep);
+        self.marks.retain(|found, _| keep(found));
     }
 }
 
@@ -70,9 +73,11 @@ pub(super) struct Choice {
 
 /// What one try has met.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Trace {
+pub(super) struct Trace<'d> {
     /// The choices at a place, in the order in which they came up.
     pub choices: BTreeMap<String, Vec<Choice>>,
+    /// The schemas to choose from at a place, in the document's order, of each choice that is one of branches.
+    pub branches: BTreeMap<String, Vec<Vec<&'d Value>>>,
     /// How many examples the document offers where one was taken.
     pub examples: BTreeMap<String, usize>,
     /// Optional members that were added.
@@ -115,7 +120,7 @@ pub(super) struct Grower<'d, 'g> {
     pub variant: u64,
     pub plan: &'g Plan,
     pub strings: &'g mut Strings,
-    pub trace: Trace,
+    pub trace: Trace<'d>,
     pub made: usize,
 }
 
@@ -177,10 +182,20 @@ impl<'d> Grower<'d, '_> {
                 let branch = group.branches.get(option).ok_or(Stuck)?;
                 let options = group.branches.len().min(OPTIONS_MAX);
                 choices.push(Choice { option, options, original: branch.original });
+                self.remember_branches(spot.place, group, choices.len());
                 all.extend_from_slice(&branch.schemas);
                 named.extend(branch.named.clone());
             }
         }
+    }
+
+    fn remember_branches(&mut self, place: &str, group: &Group<'d>, choices: usize) {
+        let mut branches: Vec<_> = group.branches.iter().collect();
+        branches.sort_by_key(|branch| branch.original);
+        let schemas = branches.iter().filter_map(|branch| branch.schemas.first().copied()).collect();
+        let all = self.trace.branches.entry(place.to_owned()).or_default();
+        all.truncate(choices - 1);
+        all.push(schemas);
     }
 
     /// The option of the nth choice at a place: the plan's, else the one being tried, else the first.
@@ -208,7 +223,9 @@ impl<'d> Grower<'d, '_> {
             return Ok((*value).clone());
         }
         let allowed = listed(facts);
-        if let Some(hint) = spot.hint.filter(|hint| allowed.as_ref().is_none_or(|allowed| allowed.iter().any(|a| a == hint))) {
+        if let Some(hint) =
+            spot.hint.filter(|hint| allowed.as_ref().is_none_or(|allowed| allowed.iter().any(|a| a == hint)))
+        {
             return Ok(hint.into());
         }
         if let Some(example) = self.example(facts, spot, within) {
@@ -237,7 +254,8 @@ impl<'d> Grower<'d, '_> {
     /// The document's own example, unless the plan knows it to be no good.
     fn example(&mut self, facts: &Facts<'d>, spot: &Spot<'_, 'd>, within: usize) -> Option<&'d Value> {
         let types = facts.types.unwrap_or(Types::ANY);
-        let plausible = |example: &&&Value| types.has(Types::of(example)) || (example.is_f64() && types.has(Types::NUMBER));
+        let plausible =
+            |example: &&&Value| types.has(Types::of(example)) || (example.is_f64() && types.has(Types::NUMBER));
         let offered: Vec<&'d Value> = facts.examples.iter().filter(plausible).copied().collect();
         let spent = self.plan.spent_examples.get(spot.place).copied().unwrap_or(0);
         // An example of a whole tree, deep inside itself, would grow the value for ever.
@@ -342,6 +360,9 @@ impl<'d> Grower<'d, '_> {
             self.member(facts, named, spot, sparse, name, &mut members)?;
         }
         self.fill(facts, spot, sparse, &mut members)?;
+        for (name, value) in self.plan.marks.get(spot.place).into_iter().flatten() {
+            members.entry(name.clone()).or_insert_with(|| value.clone());
+        }
         let place_of = |name: &str| child_place(spot.place, name);
         let most = facts.properties_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
         while members.len() > most {
@@ -492,8 +513,10 @@ enum Kind {
 
 /// The type to make: the one that is stated, or that the keywords speak of.
 fn kind(facts: &Facts<'_>) -> Kind {
-    let speaks_of_objects =
-        !facts.properties.is_empty() || !facts.required.is_empty() || !facts.additional.is_empty() || facts.properties_min > 0;
+    let speaks_of_objects = !facts.properties.is_empty()
+        || !facts.required.is_empty()
+        || !facts.additional.is_empty()
+        || facts.properties_min > 0;
     let speaks_of_arrays = !facts.items.is_empty() || !facts.prefix_items.is_empty() || facts.items_min > 0;
     let speaks_of_numbers = facts.minimum.is_some() || facts.maximum.is_some() || !facts.multiples.is_empty();
     let speaks_of_texts = !facts.patterns.is_empty() || facts.length_min.is_some() || facts.length_max.is_some();

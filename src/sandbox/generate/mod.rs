@@ -16,7 +16,7 @@ mod repair;
 mod string;
 mod wire;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -63,6 +63,8 @@ type Judge = Result<Rc<Validator>, String>;
 pub struct Generator<'d> {
     document: &'d Value,
     registry: Registry<'d>,
+    /// The document without the patterns that the schema library cannot read; made when one is met.
+    readable: OnceCell<Option<Registry<'static>>>,
     judges: RefCell<HashMap<String, Judge>>,
     strings: RefCell<Strings>,
     now: Timestamp,
@@ -76,13 +78,15 @@ impl<'d> Generator<'d> {
             .add(DOCUMENT_URI, document)
             .and_then(jsonschema::RegistryBuilder::prepare)
             .map_err(|error| GenerateError::Document { reason: error.to_string() })?;
-        Ok(Self { document, registry, judges: RefCell::default(), strings: RefCell::default(), now })
+        let (judges, strings) = (RefCell::default(), RefCell::default());
+        Ok(Self { document, registry, readable: OnceCell::new(), judges, strings, now })
     }
 
     /// A valid value of the schema.
     pub fn value(&self, schema: &SchemaPointer, direction: Direction, seed: u64) -> Result<Value, GenerateError> {
         let pointer = &schema.0;
-        let root = self.document.pointer(pointer).ok_or_else(|| GenerateError::NoSchema { pointer: pointer.clone() })?;
+        let root =
+            self.document.pointer(pointer).ok_or_else(|| GenerateError::NoSchema { pointer: pointer.clone() })?;
         let judge = self.judge(schema)?;
         let mut plan = Plan::default();
         let mut last: Option<Fault> = None;
@@ -101,7 +105,7 @@ impl<'d> Generator<'d> {
                 return Ok(value);
             }
             last = found.first().cloned();
-            if !plan.revise(&found, &trace) {
+            if !plan.revise(self.document, &found, &trace) {
                 break;
             }
         }
@@ -114,7 +118,7 @@ impl<'d> Generator<'d> {
         Ok(self.judge(schema)?.is_valid(value))
     }
 
-    fn grow(&self, root: &'d Value, direction: Direction, seed: u64, plan: &Plan) -> (Result<Value, Stuck>, Trace) {
+    fn grow(&self, root: &'d Value, direction: Direction, seed: u64, plan: &Plan) -> (Result<Value, Stuck>, Trace<'d>) {
         let mut strings = self.strings.borrow_mut();
         let mut grower = Grower {
             document: self.document,
@@ -141,15 +145,48 @@ impl<'d> Generator<'d> {
         judge.map_err(|reason| GenerateError::Schema { pointer: schema.0.clone(), reason })
     }
 
+    /// A pattern that is none takes nothing else with it: the schema is judged without it then.
     fn compile(&self, schema: &SchemaPointer) -> Judge {
         let fragment = percent_encoding::utf8_percent_encode(&schema.0, FRAGMENT);
         let reference = json!({ "$ref": format!("{DOCUMENT_URI}#{fragment}") });
-        let built = jsonschema::options()
-            .with_draft(Draft::Draft202012)
-            .with_registry(&self.registry)
-            .should_validate_formats(true)
-            .build(&reference);
-        built.map(Rc::new).map_err(|error| error.to_string())
+        build(&reference, &self.registry).or_else(|reason| {
+            let readable = self.readable.get_or_init(|| readable(self.document));
+            readable.as_ref().ok_or(reason).and_then(|registry| build(&reference, registry))
+        })
+    }
+}
+
+fn build(schema: &Value, registry: &Registry<'_>) -> Judge {
+    let options = jsonschema::options().with_draft(Draft::Draft202012).with_registry(registry);
+    let built = options.should_validate_formats(true).build(schema);
+    built.map(Rc::new).map_err(|error| error.to_string())
+}
+
+fn readable(document: &Value) -> Option<Registry<'static>> {
+    let mut copy = document.clone();
+    drop_unreadable_patterns(&mut copy);
+    let resource = jsonschema::Resource::from_contents(copy);
+    let builder = Registry::new().draft(Draft::Draft202012).add(DOCUMENT_URI, resource).ok()?;
+    builder.prepare().ok()
+}
+
+fn drop_unreadable_patterns(value: &mut Value) {
+    let is_readable = |pattern: &str| jsonschema::validator_for(&json!({ "pattern": pattern })).is_ok();
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Array(items) => open.extend(items),
+            Value::Object(members) => {
+                if members.get("pattern").and_then(Value::as_str).is_some_and(|pattern| !is_readable(pattern)) {
+                    members.shift_remove("pattern");
+                }
+                if let Some(Value::Object(patterns)) = members.get_mut("patternProperties") {
+                    patterns.retain(|pattern, _| is_readable(pattern));
+                }
+                open.extend(members.values_mut());
+            }
+            _ => (),
+        }
     }
 }
 

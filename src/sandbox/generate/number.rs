@@ -8,8 +8,10 @@ use super::facts::Facts;
 pub(super) fn number(facts: &Facts<'_>, integer: bool, variant: u64) -> Option<Value> {
     let (format_low, format_high) = format_bounds(facts);
     let edge = if integer { 1.0 } else { 0.01 };
-    let low = facts.minimum.map(|bound| if bound.exclusive { bound.value + nudge(bound.value, edge) } else { bound.value });
-    let high = facts.maximum.map(|bound| if bound.exclusive { bound.value - nudge(bound.value, edge) } else { bound.value });
+    let low =
+        facts.minimum.map(|bound| if bound.exclusive { bound.value + nudge(bound.value, edge) } else { bound.value });
+    let high =
+        facts.maximum.map(|bound| if bound.exclusive { bound.value - nudge(bound.value, edge) } else { bound.value });
     let (low, high) = match (low, high) {
         (Some(low), Some(high)) => (low.max(format_low), high.min(format_high)),
         // A bound beyond what is usual takes the other one along.

@@ -18,7 +18,11 @@ enum Node {
     Class(Vec<char>),
     Sequence(Vec<Self>),
     Either(Vec<Self>),
-    Repeat { node: Box<Self>, min: usize, max: Option<usize> },
+    Repeat {
+        node: Box<Self>,
+        min: usize,
+        max: Option<usize>,
+    },
     /// A capturing group and its number.
     Group(usize, Box<Self>),
     Backreference(usize),
@@ -62,7 +66,14 @@ impl Pattern {
 
     /// One text; whether it matches is for the caller to test.
     pub fn text(&self, wish: Wish, dice: &mut Dice) -> String {
-        let mut writer = Writer { out: String::new(), chars: 0, extra: wish.extra_chars, plain: wish.plain, groups: Vec::new(), dice };
+        let mut writer = Writer {
+            out: String::new(),
+            chars: 0,
+            extra: wish.extra_chars,
+            plain: wish.plain,
+            groups: Vec::new(),
+            dice,
+        };
         writer.write(&self.node);
         writer.out
     }
@@ -381,7 +392,8 @@ impl Reader {
                 first => {
                     let item = self.class_item(first)?;
                     let single = if let [single] = item.as_slice() { Some(*single) } else { None };
-                    let range = self.peek() == Some('-') && self.chars.get(self.at + 1).is_some_and(|char| *char != ']');
+                    let range =
+                        self.peek() == Some('-') && self.chars.get(self.at + 1).is_some_and(|char| *char != ']');
                     match single.filter(|_| range) {
                         Some(low) => {
                             self.at += 1;
@@ -413,9 +425,7 @@ impl Reader {
 
 /// Members of a class that can be written: printable ASCII where there is some, else the first of each range.
 fn chosen(members: &[char], ranges: &[(char, char)], negated: bool) -> Vec<char> {
-    let within = |char: &char| {
-        members.contains(char) || ranges.iter().any(|(low, high)| (*low..=*high).contains(char))
-    };
+    let within = |char: &char| members.contains(char) || ranges.iter().any(|(low, high)| (*low..=*high).contains(char));
     if negated {
         return printable().chain(['é', 'ß', '漢']).filter(|char| !within(char)).collect();
     }
@@ -435,7 +445,8 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, text: &str) -> bool {
-        jsonschema::is_valid(&serde_json::json!({ "pattern": pattern }), &text.into())
+        let judge = jsonschema::validator_for(&serde_json::json!({ "pattern": pattern }));
+        judge.is_ok_and(|judge| judge.is_valid(&text.into()))
     }
 
     /// Every one of these is written from the tree alone, at the first try.
@@ -457,7 +468,6 @@ mod tests {
             "^a{2,}b?c*?$",
             "^[-+]?[0-9]$",
             "^\\x41\\u{42}$",
-            "^{x}$",
             "",
             "^(?<year>\\d{4})$",
             "^[+-](.)[1-9]{0,1}$",
@@ -466,7 +476,7 @@ mod tests {
             for seed in 0..40 {
                 for extra_chars in [0, 1, 7] {
                     let text = parsed.text(Wish { extra_chars, plain: seed % 2 == 0 }, &mut Dice::new(seed));
-                    assert!(!jsonschema::meta::is_valid(&serde_json::json!({ "pattern": pattern })) || matches(pattern, &text), "{pattern}: {text:?}");
+                    assert!(matches(pattern, &text), "{pattern}: {text:?}");
                 }
             }
         }
@@ -474,12 +484,9 @@ mod tests {
 
     #[test]
     fn look_arounds_are_found_by_trying() {
-        for pattern in [
-            "^(?!\\s)[\\w\\W\\s]*[^\\s]$",
-            "^(?=.*\\d)(?=.*[a-z])(?=.*[A-Z]).{8,}$",
-            "^(?!0+$)\\d{3}$",
-            "\\bab\\b",
-        ] {
+        for pattern in
+            ["^(?!\\s)[\\w\\W\\s]*[^\\s]$", "^(?=.*\\d)(?=.*[a-z])(?=.*[A-Z]).{8,}$", "^(?!0+$)\\d{3}$", "\\bab\\b"]
+        {
             let parsed = Pattern::parse(pattern).unwrap();
             let mut dice = Dice::new(1);
             let wish = Wish { extra_chars: 6, plain: true };

@@ -29,7 +29,8 @@ impl Strings {
         let low = facts.length_min.map_or(0, |min| usize::try_from(min).unwrap_or(LENGTH_MAX).min(LENGTH_MAX));
         let high = facts.length_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
         let fits = |text: &str| (low..=high).contains(&text.chars().count());
-        let formatted = facts.formats.iter().flat_map(|format| format::texts(format, now, variant, dice)).filter(|text| fits(text));
+        let formatted =
+            facts.formats.iter().flat_map(|format| format::texts(format, now, variant, dice)).filter(|text| fits(text));
         let formatted: Vec<String> = formatted.collect();
         if facts.patterns.is_empty() {
             let named = format::by_name(name).filter(|text| fits(text) && formatted.is_empty() && variant == 0);

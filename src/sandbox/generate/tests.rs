@@ -180,8 +180,9 @@ fn any_schema() -> impl proptest::strategy::Strategy<Value = Value> {
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
-            (inner.clone(), 0_u64..3, any::<bool>())
-                .prop_map(|(item, min, unique)| json!({ "type": "array", "items": item, "minItems": min, "uniqueItems": unique })),
+            (inner.clone(), 0_u64..3, any::<bool>()).prop_map(
+                |(item, min, unique)| json!({ "type": "array", "items": item, "minItems": min, "uniqueItems": unique })
+            ),
             (inner.clone(), inner.clone(), any::<bool>()).prop_map(|(a, b, closed)| json!({
                 "type": "object", "required": ["a"], "properties": { "a": a, "b": b }, "additionalProperties": !closed,
             })),
@@ -190,4 +191,22 @@ fn any_schema() -> impl proptest::strategy::Strategy<Value = Value> {
             prop::collection::vec(inner, 1..3).prop_map(|all| json!({ "allOf": all })),
         ]
     })
+}
+
+#[test]
+fn alternatives_that_differ_in_optional_members_only_are_told_apart() {
+    let schema = json!({ "oneOf": [
+        { "type": "object", "properties": { "hunts": { "type": "boolean" }, "age": { "type": "integer" } } },
+        { "type": "object", "properties": { "bark": { "type": "boolean" }, "breed": { "type": "string" } } },
+    ]});
+    assert_makes(&schema);
+}
+
+#[test]
+fn a_pattern_that_is_none_is_passed_over() {
+    let schema = json!({ "type": "object", "required": ["a", "b"], "properties": {
+        "a": { "type": "string", "pattern": "^(1\\00|\\d)$" }, "b": { "type": "string", "pattern": "^[a-z]{3}$" },
+    }});
+    let made = make(&schema, Direction::Response, 0).unwrap();
+    assert_eq!(made["b"].as_str().map(str::len), Some(3));
 }

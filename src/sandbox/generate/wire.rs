@@ -106,7 +106,9 @@ fn element(name: &str, value: &Value, depth: usize, out: &mut String) {
         name.insert(0, '_');
     }
     match value {
-        Value::Array(items) if depth < XML_DEPTH_MAX => items.iter().for_each(|item| element(&name, item, depth + 1, out)),
+        Value::Array(items) if depth < XML_DEPTH_MAX => {
+            items.iter().for_each(|item| element(&name, item, depth + 1, out))
+        }
         Value::Object(members) if depth < XML_DEPTH_MAX => {
             out.push_str(&format!("<{name}>"));
             members.iter().for_each(|(member, value)| element(member, value, depth + 1, out));
@@ -249,7 +251,10 @@ mod tests {
             ("application/json", "{\"a\":\"x & y\",\"b\":[1,2]}"),
             ("application/problem+json; charset=utf-8", "{\"a\":\"x & y\",\"b\":[1,2]}"),
             ("application/x-www-form-urlencoded", "a=x%20%26%20y&b=1&b=2"),
-            ("application/xml", "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<document><a>x &amp; y</a><b>1</b><b>2</b></document>"),
+            (
+                "application/xml",
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<document><a>x &amp; y</a><b>1</b><b>2</b></document>",
+            ),
         ] {
             assert_eq!(String::from_utf8(body(media_type, &value)).unwrap(), expected, "{media_type}");
         }

@@ -123,7 +123,8 @@ impl Claim {
     /// Every status so far, oldest first.
     pub fn history(&self, now: Timestamp) -> Vec<(ClaimStatus, Timestamp)> {
         let after = |status, span| (status, self.notified.plus(span));
-        let mut steps = vec![after(ClaimStatus::Notified, Duration::ZERO), after(ClaimStatus::Assessing, ASSESSING_AFTER)];
+        let mut steps =
+            vec![after(ClaimStatus::Notified, Duration::ZERO), after(ClaimStatus::Assessing, ASSESSING_AFTER)];
         if self.settlement_minor.is_some() {
             steps.push(after(ClaimStatus::Approved, DECIDED_AFTER));
             steps.push(after(ClaimStatus::Settled, SETTLED_AFTER));
@@ -190,8 +191,14 @@ impl Book {
 
     fn seed_policy(&mut self, number: u64, now: Timestamp, dice: &mut Dice) {
         const HOLDERS: [&str; 8] = [
-            "Amara Okafor", "Rhys Bevan", "Priya Nair", "Tomasz Zielinski", "Eilidh Murray", "Yusuf Demir",
-            "Grace Whitlock", "Ngozi Adeyemi",
+            "Amara Okafor",
+            "Rhys Bevan",
+            "Priya Nair",
+            "Tomasz Zielinski",
+            "Eilidh Murray",
+            "Yusuf Demir",
+            "Grace Whitlock",
+            "Ngozi Adeyemi",
         ];
         const TOWNS: [(&str, &str); 4] =
             [("Sparsholt", "GU31 2ZZ"), ("Ottery", "EX11 1ZZ"), ("Fernhill", "SN6 8TY"), ("Larkbeck", "LA9 4ZZ")];
@@ -217,7 +224,7 @@ impl Book {
         let id = self.next_id(Series::Policy);
         let policy =
             Policy { id, quote_id: None, line, holder, monthly: dice.chance(500), price, start, cancelled: None };
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             let occurred = start.plus(Duration::from_hours(24 * 5));
             let incident = json!({
                 "kind": if line == Line::Motor { "accident" } else { "storm" },
@@ -243,7 +250,13 @@ impl Book {
     }
 
     /// Makes the policy of a quote, once.
-    pub fn accept(&mut self, quote_id: &str, holder: Value, monthly: bool, now: Timestamp) -> Result<Policy, BookError> {
+    pub fn accept(
+        &mut self,
+        quote_id: &str,
+        holder: Value,
+        monthly: bool,
+        now: Timestamp,
+    ) -> Result<Policy, BookError> {
         let id = self.next_id(Series::Policy);
         let quote = self.quotes.get_mut(quote_id).ok_or(BookError::NoQuote)?;
         if quote.accepted {
@@ -380,7 +393,8 @@ mod tests {
 
     fn sold() -> (Book, Policy) {
         let mut book = Book::default();
-        let price = Price { annual_minor: 30_000, sum_insured_minor: 500_000, excess_minor: 10_000, factors: Vec::new() };
+        let price =
+            Price { annual_minor: 30_000, sum_insured_minor: 500_000, excess_minor: 10_000, factors: Vec::new() };
         let quote = book.add_quote(Line::Motor, price, midnight(NOW), NOW);
         let policy = book.accept(&quote.id, json!({}), true, NOW).unwrap();
         (book, policy)

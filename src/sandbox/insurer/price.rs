@@ -136,9 +136,7 @@ mod tests {
 
     #[test]
     fn a_home_costs_what_is_covered() {
-        let asked = |cover: Value, built: i64| {
-            json!({ "property": { "kind": "terraced", "bedrooms": 3, "yearBuilt": built }, "cover": cover })
-        };
+        let asked = |cover: Value, built: i64| json!({ "property": { "kind": "terraced", "bedrooms": 3, "yearBuilt": built }, "cover": cover });
         let price = |cover, built| home(&asked(cover, built)).map(|price| price.annual_minor);
         let both = price(json!(["buildings", "contents"]), 1931).unwrap();
         let contents = price(json!(["contents"]), 1931).unwrap();

@@ -154,8 +154,28 @@ async fn refusals_have_the_insurers_own_shape() {
         ("a child", "/quotes/motor", with("/driver/dateOfBirth", json!("2015-01-01")), 422, "RISK_DECLINED"),
         ("no date", "/quotes/motor", with("/driver/dateOfBirth", json!("soon")), 400, "INVALID_REQUEST"),
         ("odd mileage", "/quotes/motor", with("/vehicle/annualMiles", json!(7501)), 400, "INVALID_REQUEST"),
-        ("an unknown field", "/quotes/motor", { let mut b = car(); b["colour"] = json!("red"); b }, 400, "INVALID_REQUEST"),
-        ("a start in the past", "/quotes/motor", { let mut b = car(); b["startDate"] = json!("2026-03-01"); b }, 400, "INVALID_REQUEST"),
+        (
+            "an unknown field",
+            "/quotes/motor",
+            {
+                let mut b = car();
+                b["colour"] = json!("red");
+                b
+            },
+            400,
+            "INVALID_REQUEST",
+        ),
+        (
+            "a start in the past",
+            "/quotes/motor",
+            {
+                let mut b = car();
+                b["startDate"] = json!("2026-03-01");
+                b
+            },
+            400,
+            "INVALID_REQUEST",
+        ),
         ("no such quote", "/policies", acceptance(&json!("quo-99999999")), 404, "NOT_FOUND"),
         ("no such policy", "/claims", loss(&json!({ "policyId": "pol-99999999" })), 404, "NOT_FOUND"),
         ("no such address", "/pets", json!({}), 404, "NOT_FOUND"),
@@ -177,7 +197,10 @@ async fn without_the_key_nothing_opens() {
     for key in [None, Some(""), Some("the-gateways-kez"), Some("the-gateways-key ")] {
         let mut request = scene.http.get(format!("{}/insurance/v1/policies", scene.insurer.url()));
         if let Some(key) = key {
-            request = request.header(API_KEY_HEADER, key.trim_end_matches(' ').to_owned() + if key.ends_with(' ') { "x" } else { "" });
+            request = request.header(
+                API_KEY_HEADER,
+                key.trim_end_matches(' ').to_owned() + if key.ends_with(' ') { "x" } else { "" },
+            );
         }
         assert_error(&answer(request).await, StatusCode::UNAUTHORIZED, "UNAUTHORISED");
     }

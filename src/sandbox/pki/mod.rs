@@ -140,9 +140,12 @@ fn make(pki: &DemoPki, settings: &PkiSettings, now: Timestamp, random: &dyn Rand
 
     let institution_ca = authority("Clearway demo institution CA", Reach::Anyone)?;
     write_authority(&pki.institution_ca, &institution_ca)?;
-    for (identity, name) in
-        [(&pki.bank, "Sandbox bank"), (&pki.insurer, "Sandbox insurer"), (&pki.fintech, "Sandbox fintech"), (&pki.mock, "Sandbox mock")]
-    {
+    for (identity, name) in [
+        (&pki.bank, "Sandbox bank"),
+        (&pki.insurer, "Sandbox insurer"),
+        (&pki.fintech, "Sandbox fintech"),
+        (&pki.mock, "Sandbox mock"),
+    ] {
         identity.write(&institution_ca.issue(&Leaf::loopback_server(name), validity, random)?)?;
     }
     let gateway = Leaf::client("gateway", "Clearway");

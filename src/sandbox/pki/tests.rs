@@ -47,12 +47,8 @@ fn chains_hold_and_their_negative_twins_do_not() {
         assert_eq!(chain_holds(&leaf.certificate, ca, usage, NOW).is_ok(), good, "{name}");
     }
     let long_ago = NOW.minus(std::time::Duration::from_hours(48));
-    let expired = chain_holds(
-        &pki.expired_client.certificate,
-        &pki.partner_ca.certificate,
-        KeyUsage::client_auth(),
-        long_ago,
-    );
+    let expired =
+        chain_holds(&pki.expired_client.certificate, &pki.partner_ca.certificate, KeyUsage::client_auth(), long_ago);
     assert_eq!(expired, Ok(()), "its age is all that is wrong with it");
 }
 

@@ -1,0 +1,271 @@
+//! What is measured: a configuration of a given size, with the partners that will call.
+
+use std::fmt::Write;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clearway::domain::Clock;
+use clearway::jose::{Algorithm, SigningKey};
+use clearway::sandbox::pki::{DemoPki, Leaf, PkiSettings, ensure};
+use clearway::server::{SystemClock, SystemRandom};
+use serde_json::{Value, json};
+
+/// Clients of each kind that really call: bound to certificates, and with bearer tokens.
+pub const USED_CLIENTS: usize = 100;
+const POLICIES: usize = 200;
+pub const ISSUER: &str = "https://localhost:8443";
+
+/// How large the configuration is.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    pub operations: usize,
+    pub clients: usize,
+}
+
+/// A configuration on disk.
+pub struct Scene {
+    pub folder: PathBuf,
+    pub pki: DemoPki,
+    pub size: Size,
+    /// Signs the assertions of all `bearer-N` clients.
+    pub assertion_key: Arc<SigningKey>,
+    /// How many policies are in force, those of the base set included.
+    pub policies: usize,
+}
+
+/// The client with this number that is bound to a certificate: RFC 8705 §2.1.
+pub fn bound(number: usize) -> String {
+    format!("bound-{number}")
+}
+
+/// The client with this number that authenticates by assertion and calls with bearer tokens.
+pub fn bearer(number: usize) -> String {
+    format!("bearer-{number}")
+}
+
+/// The path of an operation, with values that its contract accepts.
+pub fn target(operation: usize) -> String {
+    format!("/bench/v1/group{operation}/accounts/acc_{operation:010}/transactions?limit=25&from=2026-01-31")
+}
+
+impl Scene {
+    pub fn write(folder: &Path, size: Size, backend: SocketAddr) -> anyhow::Result<Self> {
+        let _absent_at_first = fs::remove_dir_all(folder.join("config"));
+        let _absent_at_first = fs::remove_dir_all(folder.join("state"));
+        for name in ["config", "config/policies", "state"] {
+            fs::create_dir_all(folder.join(name))?;
+        }
+        let clients = (0..USED_CLIENTS).map(|n| Leaf::client(&bound(n), "Bench Ltd")).collect();
+        let settings = PkiSettings { folder: folder.join("pki"), clients };
+        let pki = ensure(&settings, SystemClock.now(), &SystemRandom)?;
+        let (key, _) = SigningKey::generate(Algorithm::Es256)?;
+        let config = folder.join("config");
+        fs::write(config.join("jwks.json"), json!({ "keys": [key.public_jwk()] }).to_string())?;
+        let operations = document(size.operations).to_string();
+        fs::write(config.join("bench.json"), operations)?;
+        fs::write(config.join("gateway.yaml"), gateway(folder))?;
+        fs::write(config.join("institutions.yaml"), institutions(backend))?;
+        fs::write(config.join("apis.yaml"), APIS)?;
+        fs::write(config.join("products.yaml"), PRODUCTS)?;
+        fs::write(config.join("plans.yaml"), plans(1_000_000))?;
+        partners(&config, size)?;
+        let base = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/base");
+        let policies = policies(&config.join("policies"), Path::new(base), size)?;
+        let assertion_key = Arc::new(key);
+        Ok(Self { folder: folder.to_owned(), pki, size, assertion_key, policies })
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("config")
+    }
+
+    /// A change that every reload must take: another figure in the plan.
+    pub fn change_plan(&self, requests: u32) -> std::io::Result<()> {
+        fs::write(self.config().join("plans.yaml"), plans(requests))
+    }
+}
+
+fn gateway(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "version: 1
+public_url: {ISSUER}
+mtls_url: https://localhost:8444
+listeners:
+  - name: public
+    address: 127.0.0.1:0
+    tls: {{ certificate_file: {folder}/pki/server.pem, private_key_file: {folder}/pki/server.key }}
+  - name: mtls
+    address: 127.0.0.1:0
+    tls:
+      certificate_file: {folder}/pki/server.pem
+      private_key_file: {folder}/pki/server.key
+      client_certificate: required
+operations_address: 127.0.0.1:0
+workers: 1
+partner_ca_files: [{folder}/pki/partner-ca.pem]
+store_file: {folder}/state/clearway.db
+audit_file: {folder}/state/audit.jsonl
+access_log: {folder}/state/access.log
+policy_folders: [{folder}/config/policies]
+tokens: {{ access_token_lifetime: 1h }}
+limits: {{ requests_per_connection_max: 10000000 }}
+"
+    )
+}
+
+fn institutions(backend: SocketAddr) -> String {
+    format!(
+        "version: 1
+institutions:
+  - id: bench-bank
+    name: Bench Bank
+    data_jurisdictions: [GB]
+    backends:
+      - {{ environment: sandbox, urls: [\"http://{backend}\"], in_flight_max: 10000 }}
+"
+    )
+}
+
+const APIS: &str = "version: 1
+apis:
+  - { id: bench, institution: bench-bank, document: bench.json, request_contract: enforce, response_contract: off }
+";
+
+const PRODUCTS: &str = "version: 1
+products:
+  - { id: regulated, name: Regulated, risk: regulated, operations: [\"bench.*\"] }
+  - { id: low, name: Low risk, risk: low, operations: [\"bench.*\"] }
+";
+
+/// Limits that count but never refuse.
+fn plans(requests: u32) -> String {
+    format!(
+        "version: 1
+plans:
+  - id: standard
+    limits:
+      - {{ name: burst, per: client, rate: {{ requests: {requests}, per: 1s, burst: {requests} }} }}
+      - {{ name: daily, per: tenant, window: {{ requests: 1000000000, period: day, zone: Europe/London }} }}
+      - {{ name: concurrency, per: client, concurrency: 10000 }}
+"
+    )
+}
+
+/// The clients that call, then as many more as the size wants; ten clients to a tenant.
+fn partners(config: &Path, size: Size) -> anyhow::Result<()> {
+    let mut names: Vec<String> = Vec::with_capacity(size.clients.max(2 * USED_CLIENTS));
+    for number in 0..USED_CLIENTS {
+        names.extend([bound(number), bearer(number)]);
+    }
+    names.push("self-signed".to_owned());
+    names.extend((names.len()..size.clients).map(|number| format!("further-{number}")));
+    let mut tenants = String::from("version: 1\ntenants:\n");
+    for tenant in 0..=names.len() / 10 {
+        writeln!(tenants, "  - {{ id: tenant-{tenant}, jurisdiction: GB, licences: [account-information] }}")?;
+    }
+    let mut clients = String::from("version: 1\nclients:\n");
+    let mut subscriptions = String::from("version: 1\nsubscriptions:\n");
+    for (position, name) in names.iter().enumerate() {
+        let (bound, product, authentication) = match name.split_once('-').map(|(kind, _)| kind) {
+            Some("bearer") => ("false", "low", "{ method: private_key_jwt, jwks_file: jwks.json }".to_owned()),
+            Some("self") => (
+                "true",
+                "regulated",
+                "{ method: self_signed_tls_client_auth, certificate_files: [../pki/self-signed-client.pem] }".to_owned(),
+            ),
+            _ => ("true", "regulated", format!("{{ method: tls_client_auth, subject_dn: \"CN={name},O=Bench Ltd,C=GB\" }}")),
+        };
+        let tenant = position / 10;
+        writeln!(
+            clients,
+            "  - {{ id: {name}, tenant: tenant-{tenant}, environment: sandbox, scopes: [accounts], \
+             certificate_bound_access_tokens: {bound}, authentication: {authentication} }}"
+        )?;
+        writeln!(subscriptions, "  - {{ client: {name}, product: {product}, plan: standard }}")?;
+    }
+    fs::write(config.join("tenants.yaml"), tenants)?;
+    fs::write(config.join("clients.yaml"), clients)?;
+    fs::write(config.join("subscriptions.yaml"), subscriptions)?;
+    Ok(())
+}
+
+/// The base set, then policies about single operations and about single tenants by turns.
+fn policies(folder: &Path, base: &Path, size: Size) -> anyhow::Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir(base)? {
+        let path = entry?.path();
+        let text = fs::read_to_string(&path)?;
+        count += text.matches("@id(").count();
+        fs::write(folder.join(path.file_name().unwrap_or_default()), text)?;
+    }
+    let mut text = String::new();
+    for number in count..POLICIES {
+        let (operation, tenant) = (number % size.operations, number % 20);
+        let scope = if number % 2 == 0 {
+            format!("principal, action == Action::\"bench.listTransactions{operation}\", resource")
+        } else {
+            format!("principal in Tenant::\"tenant-{tenant}\", action, resource")
+        };
+        writeln!(
+            text,
+            "@id(\"bench.rule-{number}\")\n@reason(\"Not for this environment.\")\nforbid ({scope})\n\
+             when {{ context.environment == Environment::\"live\" && !context.sender_constrained }};\n"
+        )?;
+    }
+    fs::write(folder.join("bench.cedar"), text)?;
+    Ok(count.max(POLICIES))
+}
+
+/// An API of as many operations, each with a contract of path, query and header parameters.
+fn document(operations: usize) -> Value {
+    let paths: serde_json::Map<String, Value> = (0..operations)
+        .map(|number| (format!("/group{number}/accounts/{{account_id}}/transactions"), json!({ "get": operation(number) })))
+        .collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Bench", "version": "1.0.0", "description": "Accounts and their transactions." },
+        "servers": [{ "url": "https://localhost:8443/bench/v1" }],
+        "security": [{ "oauth": ["accounts"] }],
+        "paths": paths,
+        "components": {
+            "schemas": {
+                "Transactions": {
+                    "type": "object",
+                    "required": ["data"],
+                    "properties": { "data": { "type": "object", "properties": { "id": { "type": "string" } } } }
+                }
+            },
+            "securitySchemes": {
+                "oauth": {
+                    "type": "oauth2",
+                    "flows": { "clientCredentials": {
+                        "tokenUrl": "https://localhost:8443/oauth/token", "scopes": { "accounts": "Read accounts" }
+                    } }
+                }
+            }
+        }
+    })
+}
+
+fn operation(number: usize) -> Value {
+    json!({
+        "operationId": format!("listTransactions{number}"),
+        "summary": format!("Transactions of an account of group {number}"),
+        "tags": ["accounts"],
+        "parameters": [
+            { "name": "account_id", "in": "path", "required": true,
+              "schema": { "type": "string", "pattern": "^acc_[0-9]{10}$", "maxLength": 14 } },
+            { "name": "limit", "in": "query",
+              "schema": { "type": "integer", "minimum": 1, "maximum": 100 } },
+            { "name": "from", "in": "query", "schema": { "type": "string", "format": "date" } },
+            { "name": "x-page-size", "in": "header", "schema": { "type": "integer", "minimum": 1 } }
+        ],
+        "responses": { "200": {
+            "description": "A page of transactions.",
+            "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Transactions" } } }
+        } }
+    })
+}

@@ -1,0 +1,202 @@
+//! Operations before they are compiled: what the documents say, under what the operator says.
+
+use std::collections::HashMap;
+
+use percent_encoding::percent_decode_str;
+
+use crate::admission::AmountAt;
+use crate::catalogue::{ImportedApi, ImportedOperation};
+use crate::config::{ApiSettings, Diagnostic, Hints, Located, OperationSettings};
+use crate::domain::{LicenceRole, ScopeSet};
+use crate::endpoint::is_own_path;
+
+use super::compile::Mistakes;
+
+/// An imported API beside what the operator says of it.
+#[derive(Clone, Copy)]
+pub(super) struct Api<'c> {
+    pub settings: &'c Located<ApiSettings>,
+    pub imported: &'c ImportedApi,
+}
+
+/// One operation before it is compiled.
+pub(super) struct Draft<'c> {
+    pub api: Api<'c>,
+    pub imported: &'c ImportedOperation,
+    pub settings: OperationSettings,
+    pub amount: Option<AmountAt>,
+    pub licence_role: Option<LicenceRole>,
+    pub upstream: UpstreamPath,
+}
+
+/// How a published path becomes the back end's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UpstreamPath {
+    /// So many segments of the published path go…
+    pub segments: usize,
+    /// …and this comes in their place.
+    pub base: String,
+}
+
+type ByName<'c> = HashMap<&'c str, &'c Located<OperationSettings>>;
+
+fn by_name(settings: &ApiSettings) -> ByName<'_> {
+    settings.operations.iter().map(|(name, settings)| (name.as_str(), settings)).collect()
+}
+
+pub(super) fn drafts<'c>(apis: &[Api<'c>], hints: &Hints, mistakes: &mut Mistakes) -> Vec<Draft<'c>> {
+    let mut drafts = Vec::new();
+    for api in apis.iter().copied() {
+        check_operation_names(api, hints, mistakes);
+        let named = by_name(&api.settings.value);
+        for imported in &api.imported.operations {
+            check_own_paths(api, imported, mistakes);
+            let settings = named.get(local_name(imported)).map(|located| located.value.clone()).unwrap_or_default();
+            drafts.push(Draft {
+                api,
+                imported,
+                amount: amount(api, imported, &settings, mistakes),
+                licence_role: licence_role(api, imported, &settings, mistakes),
+                upstream: upstream(api, imported, mistakes),
+                settings,
+            });
+        }
+    }
+    drafts
+}
+
+/// A template that is written encoded is routed decoded, so it is judged decoded.
+fn check_own_paths(api: Api<'_>, operation: &ImportedOperation, mistakes: &mut Mistakes) {
+    let path = &operation.spec.path;
+    if is_own_path(path) || is_own_path(&percent_decode_str(path).decode_utf8_lossy()) {
+        let message = format!("`{}` would lie on a path of the gateway's own, {path}", operation.spec.id);
+        let remedy = "set `base_path` of the API to a path that is free";
+        mistakes.push(Diagnostic::new(api.settings.place.clone(), message).remedy(remedy));
+    }
+}
+
+/// An operation's name without its API's.
+fn local_name(operation: &ImportedOperation) -> &str {
+    let id = operation.spec.id.as_str();
+    id.split_once('.').map_or(id, |(_, name)| name)
+}
+
+fn check_operation_names(api: Api<'_>, hints: &Hints, mistakes: &mut Mistakes) {
+    let names: std::collections::BTreeSet<&str> = api.imported.operations.iter().map(local_name).collect();
+    for (name, settings) in &api.settings.value.operations {
+        if !names.contains(name.as_str()) {
+            let message = format!("the API has no operation `{name}`");
+            let diagnostic = Diagnostic::new(settings.place.clone(), message);
+            mistakes.push(match hints.near(name, names.iter().copied()) {
+                Some(near) => diagnostic.remedy(format!("did you mean `{near}`?")),
+                None => diagnostic,
+            });
+        }
+    }
+}
+
+/// Sets the scopes that are demanded, once, so that what is published is what is demanded: the operator's word, else
+/// the document's, else the API's default, else the API's id.
+pub(super) fn settle_scopes(settings: &ApiSettings, operations: &mut [ImportedOperation]) {
+    let named = by_name(settings);
+    for operation in operations {
+        let own = named.get(local_name(operation)).and_then(|located| located.value.scopes.as_ref());
+        if let Some(scopes) = own.or(settings.scopes.as_ref()) {
+            operation.scopes = scopes.clone();
+        } else if operation.scopes.is_empty() {
+            let default = settings.default_scope.clone();
+            let default = default.or_else(|| ScopeSet::parse(settings.source.id.as_str()).ok());
+            operation.scopes = default.unwrap_or_default();
+        }
+    }
+}
+
+/// The operator's word, else the document's `x-clearway-amount`. A document can add this demand, not take it away.
+fn amount(
+    api: Api<'_>,
+    operation: &ImportedOperation,
+    settings: &OperationSettings,
+    mistakes: &mut Mistakes,
+) -> Option<AmountAt> {
+    if let Some(at) = &settings.amount {
+        return Some(AmountAt { amount: at.amount.clone(), currency: at.currency.clone() });
+    }
+    let stated = operation.extensions.get("x-clearway-amount")?;
+    let pointer = |name: &str| stated.get(name)?.as_str().filter(|text| text.starts_with('/')).map(str::to_owned);
+    let (Some(amount), Some(currency)) = (pointer("amount"), pointer("currency")) else {
+        let message = format!("`x-clearway-amount` of `{}` needs `amount` and `currency`", operation.spec.id);
+        let remedy = "both are JSON Pointers, such as /Data/Amount";
+        mistakes.push(Diagnostic::new(api.settings.place.clone(), message).remedy(remedy));
+        return None;
+    };
+    Some(AmountAt { amount, currency })
+}
+
+/// The operator's word on the operation, else on the API, else the document's `x-clearway-licence-role`: an
+/// institution's document cannot talk the operator's demand down. A role that does not exist would demand nothing.
+fn licence_role(
+    api: Api<'_>,
+    operation: &ImportedOperation,
+    settings: &OperationSettings,
+    mistakes: &mut Mistakes,
+) -> Option<LicenceRole> {
+    let stated = operation.extensions.get("x-clearway-licence-role");
+    let known = stated.and_then(|value| value.as_str());
+    let known = known.and_then(|text| LicenceRole::ALL.into_iter().find(|role| role.as_str() == text));
+    if stated.is_some() && known.is_none() {
+        let message = format!("`x-clearway-licence-role` of `{}` is not a licence role", operation.spec.id);
+        let roles: Vec<&str> = LicenceRole::ALL.iter().map(|role| role.as_str()).collect();
+        let remedy = format!("the roles are {}", roles.join(", "));
+        mistakes.push(Diagnostic::new(api.settings.place.clone(), message).remedy(remedy));
+    }
+    settings.licence_role.or(api.settings.value.licence_role).or(known)
+}
+
+fn upstream(api: Api<'_>, operation: &ImportedOperation, mistakes: &mut Mistakes) -> UpstreamPath {
+    let published = &operation.spec.path;
+    if let Some(base) = &api.settings.value.upstream_base_path {
+        let prefix = &api.imported.base_path;
+        let below = published.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let segments = if below { prefix.matches('/').count() } else { 0 };
+        return UpstreamPath { segments, base: base.clone() };
+    }
+    let upstream = exchange(published, &operation.upstream_path);
+    if upstream.base.contains('{') {
+        let message = format!("`{}`: nobody can fill in the variables of {}", operation.spec.id, upstream.base);
+        let remedy = "set `upstream_base_path` of the API";
+        mistakes.push(Diagnostic::new(api.settings.place.clone(), message).remedy(remedy));
+    }
+    upstream
+}
+
+/// What differs between the two paths before the segments that both end with.
+fn exchange(published: &str, upstream: &str) -> UpstreamPath {
+    let (mut outside, mut inside) = (published, upstream);
+    while let (Some((left, x)), Some((right, y))) = (outside.rsplit_once('/'), inside.rsplit_once('/'))
+        && x == y
+    {
+        (outside, inside) = (left, right);
+    }
+    UpstreamPath { segments: outside.matches('/').count(), base: inside.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_published_prefix_becomes_the_back_ends() {
+        for (name, published, upstream, segments, base) in [
+            ("the same", "/v1/accounts/{id}", "/v1/accounts/{id}", 0, ""),
+            ("another base", "/bank/accounts/{id}", "/v1/accounts/{id}", 1, "/v1"),
+            ("a longer one", "/a/b/c/x", "/x", 3, ""),
+            ("none before", "/x", "/v1/x", 0, "/v1"),
+            ("ends that look alike", "/bank/v1/x", "/v1/x", 1, ""),
+            ("the root", "/bank/", "/v1/", 1, "/v1"),
+            ("a server of the operation's own", "/legacy/{id}", "/legacy/{id}", 0, ""),
+        ] {
+            let expected = UpstreamPath { segments, base: base.into() };
+            assert_eq!(exchange(published, upstream), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The process as a whole: what it holds, how it fares, how it ends.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::{Configuration, Variables};
+use crate::endpoint::{InForce, oauth};
+use crate::front::{Drained, ListenerTls, ServerCertificate, Trust};
+use crate::oauth::{KeyRing, Parts};
+use crate::store::Store;
+use crate::upstream::Pool;
+
+use super::recorder::Recorder;
+use super::{Services, background};
+
+/// How long start-up and a reload wait for names to resolve before they go on without.
+const WARM_UP: Duration = Duration::from_secs(2);
+/// How long the end of the process waits for whoever still reads from the operations listener.
+const OPERATIONS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A process that serves. Drop it only after [`Running::stop`].
+pub struct Running {
+    pub(super) shared: Arc<Shared>,
+    pub(super) addresses: Vec<(String, SocketAddr)>,
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) listeners: Vec<JoinHandle<Drained>>,
+    pub(super) operations: JoinHandle<()>,
+}
+
+/// What outlives every snapshot, and what is in force now.
+pub(super) struct Shared {
+    pub(super) folder: PathBuf,
+    pub(super) variables: Variables,
+    pub(super) services: Arc<Services>,
+    pub(super) store: Arc<Store>,
+    pub(super) ring: Arc<KeyRing>,
+    pub(super) in_force: Arc<ArcSwap<InForce>>,
+    pub(super) oauth: oauth::Shared,
+    pub(super) parts: Parts,
+    pub(super) trust: Arc<Trust>,
+    pub(super) certificates: Vec<(ListenerTls, Arc<ServerCertificate>)>,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) ready: Arc<AtomicBool>,
+    pub(super) started: Instant,
+    pub(super) stopping: watch::Receiver<bool>,
+    /// The configuration that is in force. Never touched by a request.
+    pub(super) current: Mutex<Arc<Configuration>>,
+    /// One reload at a time.
+    pub(super) reloading: tokio::sync::Mutex<()>,
+}
+
+/// Resolves names, so that the first request finds addresses.
+pub(super) async fn warm(pools: &[Arc<Pool>]) {
+    let warm = futures_util::future::join_all(pools.iter().map(|pool| pool.warm()));
+    if tokio::time::timeout(WARM_UP, warm).await.is_err() {
+        tracing::warn!("some back ends' names do not resolve yet");
+    }
+}
+
+impl Shared {
+    /// Starts the checks of the pools in force. They end with their pool.
+    pub(super) fn watch_pools(&self) {
+        for pool in &self.in_force.load().snapshot.pools {
+            pool.spawn_background(&self.stopping);
+        }
+    }
+
+    pub(super) fn configuration(&self) -> Arc<Configuration> {
+        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// For `/status`.
+    pub(super) fn status(&self) -> Value {
+        let in_force = self.in_force.load();
+        let snapshot = &in_force.snapshot;
+        let audit = self.recorder.audit.status();
+        let pools: Vec<_> = snapshot
+            .pools
+            .iter()
+            .map(|pool| {
+                json!({
+                    "institution": pool.settings().institution.as_str(),
+                    "environment": pool.settings().environment.as_str(),
+                    "backends": pool.status(Instant::now()),
+                })
+            })
+            .collect();
+        let keys: Vec<_> = self.ring.status().iter().map(|key| json!({
+            "kid": key.kid, "algorithm": key.algorithm, "state": format!("{:?}", key.state).to_lowercase(),
+        })).collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "revision": &*snapshot.revision,
+            "policy_set": &*snapshot.policy_hash,
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "operations": snapshot.operations.len(),
+            "institutions": pools,
+            "signing_keys": keys,
+            "audit": { "healthy": audit.healthy, "waiting": audit.waiting, "written": audit.written,
+                       "requests_refused": audit.requests_refused },
+        })
+    }
+
+    /// For `/metrics`.
+    pub(super) fn metrics(&self) -> String {
+        let audit = self.recorder.audit.status();
+        self.services.metrics.audit(audit.waiting, audit.healthy);
+        self.services.metrics.render()
+    }
+}
+
+impl Running {
+    /// Bound addresses by the listeners' names; `operations` is the operations listener.
+    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// The authorization server's keys, for rehearsals that need tokens that no client would get.
+    pub fn keys(&self) -> &Arc<KeyRing> {
+        &self.shared.ring
+    }
+
+    /// Stops accepting, lets requests under way finish, writes what is left. Returns how many connections were cut.
+    pub async fn stop(self) -> usize {
+        self.shared.ready.store(false, Ordering::Relaxed);
+        let _nobody_left = self.stop.send(true);
+        let mut cut = 0;
+        for listener in self.listeners {
+            cut += listener.await.map_or(0, |drained| drained.cut);
+        }
+        // A client that connected and says nothing would hold the end up.
+        let mut operations = self.operations;
+        if tokio::time::timeout(OPERATIONS_PATIENCE, &mut operations).await.is_err() {
+            operations.abort();
+        }
+        background::flush(self.shared.services.clone(), self.shared.store.clone()).await;
+        let recorder = self.shared.recorder.clone();
+        let _closed = tokio::task::spawn_blocking(move || recorder.close()).await;
+        self.shared.store.close().await;
+        cut
+    }
+}

@@ -1,0 +1,89 @@
+//! Settings of the rooms, as the configuration means them.
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use crate::config::{AccessLogSettings, Configuration, Diagnostic, Place};
+use crate::endpoint::InForce;
+use crate::front::Trust;
+use crate::oauth::Settings;
+use crate::proxy::guard::{GuardSettings, Hosts};
+use crate::signal::AccessOutput;
+
+use super::compile::chain;
+
+/// Names that are served: those of the public URLs, and loopback's own names where a listener is on loopback.
+pub(super) fn guard(configuration: &Configuration) -> GuardSettings {
+    let gateway = &configuration.gateway;
+    let urls = [Some(&gateway.public_url), gateway.mtls_url.as_ref(), Some(&gateway.issuer)];
+    let host = |url: &String| Some(url.parse::<http::Uri>().ok()?.host()?.to_owned());
+    let mut names: Vec<String> = urls.into_iter().flatten().filter_map(host).collect();
+    if gateway.listeners.iter().any(|listener| listener.address.ip().is_loopback()) {
+        names.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
+    }
+    let limits = &gateway.limits;
+    GuardSettings {
+        hosts: Hosts::only(names),
+        authority_follows_sni: true,
+        header_bytes_max: limits.header_bytes_max,
+        header_count_max: limits.header_count_max,
+        uri_bytes_max: limits.uri_bytes_max,
+        idle_timeout: limits.idle_timeout,
+        body_idle_timeout: limits.body_idle_timeout,
+        trusted_proxies: limits.trusted_proxies.clone(),
+    }
+}
+
+pub(super) fn access_output(settings: &AccessLogSettings) -> AccessOutput {
+    match settings {
+        AccessLogSettings::Off => AccessOutput::Off,
+        AccessLogSettings::Stdout => AccessOutput::Stdout,
+        AccessLogSettings::File(path) => AccessOutput::File(path.clone()),
+    }
+}
+
+/// The authorization server's settings under a configuration; `scopes` are those of the catalogue.
+pub fn oauth_settings(configuration: &Configuration, scopes: &[String]) -> Settings {
+    let (gateway, tokens) = (&configuration.gateway, &configuration.gateway.tokens);
+    Settings {
+        issuer: gateway.issuer.clone(),
+        mtls_url: gateway.mtls_url.clone(),
+        resource: gateway.public_url.clone(),
+        access_token_lifetime: tokens.access_token_lifetime,
+        signing_algorithm: tokens.signing_algorithm,
+        key_rotation_period: tokens.key_rotation_period,
+        assertion_lifetime_max: tokens.assertion_lifetime_max,
+        clock_skew_max: tokens.clock_skew_max,
+        scopes_supported: scopes.to_vec(),
+        trusted_issuers: configuration.issuers.iter().map(|located| located.value.issuer.clone()).collect(),
+    }
+}
+
+/// Every scope that some operation demands, sorted.
+pub(super) fn scopes(in_force: &InForce) -> Vec<String> {
+    let scopes = in_force.snapshot.operations.iter().flat_map(|operation| operation.scopes.iter());
+    let names: std::collections::BTreeSet<String> = scopes.map(|scope| scope.as_str().to_owned()).collect();
+    names.into_iter().collect()
+}
+
+fn partner_cas(configuration: &Configuration) -> Result<Vec<CertificateDer<'static>>, Diagnostic> {
+    let mut roots = Vec::new();
+    for file in &configuration.gateway.partner_ca_files {
+        let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        match read {
+            Ok(certificates) if !certificates.is_empty() => roots.extend(certificates),
+            Ok(_) => return Err(Diagnostic::new(Place::file(file), "holds no PEM certificate")),
+            Err(error) => return Err(Diagnostic::new(Place::file(file), format!("is not PEM: {error}"))),
+        }
+    }
+    Ok(roots)
+}
+
+/// The partner CAs, proven to be usable as such.
+pub(super) fn partner_trust(configuration: &Configuration) -> Result<Vec<CertificateDer<'static>>, Diagnostic> {
+    let roots = partner_cas(configuration)?;
+    match Trust::new(&roots) {
+        Ok(_) => Ok(roots),
+        Err(error) => Err(Diagnostic::new(Place::file("gateway.yaml"), chain(&error))),
+    }
+}
