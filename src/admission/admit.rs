@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
 use crate::contract::{Body, Mode};
 use crate::domain::{Connection, Environment, Money, OperationIndex, PartnerStatus, Risk, Timestamp};
 use crate::hub::Subscription;
@@ -11,6 +10,7 @@ use crate::problem::FieldError;
 use crate::quota::Spent;
 use crate::route::CanonicalPath;
 use crate::upstream::{InFlight, Pool};
+use http::{HeaderMap, Method};
 
 use super::{Identified, Operation, Rejection, Snapshot, identify};
 
@@ -155,7 +155,12 @@ impl Pending {
     }
 
     /// Violations that are only observed, or the refusal if they are enforced.
-    fn check_contract(&self, operation: &Operation, head: &Head<'_>, body: &Body) -> Result<Vec<FieldError>, Rejection> {
+    fn check_contract(
+        &self,
+        operation: &Operation,
+        head: &Head<'_>,
+        body: &Body,
+    ) -> Result<Vec<FieldError>, Rejection> {
         let enforce = match operation.request_contract {
             Mode::Off => return Ok(Vec::new()),
             Mode::Observe => false,

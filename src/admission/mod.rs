@@ -15,3 +15,5 @@ pub use partner::{Identified, identify};
 pub use rejection::Rejection;
 pub use snapshot::{Operation, OutsideIssuer, Snapshot};
 
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,8 @@ pub(super) fn run(command: &Command) -> anyhow::Result<Ending> {
 /// An API's id made from its file's name.
 pub(super) fn api_id(file: &std::path::Path) -> anyhow::Result<ApiId> {
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let plain: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let plain: String =
+        stem.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     let plain = plain.trim_matches('-').to_owned();
     ApiId::parse(&plain).with_context(|| format!("{} has no name to call the API by", file.display()))
 }

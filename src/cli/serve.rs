@@ -53,7 +53,8 @@ pub(super) fn runtime(workers: usize) -> std::io::Result<tokio::runtime::Runtime
 }
 
 fn announce(running: &Running, json: bool) {
-    let addresses: Vec<String> = running.addresses().iter().map(|(name, address)| format!("{name} {address}")).collect();
+    let addresses: Vec<String> =
+        running.addresses().iter().map(|(name, address)| format!("{name} {address}")).collect();
     if json {
         let listeners: serde_json::Map<String, serde_json::Value> =
             running.addresses().iter().map(|(name, address)| (name.clone(), address.to_string().into())).collect();

@@ -185,7 +185,8 @@ fn limits(file: &Entry<'_>) -> EdgeLimits {
     let Some(entry) = file.section("limits") else { return limits };
     let l = &mut limits;
     l.connections_max = entry.or("connections_max", l.connections_max, scalar::parsed);
-    l.connections_per_address_max = entry.or("connections_per_address_max", l.connections_per_address_max, scalar::parsed);
+    l.connections_per_address_max =
+        entry.or("connections_per_address_max", l.connections_per_address_max, scalar::parsed);
     l.handshake_timeout = entry.or("handshake_timeout", l.handshake_timeout, scalar::duration);
     l.header_timeout = entry.or("header_timeout", l.header_timeout, scalar::duration);
     l.idle_timeout = entry.or("idle_timeout", l.idle_timeout, scalar::duration);
@@ -240,12 +241,13 @@ fn tokens(file: &Entry<'_>) -> TokenSettings {
         clock_skew_max: 30 * SECOND,
     };
     if let Some(entry) = file.section("tokens") {
-        tokens.access_token_lifetime = entry.or("access_token_lifetime", tokens.access_token_lifetime, scalar::duration);
-        let words =
-            &[("ES256", Algorithm::Es256), ("PS256", Algorithm::Ps256), ("EdDSA", Algorithm::EdDsa)];
+        tokens.access_token_lifetime =
+            entry.or("access_token_lifetime", tokens.access_token_lifetime, scalar::duration);
+        let words = &[("ES256", Algorithm::Es256), ("PS256", Algorithm::Ps256), ("EdDSA", Algorithm::EdDsa)];
         tokens.signing_algorithm = entry.or("signing_algorithm", tokens.signing_algorithm, scalar::one_of(words));
         tokens.key_rotation_period = entry.or("key_rotation_period", tokens.key_rotation_period, scalar::duration);
-        tokens.assertion_lifetime_max = entry.or("assertion_lifetime_max", tokens.assertion_lifetime_max, scalar::duration);
+        tokens.assertion_lifetime_max =
+            entry.or("assertion_lifetime_max", tokens.assertion_lifetime_max, scalar::duration);
         tokens.clock_skew_max = entry.or("clock_skew_max", tokens.clock_skew_max, skew);
         entry.finish();
     }

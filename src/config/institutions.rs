@@ -130,13 +130,8 @@ fn secret(entry: &Entry<'_>, inline: &'static str, file: &'static str) -> Option
 }
 
 fn health(parent: &Entry<'_>) -> HealthSettings {
-    let mut health = HealthSettings {
-        path: None,
-        interval: 5 * SECOND,
-        timeout: 2 * SECOND,
-        unhealthy_after: 2,
-        healthy_after: 1,
-    };
+    let mut health =
+        HealthSettings { path: None, interval: 5 * SECOND, timeout: 2 * SECOND, unhealthy_after: 2, healthy_after: 1 };
     if let Some(entry) = parent.section("health") {
         health.path = entry.optional("path", scalar::text);
         health.interval = entry.or("interval", health.interval, scalar::duration);
@@ -159,8 +154,7 @@ fn breaker(parent: &Entry<'_>) -> BreakerSettings {
 }
 
 fn timeouts(parent: &Entry<'_>) -> Timeouts {
-    let mut timeouts =
-        Timeouts { connect: 2 * SECOND, read: 15 * SECOND, write: 15 * SECOND, total: 30 * SECOND };
+    let mut timeouts = Timeouts { connect: 2 * SECOND, read: 15 * SECOND, write: 15 * SECOND, total: 30 * SECOND };
     if let Some(entry) = parent.section("timeouts") {
         timeouts.connect = entry.or("connect", timeouts.connect, scalar::duration);
         timeouts.read = entry.or("read", timeouts.read, scalar::duration);

@@ -73,7 +73,8 @@ fn unknown_partners(
 ) -> Option<UnknownPartners> {
     let product: Option<ProductId> =
         entry.required("product", known("product", &products.iter().map(|p| p.value.id.as_str()).collect()));
-    let plan: Option<PlanId> = entry.required("plan", known("plan", &plans.iter().map(|p| p.value.id.as_str()).collect()));
+    let plan: Option<PlanId> =
+        entry.required("plan", known("plan", &plans.iter().map(|p| p.value.id.as_str()).collect()));
     let words = &[("sandbox", Environment::Sandbox), ("live", Environment::Live)];
     let environment = entry.or("environment", Environment::Sandbox, scalar::one_of(words));
     let jurisdiction: Option<Jurisdiction> = entry.required("jurisdiction", scalar::jurisdiction);

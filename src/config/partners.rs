@@ -7,9 +7,7 @@ use std::sync::Arc;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use crate::domain::{
-    Client, ClientId, Environment, LicenceRole, PartnerStatus, PlanId, ProductId, Tenant, Thumbprint,
-};
+use crate::domain::{Client, ClientId, Environment, LicenceRole, PartnerStatus, PlanId, ProductId, Tenant, Thumbprint};
 use crate::jose;
 use crate::oauth::{ClientAuthentication, ClientRegistration, DistinguishedName, TlsSubject};
 use crate::quota::Plan;
@@ -133,7 +131,8 @@ fn client(entry: &Entry<'_>, tenants: &HashMap<&str, &Arc<Tenant>>) -> Option<Cl
     let authentication = entry.section("authentication").map(|section| authentication(&section));
     entry.finish();
     if issuer.is_some() == authentication.is_some() {
-        let message = "a client has either `authentication`, for our own tokens, or `issuer`, for those of an outside issuer";
+        let message =
+            "a client has either `authentication`, for our own tokens, or `issuer`, for those of an outside issuer";
         entry.report().add(Diagnostic::new(entry.place(), message));
     }
     let id = id?;
@@ -166,9 +165,7 @@ fn authentication(entry: &Entry<'_>) -> Option<ClientAuthentication> {
     ];
     let method = entry.required("method", scalar::one_of(words))?;
     let authentication = match method {
-        Method::PrivateKeyJwt => {
-            entry.required("jwks_file", jwks)?
-        }
+        Method::PrivateKeyJwt => entry.required("jwks_file", jwks)?,
         Method::TlsClientAuth => ClientAuthentication::TlsClientAuth(tls_subject(entry)?),
         Method::SelfSigned => {
             let certificates = entry.each("certificate_files", certificate);
@@ -218,8 +215,8 @@ fn jwks(entry: &Entry<'_>, node: &Node) -> Result<ClientAuthentication, String> 
 
 fn certificate(entry: &Entry<'_>, node: &Node) -> Result<Thumbprint, String> {
     let path = scalar::file(entry, node)?;
-    let der = CertificateDer::from_pem_file(&path)
-        .map_err(|_| format!("{} holds no PEM certificate", path.display()))?;
+    let der =
+        CertificateDer::from_pem_file(&path).map_err(|_| format!("{} holds no PEM certificate", path.display()))?;
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
     digest.as_ref().try_into().map(Thumbprint).map_err(|_| "no thumbprint".to_owned())
 }

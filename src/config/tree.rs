@@ -216,9 +216,8 @@ impl<'c> Context<'c> {
 fn yaml_files(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut names: Vec<String> = names
-        .filter(|name| (name.ends_with(".yaml") || name.ends_with(".yml")) && !name.starts_with('.'))
-        .collect();
+    let mut names: Vec<String> =
+        names.filter(|name| (name.ends_with(".yaml") || name.ends_with(".yml")) && !name.starts_with('.')).collect();
     names.sort();
     names
 }
@@ -232,11 +231,8 @@ fn parse(path: &Path) -> Result<Node, Diagnostic> {
     let text = std::fs::read_to_string(path).map_err(|error| whole(format!("cannot be read: {error}")))?;
     serde_saphyr::from_str_with_options(&text, options(text.len())).map_err(|error| {
         let at = error.location();
-        let place = Place {
-            file: path.into(),
-            line: at.map_or(0, |at| at.line()),
-            column: at.map_or(0, |at| at.column()),
-        };
+        let place =
+            Place { file: path.into(), line: at.map_or(0, |at| at.line()), column: at.map_or(0, |at| at.column()) };
         Diagnostic::new(place, format!("is not valid YAML: {}", first_line(&error.to_string())))
     })
 }

@@ -107,7 +107,8 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     values.flat_map(|value| value.split(',')).any(|coding| {
         let mut parts = coding.split(';').map(str::trim);
         let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
-        let refused = parts.any(|weight| matches!(weight.replace(' ', "").as_str(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+        let refused =
+            parts.any(|weight| matches!(weight.replace(' ', "").as_str(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
         named && !refused
     })
 }
@@ -122,9 +123,14 @@ mod tests {
 
     #[test]
     fn compression_is_sent_only_to_who_accepts_it() {
-        for (value, expected) in
-            [("gzip", true), ("br, GZIP;q=0.5", true), ("gzip;q=0", false), ("gzip; q=0.0", false), ("br", false), ("", false)]
-        {
+        for (value, expected) in [
+            ("gzip", true),
+            ("br, GZIP;q=0.5", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0", false),
+            ("br", false),
+            ("", false),
+        ] {
             assert_eq!(accepts_gzip(&headers(header::ACCEPT_ENCODING, value)), expected, "{value:?}");
         }
     }

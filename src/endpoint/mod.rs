@@ -146,4 +146,21 @@ fn empty(status: StatusCode) -> Response {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_paths_are_ours_as_written_and_no_others() {
+        for path in
+            ["/", "/usage", "/openapi.json", "/openapi/", "/openapi/x", "/oauth/token", "/oauth/", "/.well-known/x"]
+        {
+            assert!(is_own_path(path), "{path}");
+        }
+        // What is not written so is routed, and finds no operation: none may lie on our paths.
+        for path in
+            ["/usage/", "/usage/x", "/Usage", "/%75sage", "/oauth", "/oauthx/token", "/openapi", "//oauth/token", "*"]
+        {
+            assert!(!is_own_path(path), "{path}");
+        }
+    }
+}

@@ -57,9 +57,12 @@ async fn metrics(State(operations): State<Operations>) -> Response {
 
 async fn only_loopback_hosts(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
-        if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }
-    });
+    let name = host.rsplit_once(':').map_or(
+        host,
+        |(name, port)| {
+            if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }
+        },
+    );
     if matches!(name, "localhost" | "127.0.0.1" | "[::1]") {
         next.run(request).await
     } else {

@@ -104,7 +104,10 @@ mod tests {
     #[test]
     fn what_a_document_says_is_text_on_a_page() {
         let listing = listing("bank");
-        for page in [html(&ApiPage { listing: &listing }), html(&Home { public_url: "https://x", listings: &[listing.clone()] })] {
+        for page in [
+            html(&ApiPage { listing: &listing }),
+            html(&Home { public_url: "https://x", listings: std::slice::from_ref(&listing) }),
+        ] {
             let html = String::from_utf8(page.unwrap().identity.to_vec()).unwrap();
             assert!(!html.contains("<script>alert"), "{html}");
             assert!(html.contains("&#60;script&#62;alert(1)") || html.contains("&lt;script&gt;alert(1)"), "{html}");
@@ -114,9 +117,9 @@ mod tests {
     #[test]
     fn the_link_field_has_a_bound_and_whole_links() {
         let many: Vec<_> = (0..1000).map(|n| listing(&format!("api-{n}"))).collect();
-        let links = links("https://gateway.example", &many).unwrap();
-        assert!(links.len() <= LINKS_BYTES_MAX);
-        assert!(links.to_str().unwrap().ends_with("rel=\"item\""));
+        let field = links("https://gateway.example", &many).unwrap();
+        assert!(field.len() <= LINKS_BYTES_MAX);
+        assert!(field.to_str().unwrap().ends_with("rel=\"item\""));
         assert!(links("https://gateway.example", &[]).is_none());
     }
 }

@@ -89,8 +89,13 @@ mod tests {
 
     #[test]
     fn issuers_of_one_host_are_told_apart() {
-        let issuers = ["https://idp.example/realms/a", "https://idp.example/realms/b", "https://idp.example:8443/realms/a",
-            "https://idp.example-8443/realms/a", "https://idp.example"];
+        let issuers = [
+            "https://idp.example/realms/a",
+            "https://idp.example/realms/b",
+            "https://idp.example:8443/realms/a",
+            "https://idp.example-8443/realms/a",
+            "https://idp.example",
+        ];
         for (position, one) in issuers.iter().enumerate() {
             assert!(prefix(one).starts_with("idp.example"), "{one}");
             assert!(prefix(one).len() < 64, "{one} leaves no room for names");

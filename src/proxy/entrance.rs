@@ -14,7 +14,7 @@ use super::gateway::Gateway;
 use super::guard::say_continue;
 use super::held::{Growing, Held, Source, read_whole};
 use super::rewrite::{is_coded, text};
-use crate::admission::{Admitted, BodyNeed, Head, Pending, Rejection, admit_head};
+use crate::admission::{Admitted, BodyNeed, Head, Operation, Pending, Rejection, admit_head};
 use crate::contract::{Body, Mode, parse_body};
 use crate::domain::Connection;
 use crate::problem::{Kind, Problem};
@@ -46,7 +46,7 @@ pub(super) async fn enter(gateway: &Gateway, session: &mut Session, ctx: &mut Re
     let held = match need {
         BodyNeed::Whole => {
             refuse_coded(session)?;
-            read_body(gateway, session, ctx).await?
+            read_body(gateway, session, ctx, body_bytes_max(gateway, pending.operation())).await?
         }
         BodyNeed::None => None,
     };
@@ -110,7 +110,8 @@ async fn choose(
         return Ok(Lane::Whole(held));
     }
     if answer_is_read {
-        return Ok(Lane::Whole(read_body(gateway, session, ctx).await?));
+        let max = body_bytes_max(gateway, Some(operation));
+        return Ok(Lane::Whole(read_body(gateway, session, ctx, max).await?));
     }
     let max = operation.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max);
     if announced(session).is_some_and(|length| length > max) {
@@ -164,12 +165,23 @@ async fn continue_if_expected(session: &mut Session, ctx: &mut RequestContext) -
     Ok(())
 }
 
+/// What may be held of a body: the operation's own limit counts if it is the smaller one.
+fn body_bytes_max(gateway: &Gateway, operation: Option<&Operation>) -> usize {
+    let own = operation.and_then(|operation| usize::try_from(operation.body_bytes_max?).ok());
+    own.unwrap_or(usize::MAX).min(gateway.limits.buffered_bytes_max)
+}
+
 /// Reads the body whole, within limit, budget and time. `None` if there is none.
-async fn read_body(gateway: &Gateway, session: &mut Session, ctx: &mut RequestContext) -> Result<Option<Held>, Fault> {
+async fn read_body(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    bytes_max: usize,
+) -> Result<Option<Held>, Fault> {
     if session.as_downstream_mut().is_body_empty() {
         return Ok(None);
     }
-    let body = Growing::new(&gateway.budget, gateway.limits.buffered_bytes_max, announced(session))?;
+    let body = Growing::new(&gateway.budget, bytes_max, announced(session))?;
     continue_if_expected(session, ctx).await?;
     let deadline = Instant::now() + gateway.limits.body_timeout;
     read_whole(body, gateway.limits.body_idle_timeout, deadline, session.as_downstream_mut()).await.map(Some)

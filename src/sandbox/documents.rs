@@ -27,7 +27,8 @@ fn they_import_without_complaint() {
             let id = &operation.spec.id;
             assert!(!operation.scopes.is_empty(), "{id} has a scope");
             assert!(!operation.tags.is_empty() && operation.summary.is_some(), "{id} is described");
-            let moves_money = operation.spec.method == http::Method::POST && operation.upstream_path.contains("domestic-payment")
+            let moves_money = operation.spec.method == http::Method::POST
+                && operation.upstream_path.contains("domestic-payment")
                 || operation.spec.id.as_str().ends_with("createTransfer");
             assert_eq!(operation.extensions.contains_key("x-clearway-amount"), moves_money, "{id}");
         }

@@ -50,7 +50,10 @@ impl ChangeWatch {
             std::future::pending::<()>().await;
         }
         let end = Instant::now() + SETTLE_MAX;
-        while timeout_at(end.min(Instant::now() + SETTLE), self.changes.recv()).await.is_ok_and(|change| change.is_some()) {
+        while timeout_at(end.min(Instant::now() + SETTLE), self.changes.recv())
+            .await
+            .is_ok_and(|change| change.is_some())
+        {
             if Instant::now() >= end {
                 break;
             }

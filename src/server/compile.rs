@@ -35,7 +35,10 @@ pub fn compile(
         Some(in_force) if mistakes.is_empty() => Ok(in_force),
         _ => {
             if mistakes.is_empty() {
-                mistakes.push(Diagnostic::new(Place::file("apis.yaml"), "cannot be compiled, and no reason is known: a defect"));
+                mistakes.push(Diagnostic::new(
+                    Place::file("apis.yaml"),
+                    "cannot be compiled, and no reason is known: a defect",
+                ));
             }
             mistakes.sort();
             mistakes.dedup();

@@ -156,7 +156,8 @@ fn upstream(api: Api<'_>, operation: &ImportedOperation, mistakes: &mut Mistakes
     let published = &operation.spec.path;
     if let Some(base) = &api.settings.value.upstream_base_path {
         let prefix = &api.imported.base_path;
-        let below = published.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let below =
+            published.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let segments = if below { prefix.matches('/').count() } else { 0 };
         return UpstreamPath { segments, base: base.clone() };
     }

@@ -108,7 +108,9 @@ pub(super) fn registry(configuration: &Configuration, products: &Products, plans
     for located in &configuration.subscriptions {
         let settings = &located.value;
         // A product or plan that is missing here was reported where it is written.
-        let (Some(product), Some(plan)) = (products.get(&settings.product), plans.get(&settings.plan)) else { continue };
+        let (Some(product), Some(plan)) = (products.get(&settings.product), plans.get(&settings.plan)) else {
+            continue;
+        };
         let subscription =
             Subscription { product: Arc::clone(product), plan: Arc::clone(plan), environment: settings.environment };
         subscriptions.entry(settings.client.as_str()).or_default().push(subscription);

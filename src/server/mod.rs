@@ -24,3 +24,8 @@ pub use running::Running;
 pub use services::{Services, SystemClock, SystemRandom};
 pub use settings::oauth_settings;
 pub use start::{StartError, start};
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -42,8 +42,9 @@ pub(super) fn routes(drafts: &[Draft<'_>], mistakes: &mut Mistakes) -> Option<Ro
 /// `previous` lends its pools' connections, health and tokens.
 pub(super) fn pools(configuration: &Configuration, previous: Option<&Snapshot>, mistakes: &mut Mistakes) -> Pools {
     let key = |pool: &Arc<Pool>| (pool.institution().clone(), pool.environment());
-    let before: Pools =
-        previous.map(|snapshot| snapshot.pools.iter().map(|pool| (key(pool), Arc::clone(pool))).collect()).unwrap_or_default();
+    let before: Pools = previous
+        .map(|snapshot| snapshot.pools.iter().map(|pool| (key(pool), Arc::clone(pool))).collect())
+        .unwrap_or_default();
     let mut pools = Pools::new();
     for institution in &configuration.institutions {
         for settings in &institution.value.pools {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use http::{Method, Version};
 
 use crate::audit::{
-    AuditFile, ConnectionRecord, Latency, Outcome, Phase, Quantities, Recorder as _, RequestRecord, TokenDigest, Upstream,
+    AuditFile, ConnectionRecord, Latency, Outcome, Phase, Quantities, Recorder as _, RequestRecord, TokenDigest,
+    Upstream,
 };
 use crate::domain::Clock;
 use crate::front::{CertificateFault, ConnectionRefusal, Cut, FrontEvents, HandshakeFailure, Malformed};
@@ -73,6 +74,10 @@ impl Recorder {
         }
         if let Some(kind) = facts.problem {
             self.metrics.refused(kind.code());
+            if kind == crate::problem::Kind::Internal {
+                let cause = facts.cause.as_deref().unwrap_or("unknown");
+                tracing::error!(interaction = %facts.interaction, cause, "a defect refused a request");
+            }
             if kind == crate::problem::Kind::FloodGuard {
                 self.metrics.flood_refused();
             }
@@ -116,8 +121,7 @@ fn record(facts: &RequestFacts) -> RequestRecord {
         status: facts.upstream_status,
         attempts: u32::try_from(facts.attempts).unwrap_or(u32::MAX),
     });
-    record.latency =
-        Latency { total: micros(facts.took), admission: None, upstream: facts.upstream_took.map(micros) };
+    record.latency = Latency { total: micros(facts.took), admission: None, upstream: facts.upstream_took.map(micros) };
     record.quantities = Quantities { bytes_in: facts.request_bytes, bytes_out: facts.response_bytes };
     record.quotas_refused.clone_from(&facts.quotas_refused);
     record.contract_violations = u32::try_from(facts.observed.0 + facts.observed.1).unwrap_or(u32::MAX);

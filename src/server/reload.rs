@@ -74,7 +74,9 @@ pub(super) async fn reload(shared: &Arc<Shared>) {
     let outcome = match read {
         Ok(Ok(next)) => take(shared, next).await,
         Ok(Err(mistakes)) => Err(mistakes),
-        Err(_) => Err(vec![Diagnostic::new(Place::file(&shared.folder), "cannot be compiled: a defect of the compiler")]),
+        Err(_) => {
+            Err(vec![Diagnostic::new(Place::file(&shared.folder), "cannot be compiled: a defect of the compiler")])
+        }
     };
     match outcome {
         Ok(true) => shared.services.metrics.reloaded("taken"),

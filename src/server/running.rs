@@ -93,9 +93,16 @@ impl Shared {
                 })
             })
             .collect();
-        let keys: Vec<_> = self.ring.status().iter().map(|key| json!({
-            "kid": key.kid, "algorithm": key.algorithm, "state": format!("{:?}", key.state).to_lowercase(),
-        })).collect();
+        let keys: Vec<_> = self
+            .ring
+            .status()
+            .iter()
+            .map(|key| {
+                json!({
+                    "kid": key.kid, "algorithm": key.algorithm, "state": format!("{:?}", key.state).to_lowercase(),
+                })
+            })
+            .collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "revision": &*snapshot.revision,

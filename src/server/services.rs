@@ -111,7 +111,8 @@ impl Services {
         match made {
             Ok(authenticator) => Some(Arc::new(authenticator)),
             Err(errors) => {
-                let place = configuration.issuers.first().map_or_else(|| Place::file("issuers.yaml"), |i| i.place.clone());
+                let place =
+                    configuration.issuers.first().map_or_else(|| Place::file("issuers.yaml"), |i| i.place.clone());
                 mistakes.extend(errors.iter().map(|error| Diagnostic::new(place.clone(), chain(error))));
                 None
             }

@@ -200,11 +200,8 @@ fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpP
     let gateway = &configuration.gateway;
     let services = &shared.services;
     let public_url: Arc<str> = gateway.public_url.as_str().into();
-    let edge = Edge {
-        in_force: shared.in_force.clone(),
-        public_url: public_url.clone(),
-        clock: services.clock.clone(),
-    };
+    let edge =
+        Edge { in_force: shared.in_force.clone(), public_url: public_url.clone(), clock: services.clock.clone() };
     let in_force = shared.in_force.clone();
     let limits = gateway.limits.clone();
     let parts = proxy::Parts {
@@ -217,7 +214,12 @@ fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpP
         own: router(edge, oauth::router(shared.oauth.clone())),
         limits: limits.clone(),
     };
-    let conf = ServerConf { max_retries: 3, ca_file: Some(crate::upstream::NO_ROOTS_FILE.into()), upstream_keepalive_pool_size: 1024, ..ServerConf::default() };
+    let conf = ServerConf {
+        max_retries: 3,
+        ca_file: Some(crate::upstream::NO_ROOTS_FILE.into()),
+        upstream_keepalive_pool_size: 1024,
+        ..ServerConf::default()
+    };
     let mut proxy = HttpProxy::new(Gateway::new(parts), Arc::new(conf));
     proxy.server_options = Some(server_options());
     proxy.h2_options = Some(h2_options(&limits));

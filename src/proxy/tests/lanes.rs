@@ -320,6 +320,30 @@ async fn bodies_that_a_contract_reads_are_checked_before_the_back_end_hears_of_t
 }
 
 #[tokio::test]
+async fn an_operations_own_limit_counts_where_its_body_is_held() {
+    let mut bank = Server::plain(|_| Act::ok(r#"{"id":1}"#)).await;
+    let mut all = ops();
+    all.iter_mut().for_each(|op| op.body_bytes_max = Some(20));
+    let rig = Rig::with(settings(&[bank.url()]), all, |_| ()).await;
+    let pay = |amount: &str| rig.request(Method::POST, "/bank/checked").json(&json!({ "amount": amount }));
+    assert_eq!(pay("1").send().await.unwrap().status(), 200);
+    bank.next().await;
+    assert_eq!(pay("1234567890").send().await.unwrap().status(), 413);
+    assert_eq!(bank.count(), 0);
+}
+
+#[tokio::test]
+async fn an_encoded_prefix_leads_to_the_same_place() {
+    let mut bank = Server::plain(|_| Act::ok(r#"{"id":1}"#)).await;
+    let rig = Rig::start(settings(&[bank.url()])).await;
+    for path in ["/bank/accounts/1", "/b%61nk/accounts/1", "/%62%61%6e%6B/accounts/1"] {
+        assert_eq!(rig.get(path).await.status(), 200, "{path}");
+        let head = bank.next().await.head;
+        assert!(head.starts_with("GET /v1/accounts/1 "), "{path} became {head}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_does_not_look_complete() {
     for path in ["/bank/accounts/1", "/bank/hidden-post"] {
         let chunked =

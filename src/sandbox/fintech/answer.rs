@@ -154,7 +154,7 @@ pub(super) fn offer(offer: &Offer, now: Timestamp) -> Value {
         "decision": "offered",
         "offer_id": offer.id,
         "customer_id": offer.customer_id,
-        "status": offer.status(now),
+        "status": offer.status(now).as_str(),
         "amount": amount(offer.minor_units, offer.currency),
         "term_months": offer.term_months,
         "apr_percent": format!("{}.{}", offer.apr_tenths / 10, offer.apr_tenths % 10),

@@ -63,16 +63,33 @@ pub(super) struct Offer {
     pub wallet_id: Option<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OfferStatus {
+    Open,
+    Accepted,
+    Expired,
+}
+
+impl OfferStatus {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Accepted => "accepted",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 impl Offer {
     pub fn expires(&self) -> Timestamp {
         self.created.plus(OFFER_LIFE)
     }
 
-    pub fn status(&self, now: Timestamp) -> &'static str {
+    pub fn status(&self, now: Timestamp) -> OfferStatus {
         match self.wallet_id {
-            Some(_) => "accepted",
-            None if now >= self.expires() => "expired",
-            None => "open",
+            Some(_) => OfferStatus::Accepted,
+            None if now >= self.expires() => OfferStatus::Expired,
+            None => OfferStatus::Open,
         }
     }
 
@@ -275,9 +292,9 @@ impl Desk {
         let wallet = self.wallet(wallet_id)?.clone();
         let offer = self.offers.get_mut(offer_id).ok_or(DeskError::NoOffer)?;
         match offer.status(now) {
-            "accepted" => return Err(DeskError::Accepted),
-            "expired" => return Err(DeskError::Expired),
-            _ => (),
+            OfferStatus::Accepted => return Err(DeskError::Accepted),
+            OfferStatus::Expired => return Err(DeskError::Expired),
+            OfferStatus::Open => (),
         }
         if wallet.customer_id != offer.customer_id {
             return Err(DeskError::OtherCustomer);

@@ -115,3 +115,65 @@ fn real_documents_get_valid_messages() {
     let unexpected: Vec<_> = total.failures.iter().filter(impossible).collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
 }
+
+/// What stands in the path for each variable, raw. Variables that share a segment with other text are cut out of it.
+fn captures<'p>(template: &'p str, path: &'p str) -> Vec<(&'p str, &'p str)> {
+    let mut found = Vec::new();
+    for (template, given) in template.split('/').zip(path.split('/')) {
+        let (mut template, mut given) = (template, given);
+        while let Some((before, rest)) = template.split_once('{') {
+            let (name, after) = rest.split_once('}').unwrap();
+            given = given.strip_prefix(before).unwrap();
+            let literal = after.split('{').next().unwrap();
+            let end = if literal.is_empty() { given.len() } else { given.rfind(literal).unwrap() };
+            found.push((name, &given[..end]));
+            (template, given) = (after, &given[end..]);
+        }
+    }
+    found
+}
+
+/// The other judge: what the gateway itself would say of these messages.
+#[test]
+fn the_gateways_contracts_accept_what_is_made() {
+    use crate::contract::{Contracts, parse_body};
+    let Some(folder) = corpus() else { return };
+    let mut files = Vec::new();
+    documents(&folder, &mut files);
+    let only = std::env::var("CORPUS_ONLY").unwrap_or_default();
+    let (mut passed, mut refused) = (0, Vec::new());
+    for file in files.iter().filter(|file| file.to_string_lossy().contains(&only)) {
+        let source = ApiSource { id: ApiId::parse("corpus").unwrap(), file: file.clone(), base_path: None };
+        let Ok(api) = import(&source) else { continue };
+        let generator = Generator::new(&api.document, NOW).unwrap();
+        let specs: Vec<_> = api.operations.iter().map(|operation| operation.spec.clone()).collect();
+        let (contracts, _) = Contracts::compile(&api.document, &specs);
+        let every = if std::env::var_os("CORPUS_FULL").is_some() { 1 } else { specs.len().div_ceil(15) };
+        for (spec, contract) in specs.iter().zip(&contracts).step_by(every.max(1)) {
+            let Ok(request) = generator.request(spec, 1) else { continue };
+            let mut complaints = Vec::new();
+            let headers = request.headers.iter().map(|field| (field.name.clone(), field.value.clone())).collect();
+            let captures = captures(&spec.path, &request.path);
+            for error in contract.check_parameters(&captures, request.query.as_deref(), &headers) {
+                complaints.push(format!("{} {}", error.pointer, error.detail));
+            }
+            let content_type = request.content_type.as_deref();
+            let body = parse_body(content_type, request.body.as_deref().unwrap_or_default()).unwrap();
+            if let Err(refusal) = contract.check_body(content_type, &body) {
+                complaints.push(format!("body {refusal:?}"));
+            }
+            if let Ok(answer) = generator.response(spec, None, None, 1) {
+                let status = http::StatusCode::from_u16(answer.status).unwrap();
+                for error in contract.check_response(status, answer.content_type.as_deref(), &answer.body) {
+                    complaints.push(format!("answer {} {}", error.pointer, error.detail));
+                }
+            }
+            match complaints.is_empty() {
+                true => passed += 1,
+                false => refused.push(format!("{} {}: {}", file.display(), spec.id, complaints.join("; "))),
+            }
+        }
+    }
+    eprintln!("contracts accept {passed} of {}", passed + refused.len());
+    assert!(refused.is_empty(), "{refused:#?}");
+}

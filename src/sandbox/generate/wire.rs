@@ -1,7 +1,7 @@
 //! Values as the bytes of a message: bodies by media type, parameters by style.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::contract::{ParameterSpec, Style};
 
@@ -9,6 +9,7 @@ use crate::contract::{ParameterSpec, Style};
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const BOUNDARY: &str = "clearway-sandbox-boundary";
 const XML_DEPTH_MAX: usize = 64;
+const BRACKETS_MAX: usize = 32;
 
 pub(super) fn encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
@@ -58,22 +59,39 @@ pub(super) fn scalar(value: &Value) -> String {
     }
 }
 
+/// A list of scalars repeats its name; what lies deeper is written in brackets: `a[b][0][c]=1`.
 fn form(value: &Value) -> String {
-    let pair = |(name, value): (&String, &Value)| match value {
-        Value::Array(items) => {
-            let one = |item: &Value| format!("{}={}", encode(name), encode(&scalar(item)));
-            items.iter().map(one).collect::<Vec<_>>().join("&")
+    let mut pairs = Vec::new();
+    for (name, value) in value.as_object().into_iter().flatten() {
+        match value {
+            Value::Array(items) if !items.iter().any(is_container) => {
+                pairs.extend(items.iter().map(|item| pair(name, item)));
+            }
+            other => bracketed(name, other, 0, &mut pairs),
         }
-        Value::Object(members) => {
-            let one = |(inner, value): (&String, &Value)| {
-                format!("{}={}", encode(&format!("{name}[{inner}]")), encode(&scalar(value)))
-            };
-            members.iter().map(one).collect::<Vec<_>>().join("&")
+    }
+    pairs.join("&")
+}
+
+fn bracketed(name: &str, value: &Value, depth: usize, pairs: &mut Vec<String>) {
+    match value {
+        Value::Object(members) if depth < BRACKETS_MAX => {
+            members.iter().for_each(|(inner, value)| bracketed(&format!("{name}[{inner}]"), value, depth + 1, pairs));
         }
-        single => format!("{}={}", encode(name), encode(&scalar(single))),
-    };
-    let pairs = value.as_object().into_iter().flatten().map(pair);
-    pairs.filter(|pair| !pair.is_empty()).collect::<Vec<_>>().join("&")
+        Value::Array(items) if depth < BRACKETS_MAX => {
+            let positions = items.iter().enumerate();
+            positions.for_each(|(at, value)| bracketed(&format!("{name}[{at}]"), value, depth + 1, pairs));
+        }
+        other => pairs.push(pair(name, other)),
+    }
+}
+
+fn pair(name: &str, value: &Value) -> String {
+    format!("{}={}", encode(name), encode(&scalar(value)))
+}
+
+const fn is_container(value: &Value) -> bool {
+    matches!(value, Value::Object(_) | Value::Array(_))
 }
 
 fn multipart(value: &Value) -> Vec<u8> {
@@ -160,7 +178,11 @@ pub(super) fn query_pairs(parameter: &ParameterSpec, value: &Value) -> String {
         return format!("{name}={}", encode(&value.to_string()));
     }
     match (parameter.style, value) {
-        (Style::DeepObject, Value::Object(members)) => deep(&parameter.name, members),
+        (Style::DeepObject, Value::Object(_)) => {
+            let mut pairs = Vec::new();
+            bracketed(&parameter.name, value, 0, &mut pairs);
+            pairs.join("&")
+        }
         (Style::SpaceDelimited, Value::Array(_)) => format!("{name}={}", list(value, "%20", "%20", &encode)),
         (Style::PipeDelimited, Value::Array(_)) => format!("{name}={}", list(value, "%7C", "%7C", &encode)),
         (_, Value::Array(items)) if parameter.explode => {
@@ -169,17 +191,6 @@ pub(super) fn query_pairs(parameter: &ParameterSpec, value: &Value) -> String {
         (_, Value::Object(_)) if parameter.explode => list(value, "&", "=", &encode),
         _ => format!("{name}={}", list(value, ",", ",", &encode)),
     }
-}
-
-fn deep(name: &str, members: &Map<String, Value>) -> String {
-    let pair = |(inner, value): (&String, &Value)| match value {
-        Value::Array(items) => {
-            let one = |item: &Value| format!("{}={}", encode(&format!("{name}[{inner}]")), encode(&scalar(item)));
-            items.iter().map(one).collect::<Vec<_>>().join("&")
-        }
-        single => format!("{}={}", encode(&format!("{name}[{inner}]")), encode(&scalar(single))),
-    };
-    members.iter().map(pair).collect::<Vec<_>>().join("&")
 }
 
 /// A scalar as it is, a list joined, an object as names and values.
@@ -258,6 +269,9 @@ mod tests {
         ] {
             assert_eq!(String::from_utf8(body(media_type, &value)).unwrap(), expected, "{media_type}");
         }
+        let deep = json!({ "a": { "b": [{ "c": 1 }, { "c": 2 }] }, "d": [] });
+        let form = String::from_utf8(body("application/x-www-form-urlencoded", &deep)).unwrap();
+        assert_eq!(form.replace("%5B", "[").replace("%5D", "]"), "a[b][0][c]=1&a[b][1][c]=2");
         assert_eq!(body("text/plain", &json!("as it is")), b"as it is");
         let parts = String::from_utf8(body("multipart/form-data", &value)).unwrap();
         assert!(parts.contains("name=\"a\"") && parts.ends_with("--clearway-sandbox-boundary--\r\n"), "{parts}");

@@ -132,7 +132,7 @@ pub(super) fn policy(policy: &Policy, now: Timestamp) -> Value {
         "policyId": policy.id,
         "quoteId": policy.quote_id,
         "line": policy.line.as_str(),
-        "status": policy.status(now),
+        "status": policy.status(now).as_str(),
         "holder": policy.holder,
         "premium": money(premium),
         "paymentFrequency": if policy.monthly { "monthly" } else { "annual" },

@@ -69,17 +69,34 @@ pub(super) struct Policy {
     pub cancelled: Option<Timestamp>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum PolicyStatus {
+    Active,
+    Cancelled,
+    Expired,
+}
+
+impl PolicyStatus {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 impl Policy {
     /// The first moment without cover.
     pub fn end(&self) -> Timestamp {
         self.start.plus(YEAR)
     }
 
-    pub fn status(&self, now: Timestamp) -> &'static str {
+    pub fn status(&self, now: Timestamp) -> PolicyStatus {
         match self.cancelled {
-            Some(_) => "cancelled",
-            None if now >= self.end() => "expired",
-            None => "active",
+            Some(_) => PolicyStatus::Cancelled,
+            None if now >= self.end() => PolicyStatus::Expired,
+            None => PolicyStatus::Active,
         }
     }
 }
@@ -286,7 +303,7 @@ impl Book {
 
     pub fn cancel(&mut self, id: &str, now: Timestamp) -> Result<Policy, BookError> {
         let policy = self.policies.get_mut(id).ok_or(BookError::NoPolicy)?;
-        if policy.status(now) != "active" {
+        if policy.status(now) != PolicyStatus::Active {
             return Err(BookError::PolicyNotActive);
         }
         policy.cancelled = Some(now);
@@ -301,7 +318,7 @@ impl Book {
     pub fn notify(&mut self, asked: &Value, now: Timestamp) -> Result<Claim, BookError> {
         let policy_id = asked.get("policyId").and_then(Value::as_str).unwrap_or_default();
         let policy = self.policy(policy_id)?.clone();
-        if policy.status(now) != "active" {
+        if policy.status(now) != PolicyStatus::Active {
             return Err(BookError::PolicyNotActive);
         }
         let incident = asked.get("incident").cloned().unwrap_or_default();
@@ -455,7 +472,7 @@ mod tests {
     fn the_seeded_book_has_all_sorts() {
         let book = Book::seeded(1, NOW);
         let statuses: std::collections::BTreeSet<_> = book.policies(None).map(|policy| policy.status(NOW)).collect();
-        assert_eq!(statuses, ["active", "expired"].into());
+        assert_eq!(statuses, [PolicyStatus::Active, PolicyStatus::Expired].into());
         assert!(book.claims(None).count() >= 8);
         let ids: Vec<_> = book.policies(None).map(|policy| policy.id.clone()).collect();
         let below: Vec<_> = book.policies(Some(&ids[9])).map(|policy| policy.id.clone()).collect();

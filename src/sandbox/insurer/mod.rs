@@ -176,7 +176,8 @@ async fn list_policies(State(insurer): Branch, uri: Uri) -> Answer {
     let now = insurer.now();
     let book = insurer.book();
     let found = book.policies(query.first("cursor")).filter(|policy| {
-        status.is_none_or(|status| policy.status(now) == status) && line.is_none_or(|line| policy.line.as_str() == line)
+        status.is_none_or(|status| policy.status(now).as_str() == status)
+            && line.is_none_or(|line| policy.line.as_str() == line)
     });
     let found: Vec<_> = found.take(limit + 1).collect();
     let next = (found.len() > limit).then(|| found.get(limit - 1).map(|policy| policy.id.clone())).flatten();

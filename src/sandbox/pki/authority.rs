@@ -22,18 +22,12 @@ pub struct Validity {
 impl Validity {
     /// Ninety days, begun an hour ago so that a slow clock elsewhere does not refuse a fresh certificate.
     pub fn ninety_days(now: Timestamp) -> Self {
-        Self {
-            not_before: now.minus(Duration::from_hours(1)),
-            not_after: now.plus(Duration::from_hours(90 * 24)),
-        }
+        Self { not_before: now.minus(Duration::from_hours(1)), not_after: now.plus(Duration::from_hours(90 * 24)) }
     }
 
     /// A span that ended a day ago.
     pub fn expired(now: Timestamp) -> Self {
-        Self {
-            not_before: now.minus(Duration::from_hours(30 * 24)),
-            not_after: now.minus(Duration::from_hours(24)),
-        }
+        Self { not_before: now.minus(Duration::from_hours(30 * 24)), not_after: now.minus(Duration::from_hours(24)) }
     }
 }
 
@@ -213,7 +207,10 @@ fn loopback_only() -> NameConstraints {
         permitted_subtrees: vec![
             GeneralSubtree::DnsName("localhost".into()),
             GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix([127, 0, 0, 0], 8)),
-            GeneralSubtree::IpAddress(CidrSubnet::from_v6_prefix([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], 128)),
+            GeneralSubtree::IpAddress(CidrSubnet::from_v6_prefix(
+                [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+                128,
+            )),
         ],
         excluded_subtrees: Vec::new(),
     }
