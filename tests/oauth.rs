@@ -328,7 +328,7 @@ async fn keys_rotate_by_command_while_the_gateway_runs() {
     let output = run(&["keys", "rotate", "--at-once", "--json", "--config", config.to_str().unwrap()]);
     assert!(output.status.success(), "{output:?}");
     let keys: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let signing = keys["keys"].as_array().unwrap().iter().find(|key| key["state"] == "active").cloned();
+    let signing = keys["keys"].as_array().unwrap().iter().find(|key| key["state"] == "current").cloned();
     let signing = signing.unwrap_or_else(|| panic!("{keys}"))["kid"].clone();
     assert_ne!(signing, header(&old)["kid"]);
     // The gateway looks at its keys every few seconds: until then the old one signs, and each token is good.

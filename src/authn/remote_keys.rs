@@ -20,7 +20,8 @@ use crate::jose::{Algorithm, KeySet, KeyThumbprint, UnverifiedToken, Verified, p
 pub(super) const JWKS_BYTES_MAX: usize = 256 * 1024;
 /// From connecting to the last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// While keys are at hand, an unknown `kid` causes at most one fetch in this time.
+/// While keys are at hand, unknown `kid`s cause at most one fetch in this time. Other fetches do not count: an issuer
+/// that rotates right after one is followed at once.
 const REFETCH_INTERVAL_MIN: Duration = Duration::from_secs(30);
 /// While there are none, we try more often: every request of this issuer is refused meanwhile.
 const FIRST_FETCH_INTERVAL_MIN: Duration = Duration::from_secs(2);
@@ -33,7 +34,14 @@ pub(super) struct RemoteKeys {
     client: Client,
     keys: ArcSwapOption<KeySet>,
     /// Held while fetching: whoever comes meanwhile waits for that fetch instead of starting another.
-    last: Mutex<Option<Attempt>>,
+    last: Mutex<Fetches>,
+}
+
+#[derive(Default)]
+struct Fetches {
+    latest: Option<Attempt>,
+    /// When an unknown `kid` last caused a fetch although there were keys.
+    demanded: Option<Timestamp>,
 }
 
 struct Attempt {
@@ -59,7 +67,7 @@ impl RemoteKeys {
             .build()
             .map_err(IssuerError::Client)?;
         let algorithms = settings.algorithms.clone();
-        Ok(Self { url, algorithms, client, keys: ArcSwapOption::empty(), last: Mutex::new(None) })
+        Ok(Self { url, algorithms, client, keys: ArcSwapOption::empty(), last: Mutex::default() })
     }
 
     pub(super) fn contains(&self, key: KeyThumbprint) -> bool {
@@ -83,7 +91,7 @@ impl RemoteKeys {
 
     pub(super) async fn refresh_if_due(&self, now: Timestamp) {
         let mut last = self.last.lock().await;
-        let fresh = last.as_ref().is_some_and(|attempt| {
+        let fresh = last.latest.as_ref().is_some_and(|attempt| {
             let period = if attempt.failure.is_some() { REFETCH_INTERVAL_MIN } else { REFRESH_PERIOD };
             now.since(attempt.at) < period
         });
@@ -99,17 +107,23 @@ impl RemoteKeys {
         if keys.as_ref().is_some_and(|keys| knows(keys, token)) {
             return None; // Fetched while we waited.
         }
-        let interval = if keys.is_some() { REFETCH_INTERVAL_MIN } else { FIRST_FETCH_INTERVAL_MIN };
-        let recent = last.as_ref().is_some_and(|attempt| now.since(attempt.at) < interval);
+        let recent = if keys.is_some() {
+            last.demanded.is_some_and(|at| now.since(at) < REFETCH_INTERVAL_MIN)
+        } else {
+            last.latest.as_ref().is_some_and(|attempt| now.since(attempt.at) < FIRST_FETCH_INTERVAL_MIN)
+        };
         if !recent {
+            if keys.is_some() {
+                last.demanded = Some(now); // Before the fetch, for the same reason as below.
+            }
             self.fetch_into(&mut last, now).await;
         }
-        last.as_ref().and_then(|attempt| attempt.failure.clone())
+        last.latest.as_ref().and_then(|attempt| attempt.failure.clone())
     }
 
-    async fn fetch_into(&self, last: &mut Option<Attempt>, now: Timestamp) {
+    async fn fetch_into(&self, last: &mut Fetches, now: Timestamp) {
         // Noted before the fetch: if this future is dropped midway, the rate cap still counts the attempt.
-        *last = Some(Attempt { at: now, failure: Some(Arc::new(JwksFetchError::Interrupted)) });
+        last.latest = Some(Attempt { at: now, failure: Some(Arc::new(JwksFetchError::Interrupted)) });
         let failure = match self.fetch().await {
             Ok(keys) => {
                 self.keys.store(Some(Arc::new(keys)));
@@ -120,7 +134,7 @@ impl RemoteKeys {
                 Some(Arc::new(error))
             }
         };
-        *last = Some(Attempt { at: now, failure });
+        last.latest = Some(Attempt { at: now, failure });
     }
 
     async fn fetch(&self) -> Result<KeySet, JwksFetchError> {
