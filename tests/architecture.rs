@@ -58,7 +58,8 @@ fn sources(room: &str) -> Vec<(PathBuf, String)> {
 fn product(room: &str) -> Vec<(PathBuf, String)> {
     let files = sources(room);
     let only_tests: Vec<PathBuf> = files.iter().flat_map(|(path, text)| test_modules(path, text)).collect();
-    let is_test = |path: &Path| only_tests.iter().any(|module| path.starts_with(module) || path == module.with_extension("rs"));
+    let is_test =
+        |path: &Path| only_tests.iter().any(|module| path.starts_with(module) || path == module.with_extension("rs"));
     let files = files.into_iter().filter(|(path, _)| !is_test(path));
     files.map(|(path, text)| (path, text.split(INLINE_TESTS).next().unwrap_or_default().to_owned())).collect()
 }
@@ -126,11 +127,11 @@ fn rooms_use_only_rooms_to_their_left() {
 #[test]
 fn every_room_is_in_the_order_and_opens_with_its_question() {
     let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
-    let declared: Vec<&str> =
-        lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let declared: Vec<&str> = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
     for room in &declared {
         assert!(group_of(room).is_some(), "`{room}` is in lib.rs but not in the order of rooms");
-        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/{room}/mod.rs"))).unwrap();
+        let text =
+            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/{room}/mod.rs"))).unwrap();
         let first = text.lines().next().unwrap_or_default();
         assert!(first.starts_with("//!") && first.contains('?'), "`{room}` does not open with the question it answers");
     }

@@ -107,7 +107,11 @@ async fn framing_that_two_parsers_could_read_two_ways_is_refused_and_the_connect
     let length = smuggled.len();
     for (name, more, body) in [
         ("two lengths", format!("Content-Length: {length}\r\nContent-Length: 0\r\n"), smuggled.to_owned()),
-        ("length and chunks", format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"), format!("0\r\n\r\n{smuggled}")),
+        (
+            "length and chunks",
+            format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"),
+            format!("0\r\n\r\n{smuggled}"),
+        ),
         ("another coding", "Transfer-Encoding: gzip, chunked\r\n".into(), "0\r\n\r\n".into()),
         ("a coding in disguise", "Transfer-Encoding: xchunked\r\n".into(), "0\r\n\r\n".into()),
         ("space before the colon", format!("Content-Length : {length}\r\n"), smuggled.to_owned()),
@@ -166,8 +170,8 @@ async fn a_caller_cannot_say_who_it_is_to_the_back_end() {
     more.push_str("Connection: keep-alive, X-Nominated\r\nAccept: application/json\r\nX-Fapi-Customer-Ip-Address: 198.51.100.7\r\n");
     let mut wire = Wire::connect(gateway.address("public")).await;
     for (method, target, body) in [
-        ("GET", "/shop/items", ""),                                      // the buffered or the plain lane
-        ("POST", "/shop/notes", "Content-Length: 0\r\n"),                // streamed
+        ("GET", "/shop/items", ""),                       // the buffered or the plain lane
+        ("POST", "/shop/notes", "Content-Length: 0\r\n"), // streamed
     ] {
         assert_eq!(wire.ask(raw(method, target, &format!("{more}{body}"))).await.status, 200, "{method}");
         let seen = backend.last();
@@ -191,7 +195,10 @@ async fn a_credential_of_ours_takes_the_place_of_the_callers() {
     let backend = Backend::agreeable().await;
     let site = Site::plain(&[&backend]);
     site.write("keys/secret.txt", "our-key\n");
-    site.backends(&[backend.url()], "credential: { kind: api_key, header: x-api-key, secret_file: ../keys/secret.txt }");
+    site.backends(
+        &[backend.url()],
+        "credential: { kind: api_key, header: x-api-key, secret_file: ../keys/secret.txt }",
+    );
     let gateway = site.start().await;
     let response = request(&gateway, "GET", "/shop/items").header("x-api-key", "theirs").send().await.unwrap();
     assert_eq!(response.status(), 200);
@@ -225,7 +232,8 @@ async fn the_back_ends_machinery_does_not_show() {
     let gateway = site.start().await;
     let response = request(&gateway, "POST", "/shop/notes").body("x").send().await.unwrap();
     assert_eq!(response.status(), 201);
-    for name in ["server", "x-powered-by", "set-cookie", "via", "alt-svc", "access-control-allow-origin", "keep-alive"] {
+    for name in ["server", "x-powered-by", "set-cookie", "via", "alt-svc", "access-control-allow-origin", "keep-alive"]
+    {
         assert_eq!(field(&response, name), "", "{name}");
     }
     assert_eq!(field(&response, "location"), "/shop/items/7", "relocated, and no internal host in it");
@@ -269,7 +277,12 @@ async fn bodies_and_parameters_are_held_to_the_contract() {
     let (backend, _site, gateway) = rig().await;
     let good = json!({ "name": "tea", "quantity": 2, "price": { "amount": "10.50", "currency": "GBP" } });
     let post = async |body: String, kind: &str| {
-        request(&gateway, "POST", "/shop/items").header("content-type", kind.to_owned()).body(body).send().await.unwrap()
+        request(&gateway, "POST", "/shop/items")
+            .header("content-type", kind.to_owned())
+            .body(body)
+            .send()
+            .await
+            .unwrap()
     };
     assert_eq!(post(good.to_string(), "application/json").await.status(), 200);
     assert_eq!(backend.last().body, good.to_string().into_bytes(), "as received, not re-serialised");
@@ -283,7 +296,11 @@ async fn bodies_and_parameters_are_held_to_the_contract() {
         ("too small", json!({ "name": "tea", "quantity": 0 }).to_string(), "/quantity"),
         ("too long", json!({ "name": "x".repeat(41), "quantity": 1 }).to_string(), "/name"),
         ("unknown member", json!({ "name": "tea", "quantity": 1, "evil": 1 }).to_string(), ""),
-        ("pattern, nested", json!({ "name": "tea", "quantity": 1, "price": { "amount": "1", "currency": "GBP" } }).to_string(), "/price/amount"),
+        (
+            "pattern, nested",
+            json!({ "name": "tea", "quantity": 1, "price": { "amount": "1", "currency": "GBP" } }).to_string(),
+            "/price/amount",
+        ),
         ("in an array", json!({ "name": "tea", "quantity": 1, "tags": ["a", 1] }).to_string(), "/tags/1"),
         ("not JSON", "{\"name\":".to_owned(), ""),
         ("a member twice", "{\"name\":\"a\",\"name\":\"b\",\"quantity\":1}".to_owned(), ""),
@@ -292,7 +309,8 @@ async fn bodies_and_parameters_are_held_to_the_contract() {
     ] {
         let (status, said) = read_json(post(body, "application/json").await).await;
         assert_eq!((status, &said["code"]), (400, &json!("contract-violated")), "{name}: {said}");
-        let pointers: Vec<&str> = said["errors"].as_array().unwrap().iter().filter_map(|e| e["pointer"].as_str()).collect();
+        let pointers: Vec<&str> =
+            said["errors"].as_array().unwrap().iter().filter_map(|e| e["pointer"].as_str()).collect();
         assert!(pointers.iter().any(|found| found.starts_with(pointer)), "{name}: {pointers:?}");
         assert!(said["errors"].as_array().unwrap().iter().all(|e| !e["detail"].as_str().unwrap().is_empty()), "{name}");
     }
@@ -304,7 +322,11 @@ async fn bodies_and_parameters_are_held_to_the_contract() {
     let coded = request(&gateway, "POST", "/shop/items").header("content-type", "application/json");
     let coded = coded.header("content-encoding", "gzip").body("x").send().await.unwrap();
     assert_eq!(problem(coded).await, refused(415, "content-coding-unsupported"));
-    for (query, pointer) in [("page-size=0", "#query/page-size"), ("page-size=x", "#query/page-size"), ("page-size=1&page-size=2", "#query/page-size")] {
+    for (query, pointer) in [
+        ("page-size=0", "#query/page-size"),
+        ("page-size=x", "#query/page-size"),
+        ("page-size=1&page-size=2", "#query/page-size"),
+    ] {
         let response = request(&gateway, "GET", &format!("/shop/items?{query}")).send().await.unwrap();
         let (status, said) = read_json(response).await;
         assert_eq!((status, said["errors"][0]["pointer"].as_str()), (400, Some(pointer)), "{query}: {said}");
@@ -352,16 +374,25 @@ async fn twenty_mebibytes_come_down_unchanged() {
 async fn chunks_are_carried_and_a_body_past_the_limit_is_cut_off() {
     let backend = Backend::agreeable().await;
     let site = Site::plain(&[&backend]);
-    site.edit("config/apis.yaml", "upload: { request_contract: off, body_bytes_max: 64MiB }", "upload: { request_contract: off, body_bytes_max: 1000 }");
+    site.edit(
+        "config/apis.yaml",
+        "upload: { request_contract: off, body_bytes_max: 64MiB }",
+        "upload: { request_contract: off, body_bytes_max: 1000 }",
+    );
     let gateway = site.start().await;
     let mut wire = Wire::connect(gateway.address("public")).await;
-    let chunked = raw("POST", "/shop/upload", "Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n");
+    let chunked =
+        raw("POST", "/shop/upload", "Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n");
     let answer = wire.ask(format!("{chunked}5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n")).await;
     assert_eq!(answer.status, 200);
     assert_eq!(backend.last().body, b"hello world");
 
     let mut announced = Wire::connect(gateway.address("public")).await;
-    let head = raw("POST", "/shop/upload", "Content-Type: application/octet-stream\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n");
+    let head = raw(
+        "POST",
+        "/shop/upload",
+        "Content-Type: application/octet-stream\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n",
+    );
     let answer = announced.ask(head).await;
     assert_eq!((answer.status, answer.code()), (413, "body-too-large".to_owned()), "before a byte of it is sent");
     let mut unannounced = Wire::connect(gateway.address("public")).await;
@@ -455,7 +486,8 @@ async fn http2_by_hand_is_held_to_the_same_rules() {
     let mut send = h2c::connect(gateway.address("public")).await;
     let elsewhere = Request::get("https://other.test/shop/items").body(()).unwrap();
     assert_eq!(h2c::ask(&mut send, elsewhere).await.unwrap().0, 421, "the authority follows the handshake");
-    let (status, _) = h2c::ask(&mut send, get("/shop/items").header("x-forwarded-for", "1.2.3.4").body(()).unwrap()).await.unwrap();
+    let (status, _) =
+        h2c::ask(&mut send, get("/shop/items").header("x-forwarded-for", "1.2.3.4").body(()).unwrap()).await.unwrap();
     assert_eq!(status, 200);
     assert_eq!(backend.last().field("x-forwarded-for"), None);
     assert_eq!(backend.last().field("authorization"), None);
@@ -472,7 +504,9 @@ async fn a_websocket_passes_where_it_is_allowed_and_nowhere_else() {
     .await;
     let site = Site::plain(&[&backend]);
     let gateway = site.start().await;
-    let handshake = format!("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n");
+    let handshake = format!(
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"
+    );
 
     let mut wire = Wire::connect(gateway.address("public")).await;
     wire.send(raw("GET", "/shop/socket", &handshake)).await;

@@ -8,7 +8,9 @@ use crate::harness::certificates::{client_identity, http, pki};
 use crate::harness::secure::{
     JWT_BEARER, bearer, client_key, encode, form, self_signed, token_by_assertion, token_by_certificate, token_of,
 };
-use crate::harness::token::{GATEWAY, Key, assertion, claims, header, hmac_confusion, now, signing_input, unique, with};
+use crate::harness::token::{
+    GATEWAY, Key, assertion, claims, header, hmac_confusion, now, signing_input, unique, with,
+};
 use crate::harness::wire::Wire;
 use crate::harness::{Backend, Gateway, Site, field, json as read_json, problem, refused, run};
 
@@ -20,7 +22,13 @@ async fn rig() -> (Backend, Site, Gateway) {
 }
 
 /// Status of a call with a token, over a listener, with a certificate or none.
-async fn call(gateway: &Gateway, listener: &str, identity: Option<&Identity>, path: &str, token: &str) -> reqwest::Response {
+async fn call(
+    gateway: &Gateway,
+    listener: &str,
+    identity: Option<&Identity>,
+    path: &str,
+    token: &str,
+) -> reqwest::Response {
     http(identity).get(gateway.https(listener, path)).bearer_auth(token).send().await.unwrap()
 }
 
@@ -54,7 +62,10 @@ async fn a_token_is_what_rfc_9068_says() {
     let (head, said) = (header(&token), claims(&token));
     assert_eq!((&head["typ"], &head["alg"]), (&json!("at+jwt"), &json!("ES256")));
     assert_eq!((&said["iss"], &said["aud"]), (&json!(GATEWAY), &json!(GATEWAY)));
-    assert_eq!((&said["client_id"], &said["sub"], &said["tenant"]), (&json!("acme-tls"), &json!("acme-tls"), &json!("acme")));
+    assert_eq!(
+        (&said["client_id"], &said["sub"], &said["tenant"]),
+        (&json!("acme-tls"), &json!("acme-tls"), &json!("acme"))
+    );
     let mut scopes: Vec<&str> = said["scope"].as_str().unwrap().split(' ').collect();
     scopes.sort_unstable();
     assert_eq!(scopes, ["shop", "vault"]);
@@ -106,9 +117,10 @@ async fn an_assertion_must_be_right_in_every_point() {
         ("an unknown client", assertion(key, "nobody", json!({}))),
         ("a client of another method", assertion(key, "acme-tls", json!({}))),
         ("a stranger's key", assertion(&stranger, "acme-jwt", json!({}))),
-        ("a stranger's key under a known kid", stranger.sign(
-            &json!({ "alg": "ES256", "typ": "JWT", "kid": key.kid() }), &good(),
-        )),
+        (
+            "a stranger's key under a known kid",
+            stranger.sign(&json!({ "alg": "ES256", "typ": "JWT", "kid": key.kid() }), &good()),
+        ),
         ("alg none", format!("{}.", signing_input(&json!({ "alg": "none" }), &good()))),
         ("HMAC with the public key", hmac_confusion(key, &good())),
         ("typ of an access token", key.jwt("at+jwt", &good())),
@@ -124,8 +136,10 @@ async fn an_assertion_must_be_right_in_every_point() {
 #[tokio::test]
 async fn refusals_do_not_tell_which_clients_exist() {
     let (_backend, _site, gateway) = rig().await;
-    let (_, known) = token_by_assertion(&gateway, &assertion(&Key::generate(Algorithm::Es256), "acme-jwt", json!({}))).await;
-    let (_, unknown) = token_by_assertion(&gateway, &assertion(&Key::generate(Algorithm::Es256), "nobody", json!({}))).await;
+    let (_, known) =
+        token_by_assertion(&gateway, &assertion(&Key::generate(Algorithm::Es256), "acme-jwt", json!({}))).await;
+    let (_, unknown) =
+        token_by_assertion(&gateway, &assertion(&Key::generate(Algorithm::Es256), "nobody", json!({}))).await;
     assert_eq!(known, unknown);
 }
 
@@ -167,11 +181,36 @@ async fn requests_to_the_token_endpoint_are_held_to_the_letter() {
     for (name, fields, status, error) in [
         ("no grant type", vec![typed], 400, "invalid_request"),
         ("another grant type", vec![("grant_type", "password"), typed], 400, "unsupported_grant_type"),
-        ("a grant type twice", vec![("grant_type", "client_credentials"), ("grant_type", "client_credentials"), typed], 400, "invalid_request"),
-        ("another resource", vec![("grant_type", "client_credentials"), ("resource", "https://other.test"), typed], 400, "invalid_target"),
-        ("another type of assertion", vec![("grant_type", "client_credentials"), ("client_assertion_type", "saml")], 401, "invalid_client"),
-        ("a secret as well", vec![("grant_type", "client_credentials"), ("client_secret", "x"), typed], 400, "invalid_request"),
-        ("another client's name", vec![("grant_type", "client_credentials"), ("client_id", "acme-tls"), typed], 401, "invalid_client"),
+        (
+            "a grant type twice",
+            vec![("grant_type", "client_credentials"), ("grant_type", "client_credentials"), typed],
+            400,
+            "invalid_request",
+        ),
+        (
+            "another resource",
+            vec![("grant_type", "client_credentials"), ("resource", "https://other.test"), typed],
+            400,
+            "invalid_target",
+        ),
+        (
+            "another type of assertion",
+            vec![("grant_type", "client_credentials"), ("client_assertion_type", "saml")],
+            401,
+            "invalid_client",
+        ),
+        (
+            "a secret as well",
+            vec![("grant_type", "client_credentials"), ("client_secret", "x"), typed],
+            400,
+            "invalid_request",
+        ),
+        (
+            "another client's name",
+            vec![("grant_type", "client_credentials"), ("client_id", "acme-tls"), typed],
+            401,
+            "invalid_client",
+        ),
     ] {
         let assertion = good();
         let fields = [&fields[..], &[("client_assertion", assertion.as_str())]].concat();
@@ -185,12 +224,23 @@ async fn requests_to_the_token_endpoint_are_held_to_the_letter() {
     assert_eq!(basic.status(), 401);
     assert!(field(&basic, "www-authenticate").starts_with("Basic"), "RFC 6749 §5.2");
     let fields = [("grant_type", "client_credentials"), typed, ("client_assertion", &good())];
-    let as_json = client.post(&url).header("content-type", "application/json").body(encode(&fields)).send().await.unwrap();
+    let as_json =
+        client.post(&url).header("content-type", "application/json").body(encode(&fields)).send().await.unwrap();
     assert!(as_json.status().is_client_error());
     assert_eq!(client.get(&url).send().await.unwrap().status(), 405, "RFC 6749 §3.2");
-    let huge = client.post(&url).header("content-type", "application/x-www-form-urlencoded").body("a=".to_owned() + &"x".repeat(300_000));
+    let huge = client
+        .post(&url)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body("a=".to_owned() + &"x".repeat(300_000));
     assert_eq!(huge.send().await.unwrap().status(), 413);
-    let answered = form(&gateway, "public", &client, "/oauth/token", &[&fields[..2], &[("client_assertion", good().as_str())]].concat()).await;
+    let answered = form(
+        &gateway,
+        "public",
+        &client,
+        "/oauth/token",
+        &[&fields[..2], &[("client_assertion", good().as_str())]].concat(),
+    )
+    .await;
     assert_eq!((field(&answered, "cache-control"), answered.status().as_u16()), ("no-store", 200));
 }
 
@@ -237,7 +287,10 @@ async fn a_bound_token_is_good_with_its_certificate_only() {
         assert_eq!(problem(untrusted).await, refused(401, "certificate-untrusted"), "{path}");
     }
     assert_eq!(backend.total(), 0);
-    assert_eq!(call(&gateway, "mtls", Some(client_identity("acme-tls")), "/vault/balances", &token).await.status(), 200);
+    assert_eq!(
+        call(&gateway, "mtls", Some(client_identity("acme-tls")), "/vault/balances", &token).await.status(),
+        200
+    );
 }
 
 #[tokio::test]
@@ -249,7 +302,11 @@ async fn a_client_of_a_removed_ca_is_out_with_its_next_request_on_the_same_conne
     assert_eq!(wire.ask(&get).await.status, 200);
     // Another CA takes the place of the one that vouched for the client.
     let other = Identity { certificate: pki().untrusted_ca.clone(), key: pki().untrusted_ca.clone() };
-    site.edit("config/gateway.yaml", pki().partner_ca.certificate.to_str().unwrap(), other.certificate.to_str().unwrap());
+    site.edit(
+        "config/gateway.yaml",
+        pki().partner_ca.certificate.to_str().unwrap(),
+        other.certificate.to_str().unwrap(),
+    );
     gateway.reload().await;
     let answer = wire.ask(&get).await;
     assert_eq!((answer.status, answer.code()), (401, "certificate-untrusted".to_owned()));
@@ -417,7 +474,8 @@ async fn the_metadata_is_true() {
     assert_eq!((status, &resource["resource"]), (200, &json!(issuer)));
     assert_eq!(resource["authorization_servers"], json!([issuer]));
     assert_eq!(resource["bearer_methods_supported"], json!(["header"]));
-    let mut scopes: Vec<&str> = resource["scopes_supported"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let mut scopes: Vec<&str> =
+        resource["scopes_supported"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     scopes.sort_unstable();
     assert_eq!(scopes, ["shop", "vault"], "what operations demand");
     let refused = client.get(format!("{issuer}/shop/items")).send().await.unwrap();

@@ -1,8 +1,8 @@
 //! A gateway beside an outside issuer: plain HTTP on loopback, keys from a file or a URL, partners by template.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use clearway::jose::Algorithm;
 use serde_json::{Value, json};
@@ -62,20 +62,32 @@ async fn a_token_must_be_right_in_every_point() {
         ("no tenant", signed(with(good(), json!({ "tenant": null })))),
         ("a tenant that is no name", signed(with(good(), json!({ "tenant": "../x" })))),
         ("a client that is no text", signed(with(good(), json!({ "client_id": ["app"] })))),
-        ("bound to a certificate that is not there", signed(with(good(), json!({ "cnf": { "x5t#S256": "A".repeat(43) } })))),
+        (
+            "bound to a certificate that is not there",
+            signed(with(good(), json!({ "cnf": { "x5t#S256": "A".repeat(43) } }))),
+        ),
         ("bound in a way that is not known", signed(with(good(), json!({ "cnf": { "kid": "x" } })))),
         ("typ of an ID token", key.jwt("JWT", &good())),
         ("no typ", with_header(json!({ "alg": "ES256", "kid": key.kid() }))),
         ("alg none", format!("{}.", signing_input(&json!({ "alg": "none", "typ": "at+jwt" }), &good()))),
         ("HMAC with the public key", hmac_confusion(key, &good())),
-        ("an algorithm that is not the key's", with_header(json!({ "alg": "PS256", "typ": "at+jwt", "kid": key.kid() }))),
-        ("crit", with_header(json!({ "alg": "ES256", "typ": "at+jwt", "kid": key.kid(), "crit": ["b64"], "b64": false }))),
-        ("a key that it brings itself", stranger.sign(
-            &json!({ "alg": "ES256", "typ": "at+jwt", "kid": stranger.kid(), "jwk": stranger.jwk }), &good(),
-        )),
-        ("a stranger under a known kid", stranger.sign(
-            &json!({ "alg": "ES256", "typ": "at+jwt", "kid": key.kid() }), &good(),
-        )),
+        (
+            "an algorithm that is not the key's",
+            with_header(json!({ "alg": "PS256", "typ": "at+jwt", "kid": key.kid() })),
+        ),
+        (
+            "crit",
+            with_header(json!({ "alg": "ES256", "typ": "at+jwt", "kid": key.kid(), "crit": ["b64"], "b64": false })),
+        ),
+        (
+            "a key that it brings itself",
+            stranger
+                .sign(&json!({ "alg": "ES256", "typ": "at+jwt", "kid": stranger.kid(), "jwk": stranger.jwk }), &good()),
+        ),
+        (
+            "a stranger under a known kid",
+            stranger.sign(&json!({ "alg": "ES256", "typ": "at+jwt", "kid": key.kid() }), &good()),
+        ),
         ("tampered", tampered),
         ("not a token", "abc.def.ghi".to_owned()),
     ] {

@@ -133,8 +133,9 @@ fn the_yaml_is_real() {
         .filter(|path| path.is_file())
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
-    let without_comments =
-        |text: &str| text.lines().map(|line| line.split(" #").next().unwrap().trim_end().to_owned()).collect::<Vec<_>>();
+    let without_comments = |text: &str| {
+        text.lines().map(|line| line.split(" #").next().unwrap().trim_end().to_owned()).collect::<Vec<_>>()
+    };
     let known = without_comments(&shipped);
     let yaml = blocks("yaml");
     assert_eq!(yaml.len(), 3);

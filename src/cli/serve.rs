@@ -73,7 +73,11 @@ pub(super) async fn until_told_to_stop(running: Running) -> anyhow::Result<Endin
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => running.reload().await,
+            _ = hangup.recv() => {
+                running.reload().await;
+                // Whatever became of it: who sends a signal waits for an answer.
+                tracing::info!(revision = %running.revision(), "SIGHUP was followed");
+            }
         }
     }
     tracing::info!("draining");

@@ -24,23 +24,33 @@ impl Running {
     pub async fn reload(&self) {
         reload(&self.shared).await;
     }
+
+    /// Revision of the configuration in force.
+    pub fn revision(&self) -> Arc<str> {
+        Arc::clone(&self.shared.in_force.load().snapshot.revision)
+    }
 }
 
-/// Reloads at each change of a file, until the process stops.
+/// Reloads at each change of a file, until the process stops. The watch is in place when this returns, so that who
+/// hears that the gateway is ready can rely on it.
 pub(super) fn watch(shared: &Arc<Shared>) {
     let shared = Arc::clone(shared);
+    let first = ChangeWatch::new(&shared.folder, &shared.configuration()).ok();
     tokio::spawn(async move {
         let mut stopping = shared.stopping.clone();
         tokio::select! {
-            () = follow(&shared) => {}
+            () = follow(&shared, first) => {}
             () = background::stopped(&mut stopping) => {}
         }
     });
 }
 
 /// The next watch begins before the last one ends, and the reload lies between: no change falls into a gap.
-async fn follow(shared: &Arc<Shared>) {
-    let mut watch = begin(shared).await;
+async fn follow(shared: &Arc<Shared>, first: Option<ChangeWatch>) {
+    let mut watch = match first {
+        Some(watch) => watch,
+        None => begin(shared).await,
+    };
     loop {
         watch.changed().await;
         loop {

@@ -318,11 +318,7 @@ impl Reader {
     async fn head(&mut self) -> Option<Seen> {
         let request = self.line().await?;
         let mut parts = request.split(' ');
-        let mut seen = Seen {
-            method: parts.next()?.to_owned(),
-            target: parts.next()?.to_owned(),
-            ..Seen::default()
-        };
+        let mut seen = Seen { method: parts.next()?.to_owned(), target: parts.next()?.to_owned(), ..Seen::default() };
         loop {
             let line = self.line().await?;
             if line.is_empty() {

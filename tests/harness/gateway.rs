@@ -14,8 +14,9 @@ use super::within;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_clearway");
 
-/// What the gateway says after a reload.
-const TAKEN: &str = "the new configuration is in force";
+/// What the gateway says after each SIGHUP, and when it refuses.
+const FOLLOWED: &str = "SIGHUP was followed";
+const REFUSED: &str = "the new configuration is not taken";
 
 /// Runs a command of the binary to its end.
 pub fn run(arguments: &[&str]) -> Output {
@@ -57,7 +58,8 @@ impl Gateway {
         let stderr = lines(child.stderr.take().unwrap());
         let mut gateway = Self { child, listeners: HashMap::new(), stdout, stderr };
         let mut stdout = gateway.stdout.clone();
-        let first = within("the readiness line", stdout.wait_for(|lines| !lines.is_empty())).await.map(|l| l[0].clone());
+        let first =
+            within("the readiness line", stdout.wait_for(|lines| !lines.is_empty())).await.map(|l| l[0].clone());
         let Ok(first) = first else {
             let status = gateway.child.wait().unwrap();
             panic!("the gateway did not start ({status}):\n{}", gateway.stderr.borrow().join("\n"));
@@ -129,18 +131,24 @@ impl Gateway {
         assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success(), "{command}");
     }
 
-    /// SIGHUP, and waits until a changed configuration is in force.
+    /// SIGHUP, and waits until what is on disk is in force.
     pub async fn reload(&self) {
-        let before = self.said(TAKEN);
-        self.signal("HUP");
-        self.says(TAKEN, before + 1).await;
+        let refused = self.said(REFUSED);
+        self.hang_up().await;
+        assert_eq!(self.said(REFUSED), refused, "{}", self.log());
     }
 
     /// SIGHUP, and waits until a broken configuration is refused.
     pub async fn reload_refused(&self) {
-        let before = self.said("is not taken");
+        let refused = self.said(REFUSED);
+        self.hang_up().await;
+        assert!(self.said(REFUSED) > refused, "{}", self.log());
+    }
+
+    async fn hang_up(&self) {
+        let before = self.said(FOLLOWED);
         self.signal("HUP");
-        self.says("is not taken", before + 1).await;
+        self.says(FOLLOWED, before + 1).await;
     }
 
     /// SIGTERM, and waits for its end.

@@ -8,8 +8,8 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::within;
 use super::wire::tls_config;
+use super::within;
 
 /// Opens an HTTP/2 connection over TLS to `localhost`.
 pub async fn connect(address: SocketAddr) -> SendRequest<bytes::Bytes> {
@@ -24,7 +24,10 @@ pub async fn connect(address: SocketAddr) -> SendRequest<bytes::Bytes> {
 }
 
 /// Sends a request with an empty body and reads the answer whole.
-pub async fn ask(send: &mut SendRequest<bytes::Bytes>, request: http::Request<()>) -> Result<(u16, Vec<u8>), h2::Error> {
+pub async fn ask(
+    send: &mut SendRequest<bytes::Bytes>,
+    request: http::Request<()>,
+) -> Result<(u16, Vec<u8>), h2::Error> {
     let (answer, _) = send.send_request(request, true)?;
     let answer = within("an answer over HTTP/2", answer).await?;
     let status = answer.status().as_u16();

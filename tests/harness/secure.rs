@@ -160,7 +160,8 @@ pub async fn form(
 
 /// `application/x-www-form-urlencoded`.
 pub fn encode(fields: &[(&str, &str)]) -> String {
-    let quote = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let quote =
+        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{}={}", quote(name), quote(value))).collect();
     fields.join("&")
 }
@@ -180,11 +181,8 @@ pub async fn token_of(gateway: &Gateway, id: &str) -> String {
 
 /// Status and body of a token request with this assertion, on the public listener.
 pub async fn token_by_assertion(gateway: &Gateway, assertion: &str) -> (u16, Value) {
-    let fields = [
-        ("grant_type", "client_credentials"),
-        ("client_assertion_type", JWT_BEARER),
-        ("client_assertion", assertion),
-    ];
+    let fields =
+        [("grant_type", "client_credentials"), ("client_assertion_type", JWT_BEARER), ("client_assertion", assertion)];
     super::json(form(gateway, "public", &http(None), "/oauth/token", &fields).await).await
 }
 
