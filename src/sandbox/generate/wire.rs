@@ -58,22 +58,31 @@ pub(super) fn scalar(value: &Value) -> String {
     }
 }
 
+/// OpenAPI leaves open how deep values stand in a form; callers of real APIs write `a[b][c]` and `a[0][b]`. A list of
+/// plain values is a name that repeats.
 fn form(value: &Value) -> String {
-    let pair = |(name, value): (&String, &Value)| match value {
-        Value::Array(items) => {
-            let one = |item: &Value| format!("{}={}", encode(name), encode(&scalar(item)));
-            items.iter().map(one).collect::<Vec<_>>().join("&")
+    let mut pairs = Vec::new();
+    for (name, value) in value.as_object().into_iter().flatten() {
+        match value {
+            Value::Array(items) if !items.iter().any(|item| item.is_object() || item.is_array()) => {
+                items.iter().for_each(|item| fields(name, item, &mut pairs));
+            }
+            other => fields(name, other, &mut pairs),
         }
+    }
+    pairs.join("&")
+}
+
+fn fields(name: &str, value: &Value, pairs: &mut Vec<String>) {
+    match value {
         Value::Object(members) => {
-            let one = |(inner, value): (&String, &Value)| {
-                format!("{}={}", encode(&format!("{name}[{inner}]")), encode(&scalar(value)))
-            };
-            members.iter().map(one).collect::<Vec<_>>().join("&")
+            members.iter().for_each(|(inner, value)| fields(&format!("{name}[{inner}]"), value, pairs));
         }
-        single => format!("{}={}", encode(name), encode(&scalar(single))),
-    };
-    let pairs = value.as_object().into_iter().flatten().map(pair);
-    pairs.filter(|pair| !pair.is_empty()).collect::<Vec<_>>().join("&")
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, value)| fields(&format!("{name}[{at}]"), value, pairs));
+        }
+        single => pairs.push(format!("{}={}", encode(name), encode(&scalar(single)))),
+    }
 }
 
 fn multipart(value: &Value) -> Vec<u8> {
@@ -258,6 +267,9 @@ mod tests {
         ] {
             assert_eq!(String::from_utf8(body(media_type, &value)).unwrap(), expected, "{media_type}");
         }
+        let deep = json!({ "a": { "b": { "c": 1 }, "d": [true] }, "l": [{ "x": 1 }, { "x": 2 }] });
+        let expected = "a[b][c]=1&a[d][0]=true&l[0][x]=1&l[1][x]=2".replace('[', "%5B").replace(']', "%5D");
+        assert_eq!(body("application/x-www-form-urlencoded", &deep), expected.as_bytes());
         assert_eq!(body("text/plain", &json!("as it is")), b"as it is");
         let parts = String::from_utf8(body("multipart/form-data", &value)).unwrap();
         assert!(parts.contains("name=\"a\"") && parts.ends_with("--clearway-sandbox-boundary--\r\n"), "{parts}");
