@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod corpus;
 mod forwarding;
 mod harness;
 mod oauth;
