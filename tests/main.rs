@@ -8,9 +8,12 @@
 )]
 
 mod architecture;
+mod failures;
 mod forwarding;
 mod harness;
 mod oauth;
 mod outside;
+mod policies;
+mod quota;
 mod readme;
 mod serve;
