@@ -59,7 +59,8 @@ impl Gateway {
 
     async fn revision(&self) -> anyhow::Result<String> {
         let mut stream = TcpStream::connect(self.addresses.operations).await?;
-        let request = format!("GET /status HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.addresses.operations);
+        let request =
+            format!("GET /status HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.addresses.operations);
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
@@ -77,7 +78,8 @@ pub struct Bare {
 
 impl Bare {
     pub async fn start(scene: &Scene, backend: SocketAddr) -> anyhow::Result<Self> {
-        let free = || -> anyhow::Result<SocketAddr> { Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?) };
+        let free =
+            || -> anyhow::Result<SocketAddr> { Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?) };
         let (tls, mtls) = (free()?, free()?);
         let mut command = pinned_command(&std::env::current_exe()?);
         command.env("CLEARWAY_BENCH_ROLE", "bare");

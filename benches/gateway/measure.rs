@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::backend;
 use super::issuance::{self, Method};
 use super::lifecycle::{Bare, Gateway};
 use super::load::{Caller, Load, Transport};
 use super::process::Process;
 use super::report::Report;
 use super::scene::{Scene, Size};
-use super::backend;
 
 /// What is loaded before each measurement and not counted.
 const WARM_UP: Duration = Duration::from_millis(300);

@@ -14,9 +14,15 @@ pub struct Report {
 impl Report {
     pub fn new(pinned: bool) -> Self {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let model = text("/proc/cpuinfo").lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1).map(str::to_owned));
+        let model = text("/proc/cpuinfo")
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1).map(str::to_owned));
         let load = text("/proc/loadavg").split_whitespace().next().map(str::to_owned);
-        println!("machine: {}, load average at the start {}", model.as_deref().unwrap_or("?"), load.as_deref().unwrap_or("?"));
+        println!(
+            "machine: {}, load average at the start {}",
+            model.as_deref().unwrap_or("?"),
+            load.as_deref().unwrap_or("?")
+        );
         if !pinned {
             println!("not pinned: taskset (util-linux) or a second core is missing, so figures are noisier");
         }

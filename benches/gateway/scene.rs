@@ -174,9 +174,14 @@ fn partners(config: &Path, size: Size) -> anyhow::Result<()> {
             Some("self") => (
                 "true",
                 "regulated",
-                "{ method: self_signed_tls_client_auth, certificate_files: [../pki/self-signed-client.pem] }".to_owned(),
+                "{ method: self_signed_tls_client_auth, certificate_files: [../pki/self-signed-client.pem] }"
+                    .to_owned(),
             ),
-            _ => ("true", "regulated", format!("{{ method: tls_client_auth, subject_dn: \"CN={name},O=Bench Ltd,C=GB\" }}")),
+            _ => (
+                "true",
+                "regulated",
+                format!("{{ method: tls_client_auth, subject_dn: \"CN={name},O=Bench Ltd,C=GB\" }}"),
+            ),
         };
         let tenant = position / 10;
         writeln!(
@@ -222,7 +227,9 @@ fn policies(folder: &Path, base: &Path, size: Size) -> anyhow::Result<usize> {
 /// An API of as many operations, each with a contract of path, query and header parameters.
 fn document(operations: usize) -> Value {
     let paths: serde_json::Map<String, Value> = (0..operations)
-        .map(|number| (format!("/group{number}/accounts/{{account_id}}/transactions"), json!({ "get": operation(number) })))
+        .map(|number| {
+            (format!("/group{number}/accounts/{{account_id}}/transactions"), json!({ "get": operation(number) }))
+        })
         .collect();
     json!({
         "openapi": "3.1.0",

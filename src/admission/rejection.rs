@@ -58,8 +58,9 @@ impl Rejection {
     /// Whether the sender failed to prove who it is: such failures spend the flood guard.
     pub fn is_failed_authentication(&self) -> bool {
         match self {
-            // A request without a credential tried nothing; our own faults are not the sender's.
-            Self::Authn(AuthnError::Missing | AuthnError::KeysUnavailable(_)) => false,
+            // A request without a credential tried nothing, our own faults are not the sender's, and a token that was
+            // good until a moment ago is no attack: it must not lock out a partner, or its neighbours behind one address.
+            Self::Authn(AuthnError::Missing | AuthnError::Expired | AuthnError::KeysUnavailable(_)) => false,
             Self::Authn(_) | Self::CertificateUntrusted | Self::UnknownPartner => true,
             _ => false,
         }

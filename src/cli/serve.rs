@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Variables};
 use crate::server::{Running, start};
@@ -38,8 +39,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
             }
             Err(error) => return Err(error).context("the gateway did not start"),
         };
+        let signals = Signals::listen()?;
         announce(&running, arguments.json);
-        until_told_to_stop(running).await
+        Ok(signals.serve_until_told_to_stop(running).await)
     })
 }
 
@@ -64,24 +66,37 @@ fn announce(running: &Running, json: bool) {
 }
 
 /// SIGTERM and SIGINT drain and end; SIGHUP reloads.
-pub(super) async fn until_told_to_stop(running: Running) -> anyhow::Result<Ending> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
-                running.reload().await;
-                // Whatever became of it: who sends a signal waits for an answer.
-                tracing::info!(revision = %running.revision(), "SIGHUP was followed");
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Heard from now on: before readiness is announced, so that whoever reads of it can already stop the process.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    pub async fn serve_until_told_to_stop(mut self, running: Running) -> Ending {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
+                _ = self.hangup.recv() => {
+                    running.reload().await;
+                    // Whatever became of it: who sends a signal waits for an answer.
+                    tracing::info!(revision = %running.revision(), "SIGHUP was followed");
+                }
             }
         }
+        tracing::info!("draining");
+        let cut = running.stop().await;
+        tracing::info!(cut, "stopped");
+        Ending::Done
     }
-    tracing::info!("draining");
-    let cut = running.stop().await;
-    tracing::info!(cut, "stopped");
-    Ok(Ending::Done)
 }

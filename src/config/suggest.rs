@@ -42,24 +42,28 @@ pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a 
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's distance, letters compared without case.
+/// How many slips lie between two words, letters compared without case: a letter too many, too few, or another one
+/// (Levenshtein), and two neighbours that changed places.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().flat_map(char::to_lowercase).collect();
+    let letters = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<Vec<_>>();
+    let (a, b) = (letters(a), letters(b));
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().flat_map(char::to_lowercase).enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, to) in row.iter_mut().skip(1).zip(&b) {
-            let above = *cell;
-            left = (diagonal + usize::from(from != *to)).min(above + 1).min(left + 1);
-            diagonal = above;
-            *cell = left;
+    let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX / 2);
+    for (i, from) in a.iter().enumerate() {
+        let mut next = vec![i + 1];
+        for (j, to) in b.iter().enumerate() {
+            let replaced = at(&row, j) + usize::from(from != to);
+            let mut least = replaced.min(at(&row, j + 1) + 1).min(at(&next, j) + 1);
+            let earlier = i.checked_sub(1).and_then(|i| a.get(i)).zip(j.checked_sub(1).and_then(|j| b.get(j)));
+            if earlier == Some((to, from)) {
+                least = least.min(at(&before, j - 1) + 1);
+            }
+            next.push(least);
         }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
+        before = std::mem::replace(&mut row, next);
     }
-    row.last().copied().unwrap_or(0)
+    at(&row, b.len())
 }
 
 #[cfg(test)]
@@ -80,6 +84,7 @@ mod tests {
         assert_eq!(did_you_mean("jurisdicton", keys), Some("jurisdiction"));
         assert_eq!(did_you_mean("Licenses", keys), Some("licences"));
         assert_eq!(did_you_mean("colour", keys), None);
+        assert_eq!(did_you_mean("brust", ["rate", "burst"]), Some("burst"), "neighbours that changed places");
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("", "abc"), 3);
     }

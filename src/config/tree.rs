@@ -383,11 +383,22 @@ impl<'c> Entry<'c> {
             let diagnostic = Diagnostic::new(self.place_of(node), message);
             let diagnostic = match did_you_mean(key, asked.iter().copied()) {
                 Some(near) => diagnostic.remedy(format!("did you mean `{near}`?")),
-                None => diagnostic.remedy(format!("the keys here are {}", asked.join(", "))),
+                None => diagnostic.remedy(format!("the keys here are {}", distinct(&asked).join(", "))),
             };
             self.report().add(diagnostic);
         }
     }
+}
+
+/// In the order of their first occurrence: a reader may ask for a key more than once.
+fn distinct<'a>(keys: &[&'a str]) -> Vec<&'a str> {
+    let mut distinct: Vec<&str> = Vec::new();
+    for key in keys {
+        if !distinct.contains(key) {
+            distinct.push(key);
+        }
+    }
+    distinct
 }
 
 impl Drop for Entry<'_> {

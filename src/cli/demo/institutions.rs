@@ -32,7 +32,8 @@ pub(super) const FINTECH: usize = 3;
 const FINTECH_TOKEN_LIFE: Duration = Duration::from_mins(5);
 
 pub(in crate::cli) fn certificates(state: &Path) -> anyhow::Result<DemoPki> {
-    let leaf = |(name, organisation, country): &(&str, &str, &str)| Leaf::client(name, organisation).in_country(country);
+    let leaf =
+        |(name, organisation, country): &(&str, &str, &str)| Leaf::client(name, organisation).in_country(country);
     let clients = CERTIFIED.iter().map(leaf).collect();
     let settings = PkiSettings { folder: state.join("pki"), clients };
     pki::ensure(&settings, SystemClock.now(), &SystemRandom).context("the demo's certificates cannot be made")
@@ -81,10 +82,7 @@ fn world(public_origin: &str) -> World {
 }
 
 /// Two back ends of one bank, which share its books; an insurer; a fintech.
-pub(in crate::cli) async fn start(
-    ports: &Ports,
-    pki: &DemoPki,
-) -> anyhow::Result<Vec<sandbox::Running>> {
+pub(in crate::cli) async fn start(ports: &Ports, pki: &DemoPki) -> anyhow::Result<Vec<sandbox::Running>> {
     let (public_url, mtls_url) = (ports.public_url(), ports.mtls_url());
     let api_key = secret(pki, "insurer-api-key.txt")?;
     let gateway = FintechClient {

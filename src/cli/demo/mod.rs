@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Ending;
+use super::serve::Signals;
 use setup::Demo;
 
 #[derive(clap::Args)]
@@ -47,11 +48,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
             demo.stop().await;
             return ending;
         }
+        let signals = Signals::listen()?;
         announce(&demo, arguments.json);
         let (running, institutions) = demo.into_parts();
-        let ending = super::serve::until_told_to_stop(running).await;
+        let ending = signals.serve_until_told_to_stop(running).await;
         institutions::stop(institutions).await;
-        ending
+        Ok(ending)
     })
 }
 

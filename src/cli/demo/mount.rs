@@ -89,7 +89,10 @@ fn imported(id: &ApiId, file: PathBuf, mounted: &[Mounted]) -> anyhow::Result<Im
     let collides = imported.operations.iter().any(|operation| {
         let path = operation.spec.path.as_str();
         let first = begins(path);
-        is_own_path(path) || first.contains('{') || TAKEN.iter().any(|taken| path.starts_with(taken)) || others.contains(&first)
+        is_own_path(path)
+            || first.contains('{')
+            || TAKEN.iter().any(|taken| path.starts_with(taken))
+            || others.contains(&first)
     });
     if !collides {
         return Ok(imported);
@@ -100,7 +103,8 @@ fn imported(id: &ApiId, file: PathBuf, mounted: &[Mounted]) -> anyhow::Result<Im
 fn write_configuration(state: &Path, api: &ImportedApi, document: &Path, url: &str) -> anyhow::Result<()> {
     let id = &api.id;
     let document = std::path::absolute(document)?;
-    let base_path = if api.base_path.is_empty() { String::new() } else { format!("    base_path: {}\n", quoted(&api.base_path)) };
+    let base_path =
+        if api.base_path.is_empty() { String::new() } else { format!("    base_path: {}\n", quoted(&api.base_path)) };
     let pki = "${CLEARWAY_PKI}";
     let files = [
         (

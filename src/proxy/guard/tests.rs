@@ -74,7 +74,11 @@ fn what_is_refused() {
         ),
         ("length list", get(&[("content-length", "3, 3")]), Kind::MalformedRequest),
         ("two lengths", get(&[("content-length", "3"), ("content-length", "3")]), Kind::MalformedRequest),
-        ("two media types", get(&[("content-type", "application/json"), ("content-type", "text/plain")]), Kind::MalformedRequest),
+        (
+            "two media types",
+            get(&[("content-type", "application/json"), ("content-type", "text/plain")]),
+            Kind::MalformedRequest,
+        ),
         ("signed length", get(&[("content-length", "+3")]), Kind::MalformedRequest),
         ("both framings", get(&[("content-length", "3"), ("transfer-encoding", "chunked")]), Kind::MalformedRequest),
         ("trace", http1("TRACE", "/", &[host]), Kind::MethodNotAllowed),

@@ -56,9 +56,7 @@ async fn unbound_regulated(outside: &Outside<'_>) -> anyhow::Result<String> {
     }
     let token = outside.demo.running.keys().current().sign("at+jwt", &claims)?;
     outside.note(&token);
-    for request in
-        [outside.public(Method::GET, ACCOUNTS), outside.certified(BRIGHTBOOKS, Method::GET, ACCOUNTS)]
-    {
+    for request in [outside.public(Method::GET, ACCOUNTS), outside.certified(BRIGHTBOOKS, Method::GET, ACCOUNTS)] {
         let problem = Reply::to(request.bearer_auth(&token)).await?.problem(403, "policy-refused")?;
         let policies = list(&problem, "/policies");
         ensure!(policies.iter().any(|p| p == "base.regulated-needs-bound-token"), "refused by {policies:?}");

@@ -23,7 +23,9 @@ pub(super) async fn walk(outside: &Outside<'_>, report: &mut Report) {
     report.check("with another client's certificate", binding, with(outside, FARVIEW, "token-binding")).await;
     report.check("without a certificate", binding, without(outside)).await;
     let untrusted = "401 certificate-untrusted";
-    report.check("with a certificate of nobody's CA", untrusted, with(outside, UNTRUSTED, "certificate-untrusted")).await;
+    report
+        .check("with a certificate of nobody's CA", untrusted, with(outside, UNTRUSTED, "certificate-untrusted"))
+        .await;
     let expired = Some(&outside.demo.pki.expired_client);
     let expected = "no connection, an alert about the certificate";
     report.check("with an expired certificate", expected, alerted(outside, expired, "alert: Certificate")).await;

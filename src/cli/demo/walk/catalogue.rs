@@ -11,8 +11,12 @@ use serde_json::Value;
 use super::outside::Outside;
 use super::reply::{Reply, list, text};
 use super::report::Report;
-use crate::catalogue::{ApiSource, import};
+use crate::catalogue::{ApiSource, ImportedApi, import};
+use crate::contract::OperationSpec;
 use crate::domain::ApiId;
+
+/// Path, and method in lower case.
+type Route = (String, String);
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 const SHIPPED: [&str; 3] = ["bank", "insurer", "fintech"];
@@ -54,24 +58,26 @@ async fn unified(outside: &Outside<'_>) -> anyhow::Result<String> {
     Ok(format!("{version}, {} operations ({}), {} kB", operations.len(), counted.join(", "), reply.body.len() / 1024))
 }
 
-/// Name of each API and its operations as (path, method).
-fn published(outside: &Outside<'_>) -> anyhow::Result<Vec<(String, Vec<(String, String)>)>> {
+/// What each API's own document offers.
+fn published(outside: &Outside<'_>) -> anyhow::Result<Vec<(String, Vec<Route>)>> {
     let mut apis = Vec::new();
     for name in SHIPPED {
         let file = outside.demo.state.join(format!("openapi/{name}.yaml"));
         let imported = import(&ApiSource { id: ApiId::parse(name)?, file, base_path: None })?;
-        apis.push((name.to_owned(), imported.operations));
+        apis.push((name.to_owned(), routes(&imported)));
     }
     let mounted = outside.demo.mounted.iter();
-    apis.extend(mounted.map(|mounted| (mounted.imported.id.to_string(), mounted.imported.operations.clone())));
-    let route = |operation: &crate::catalogue::ImportedOperation| {
-        (operation.spec.path.clone(), operation.spec.method.as_str().to_ascii_lowercase())
-    };
-    Ok(apis.into_iter().map(|(name, operations)| (name, operations.iter().map(route).collect())).collect())
+    apis.extend(mounted.map(|mounted| (mounted.imported.id.to_string(), routes(&mounted.imported))));
+    Ok(apis)
 }
 
-/// What an OpenAPI 3.1 document must be, and every operation as (path, method).
-fn check_document(document: &Value) -> anyhow::Result<Vec<(String, String)>> {
+fn routes(api: &ImportedApi) -> Vec<Route> {
+    let route = |spec: &OperationSpec| (spec.path.clone(), spec.method.as_str().to_ascii_lowercase());
+    api.operations.iter().map(|operation| route(&operation.spec)).collect()
+}
+
+/// What an OpenAPI 3.1 document must be, and every operation in it.
+fn check_document(document: &Value) -> anyhow::Result<Vec<Route>> {
     ensure!(text(document, "/openapi").starts_with("3.1."), "openapi is {}", text(document, "/openapi"));
     ensure!(!text(document, "/info/title").is_empty(), "info has no title");
     ensure!(!text(document, "/info/version").is_empty(), "info has no version");
@@ -162,7 +168,8 @@ async fn api_catalog(outside: &Outside<'_>) -> anyhow::Result<String> {
         for (relation, count) in [("service-desc", &mut documents), ("service-doc", &mut pages)] {
             for link in list(entry, &format!("/{relation}")) {
                 let target = text(link, "/href");
-                let path = target.strip_prefix(&outside.demo.public_url).with_context(|| format!("{target} is not ours"))?;
+                let path =
+                    target.strip_prefix(&outside.demo.public_url).with_context(|| format!("{target} is not ours"))?;
                 let found = get(outside, path).await?;
                 found.expect(200).with_context(|| target.to_owned())?;
                 if relation == "service-desc" {

@@ -88,8 +88,7 @@ fn assertion(outside: &Outside<'_>, audience: &str) -> anyhow::Result<String> {
     let pem = SecretString::from(fs::read_to_string(&outside.demo.assertion_key.private_key)?);
     let key = SigningKey::from_pem(Algorithm::Es256, &pem)?;
     let now = SystemClock.now().secs();
-    let claims =
-        json!({ "iss": BATCH, "sub": BATCH, "aud": audience, "jti": fresh_id(), "iat": now, "exp": now + 60 });
+    let claims = json!({ "iss": BATCH, "sub": BATCH, "aud": audience, "jti": fresh_id(), "iat": now, "exp": now + 60 });
     let assertion = key.sign("JWT", &claims)?;
     outside.note(&assertion);
     Ok(assertion)

@@ -60,7 +60,9 @@ async fn body(outside: &Outside<'_>) -> anyhow::Result<String> {
             "/Risk/ContractPresentIndicator",
         ],
     )?;
-    let surprise = found.iter().any(|pointer| pointer.starts_with(initiation) && !pointer.contains("Ident") && !pointer.contains("Creditor"));
+    let surprise = found
+        .iter()
+        .any(|pointer| pointer.starts_with(initiation) && !pointer.contains("Ident") && !pointer.contains("Creditor"));
     ensure!(surprise, "the member that nobody knows is not pointed at: {found:?}");
     Ok(found.join(" "))
 }

@@ -127,7 +127,7 @@ async fn single(outside: &Outside<'_>) -> anyhow::Result<String> {
     let reply = Reply::to(outside.certified(BRIGHTBOOKS, Method::GET, &path).bearer_auth(token)).await?;
     let answer = reply.expect(200)?.json()?;
     let (ours, theirs) = (numbers(&answer), numbers(&theirs));
-    ensure!(ours.first().is_some() && ours.first() == theirs.first(), "the number differs from the bank's");
+    ensure!(!ours.is_empty() && ours.first() == theirs.first(), "the number differs from the bank's");
     ensure!(reply.field("clearway-data-class").is_empty(), "an obligation of another operation applies");
     Ok(format!("account {id} with {} numbers", ours.len()))
 }

@@ -14,7 +14,7 @@ use super::reading::ACCOUNTS;
 use super::reply::{Reply, text};
 use super::report::Report;
 
-const IN_FORCE_MAX: Duration = Duration::from_secs(15);
+const IN_FORCE_MAX: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(25);
 /// Callers at once, and how long each rests between two calls: compiling shall not wait for the load.
 const CALLERS: usize = 12;
@@ -37,7 +37,9 @@ pub(super) async fn walk(outside: &Outside<'_>, report: &mut Report) {
     report.check("plans and policies change under load", expected, under_load(outside, &plans, &policy)).await;
     let expected = "refused: the old stays in force, and says so";
     report.check("a mistake in a file", expected, broken(outside, &plans)).await;
-    report.check("the files are put back", "the first revision again", restore(outside, &plans, &policy, &shipped)).await;
+    report
+        .check("the files are put back", "the first revision again", restore(outside, &plans, &policy, &shipped))
+        .await;
 }
 
 /// A file of the demo as it was.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// No step waits longer: a gateway that hangs fails the walk, it does not stop it.
-const STEP_MAX: Duration = Duration::from_mins(3);
+const STEP_MAX: Duration = Duration::from_mins(5);
 const STEP_WIDTH: usize = 44;
 const EXPECTED_WIDTH: usize = 58;
 
