@@ -9,9 +9,12 @@
 
 mod architecture;
 mod corpus;
+mod failures;
 mod forwarding;
 mod harness;
 mod oauth;
 mod outside;
+mod policies;
+mod quota;
 mod readme;
 mod serve;

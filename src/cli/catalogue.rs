@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::catalogue::{ApiSource, Collision, Edge, import, publish, settle};
+use crate::catalogue::{ApiSource, Collision, Edge, ImportedApi, import, publish, settle};
 use crate::domain::ApiId;
 
 use super::Ending;
@@ -50,6 +50,27 @@ fn source(file: &std::path::Path) -> anyhow::Result<ApiSource> {
     Ok(ApiSource { id: api_id(file)?, file: file.to_owned(), base_path: None })
 }
 
+/// The file's name; where that is taken, with its folder's name before it, then with a number behind it.
+fn free_id(file: &std::path::Path, taken: impl Fn(&ApiId) -> bool) -> anyhow::Result<ApiId> {
+    let plain = api_id(file)?;
+    if !taken(&plain) {
+        return Ok(plain);
+    }
+    let folder = file.parent().map(api_id).transpose().ok().flatten();
+    let named = match folder {
+        Some(folder) => format!("{folder}-{plain}"),
+        None => plain.to_string(),
+    };
+    let numbered = (2..).map(|number| format!("{named}-{number}"));
+    for candidate in std::iter::once(named.clone()).chain(numbered) {
+        let candidate = ApiId::parse(&candidate)?;
+        if !taken(&candidate) {
+            return Ok(candidate);
+        }
+    }
+    anyhow::bail!("no name is free for {}", file.display())
+}
+
 fn lint(files: &[PathBuf], json: bool) -> anyhow::Result<Ending> {
     let mut ending = Ending::Done;
     let mut reports = Vec::new();
@@ -78,7 +99,11 @@ fn lint(files: &[PathBuf], json: bool) -> anyhow::Result<Ending> {
 }
 
 fn build(files: &[PathBuf], public_url: &str) -> anyhow::Result<Ending> {
-    let mut imported = files.iter().map(|file| Ok(import(&source(file)?)?)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut imported: Vec<ImportedApi> = Vec::new();
+    for file in files {
+        let id = free_id(file, |id| imported.iter().any(|api| api.id == *id))?;
+        imported.push(import(&ApiSource { id, ..source(file)? })?);
+    }
     let own = crate::endpoint::own_document().context("our own operations cannot be described")?;
     let scopes = imported.iter().flat_map(|api| &api.operations).flat_map(|operation| operation.scopes.iter());
     let edge = Edge {

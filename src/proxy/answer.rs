@@ -102,9 +102,9 @@ pub(super) async fn write_problem(
     header.insert_header(header::CONTENT_LENGTH, body.len())?;
     dress_any(&mut header, ctx)?;
     set_all(&mut header, &problem.headers)?;
-    let reusable = can_go_on(session, ctx).await;
+    let reusable = !ctx.carried && can_go_on(session, ctx).await;
     if !reusable {
-        session.set_keepalive(None); // RFC 9112 §9.6: unread body, so this answer is the last one here.
+        session.set_keepalive(None); // RFC 9112 §9.6: this answer is the last one here, and says so.
     }
     let head = session.req_header().method == Method::HEAD;
     session.write_response_header(Box::new(header), head).await?;

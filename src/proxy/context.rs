@@ -56,6 +56,8 @@ pub struct RequestContext {
     pub(super) expects_continue: bool,
     /// From the guard: the caller asks for a WebSocket.
     pub(super) websocket: bool,
+    /// Pingora carries the exchange; after an error of it, it closes the caller's connection whatever we say.
+    pub(super) carried: bool,
     pub(super) trace: Option<TraceContext>,
     pub(super) connection: Option<Arc<Connection>>,
     pub(super) snapshot: Option<Arc<Snapshot>>,
@@ -77,6 +79,7 @@ impl RequestContext {
             source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             expects_continue: false,
             websocket: false,
+            carried: false,
             trace: None,
             connection: None,
             snapshot: None,

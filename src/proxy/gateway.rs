@@ -207,7 +207,10 @@ impl ProxyHttp for Gateway {
             };
         }
         let held = match enter(self, session, ctx).await {
-            Ok(Lane::Stream) => return Ok(false), // On to `upstream_peer`.
+            Ok(Lane::Stream) => {
+                ctx.carried = true;
+                return Ok(false); // On to `upstream_peer`.
+            }
             Ok(Lane::Whole(held)) => held,
             Err(refusal) => return self.refuse(ctx, refusal),
         };

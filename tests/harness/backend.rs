@@ -53,6 +53,8 @@ pub enum Reply {
     Close,
     /// These very bytes, then close.
     Raw(Vec<u8>),
+    /// These very bytes, and on with the connection as if they were a proper answer.
+    Loose(Vec<u8>),
     /// Never answer; ends when the caller goes.
     Hang,
     /// Answer when the semaphore gives a permit.
@@ -232,6 +234,7 @@ async fn answer(reply: Reply, reader: &mut Reader, write: &mut OwnedWriteHalf) -
             let _ = write.shutdown().await;
             false
         }
+        Reply::Loose(bytes) => write.write_all(&bytes).await.is_ok(),
         Reply::Hang => {
             reader.until_closed().await;
             false
