@@ -8,7 +8,8 @@
 )]
 
 mod architecture;
-mod corpus;
+mod audit;
+mod catalogue;
 mod failures;
 mod forwarding;
 mod harness;

@@ -144,10 +144,6 @@ impl Backend {
         *self.shared.heads.borrow()
     }
 
-    pub fn connections(&self) -> usize {
-        *self.shared.connections.borrow()
-    }
-
     /// Waits until so many request heads have arrived since the start.
     pub async fn arrived(&self, count: usize) {
         let mut heads = self.shared.heads.subscribe();

@@ -100,10 +100,6 @@ impl Gateway {
         self.status().await["revision"].as_str().unwrap().to_owned()
     }
 
-    pub async fn metrics(&self) -> String {
-        reqwest::get(self.operations("/metrics")).await.unwrap().text().await.unwrap()
-    }
-
     /// How many lines on standard error contain this.
     pub fn said(&self, text: &str) -> usize {
         self.stderr.borrow().iter().filter(|line| line.contains(text)).count()
@@ -119,11 +115,6 @@ impl Gateway {
 
     pub fn log(&self) -> String {
         self.stderr.borrow().join("\n")
-    }
-
-    /// Everything that went to standard output after the readiness line.
-    pub fn printed(&self) -> Vec<String> {
-        self.stdout.borrow().iter().skip(1).cloned().collect()
     }
 
     pub fn signal(&self, name: &str) {

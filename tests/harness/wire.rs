@@ -65,12 +65,6 @@ impl Wire {
         self.stream.flush().await.unwrap();
     }
 
-    /// Sends what may be refused midway.
-    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
-        self.stream.write_all(bytes.as_ref()).await?;
-        self.stream.flush().await
-    }
-
     /// A whole request and its answer.
     pub async fn ask(&mut self, bytes: impl AsRef<[u8]>) -> Answer {
         self.send(bytes).await;
