@@ -192,11 +192,13 @@ impl Front {
         let work = app.process_new(Box::new(stream), &shutdown);
         tokio::pin!(work);
         tokio::select! {
+            biased; // The work is what nearly every wake-up is about.
             _ = &mut work => return,
             () = state.retired() => { let _ = retire.send(true); }
             () = begun(&mut drain) => {}
         }
         tokio::select! {
+            biased;
             _ = &mut work => return,
             () = begun(&mut drain) => {}
         }

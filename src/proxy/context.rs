@@ -70,7 +70,7 @@ pub struct RequestContext {
 
 impl RequestContext {
     pub(super) fn new(record: Record, interaction: InteractionId) -> Self {
-        let value = HeaderValue::from_str(&interaction.to_string());
+        let value = HeaderValue::from_str(interaction.encode(&mut [0; 36]));
         Self {
             record,
             interaction,
@@ -92,7 +92,7 @@ impl RequestContext {
 
     /// Takes the caller's own name for the exchange (FAPI 1.0 Baseline §6.2.1-11), or keeps ours.
     pub(super) fn rename(&mut self, interaction: InteractionId) {
-        if let Ok(value) = HeaderValue::from_str(&interaction.to_string()) {
+        if let Ok(value) = HeaderValue::from_str(interaction.encode(&mut [0; 36])) {
             (self.interaction, self.interaction_value) = (interaction, value);
             self.record.note(|facts| facts.interaction = interaction);
         }

@@ -17,46 +17,46 @@ const BY: &str = "_clearway";
 /// Fields of one hop (RFC 9110 §7.6.1), whatever `Connection` names.
 const HOP_BY_HOP: [&str; 10] = [
     "connection",
+    "http2-settings",
     "keep-alive",
-    "proxy-connection",
     "proxy-authenticate",
     "proxy-authentication-info",
     "proxy-authorization",
+    "proxy-connection",
     "te",
     "trailer",
     "transfer-encoding",
-    "http2-settings",
 ];
 
 /// What a caller says to the gateway, or pretends to be, and what is nobody's business behind it. The access token and
 /// its proofs end here; cookies belong to the gateway's own pages; the rest are claims that only we may make.
 const REQUEST_ENDS_HERE: [&str; 26] = [
     "authorization",
-    "dpop",
-    "cookie",
-    "expect",
-    "via",
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-prefix",
-    "x-forwarded-client-cert",
-    "x-forwarded-user",
-    "x-forwarded-email",
-    "x-forwarded-groups",
-    "x-real-ip",
+    "baggage",
     "client-cert",
     "client-cert-chain",
+    "cookie",
+    "dpop",
+    "early-data",
+    "expect",
+    "forwarded",
+    "max-forwards",
+    "via",
     "x-client-cert",
-    "x-original-url",
-    "x-rewrite-url",
+    "x-forwarded-client-cert",
+    "x-forwarded-email",
+    "x-forwarded-for",
+    "x-forwarded-groups",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-forwarded-user",
     "x-http-method-override",
     "x-method-override",
-    "baggage",
-    "early-data",
-    "max-forwards",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
 ];
 
 /// Families of identity fields that other gateways and applications trust.
@@ -65,31 +65,36 @@ const REQUEST_PREFIXES: [&str; 6] =
 
 /// What a back end says that is not for callers: its machinery, its cookies on our host, its limits and origins.
 const RESPONSE_ENDS_HERE: [&str; 22] = [
-    "server",
-    "x-powered-by",
-    "x-aspnet-version",
-    "x-aspnetmvc-version",
-    "x-runtime",
-    "x-backend-server",
-    "via",
     "alt-svc",
-    "set-cookie",
     "clear-site-data",
-    "strict-transport-security",
-    "public-key-pins",
     "nel",
-    "report-to",
-    "reporting-endpoints",
     "proxy-status",
-    "server-timing",
+    "public-key-pins",
     "ratelimit",
     "ratelimit-policy",
-    "x-fapi-interaction-id",
-    "x-content-type-options",
     "refresh",
+    "report-to",
+    "reporting-endpoints",
+    "server",
+    "server-timing",
+    "set-cookie",
+    "strict-transport-security",
+    "via",
+    "x-aspnet-version",
+    "x-aspnetmvc-version",
+    "x-backend-server",
+    "x-content-type-options",
+    "x-fapi-interaction-id",
+    "x-powered-by",
+    "x-runtime",
 ];
 
 const RESPONSE_PREFIXES: [&str; 2] = ["access-control-", "x-clearway-"];
+
+/// Whether a sorted list has a name; a request asks this of each of its fields.
+pub(super) fn listed(sorted: &[&str], name: &str) -> bool {
+    sorted.binary_search(&name).is_ok()
+}
 
 /// What the request to the back end is made of, beside the caller's own fields.
 #[derive(Debug)]
@@ -158,12 +163,12 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 fn strip_request(request: &mut RequestHeader, websocket: bool) {
     let nominated = nominated(&request.headers);
     let ends_here = |name: &str| {
-        let hop = HOP_BY_HOP.contains(&name) || nominated.iter().any(|n| n == name) || name == "upgrade";
+        let hop = listed(&HOP_BY_HOP, name) || nominated.iter().any(|n| n == name) || name == "upgrade";
         // A handshake that the route allows keeps the two fields that make it one; Pingora has normalised them.
         let handshake = websocket && matches!(name, "connection" | "upgrade");
         (hop && !handshake)
             || name.contains('_') // `X_Forwarded_For` and its like become the real field in CGI-like back ends.
-            || REQUEST_ENDS_HERE.contains(&name)
+            || listed(&REQUEST_ENDS_HERE, name)
             || REQUEST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             || name == "traceparent"
             || name == "tracestate"
@@ -206,10 +211,10 @@ fn forwarded(outbound: &Outbound<'_>) -> Result<HeaderValue, Fault> {
 pub(super) fn strip_response(response: &mut ResponseHeader, upgrading: bool) {
     let nominated = nominated(&response.headers);
     let ends_here = |name: &str| {
-        let hop = HOP_BY_HOP.contains(&name) || nominated.iter().any(|n| n == name) || name == "upgrade";
+        let hop = listed(&HOP_BY_HOP, name) || nominated.iter().any(|n| n == name) || name == "upgrade";
         let handshake = upgrading && matches!(name, "connection" | "upgrade");
         (hop && !handshake)
-            || RESPONSE_ENDS_HERE.contains(&name)
+            || listed(&RESPONSE_ENDS_HERE, name)
             || RESPONSE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     };
     let gone: Vec<_> = response.headers.keys().filter(|n| ends_here(n.as_str())).cloned().collect();
@@ -342,6 +347,13 @@ mod tests {
         assert_eq!(request.headers["forwarded"], "for=192.0.2.1;host=\"api.example\";proto=https;by=_clearway");
         assert_eq!(request.headers["host"], "bank.internal:9443");
         assert_eq!(request.raw_path(), b"/v1/accounts?x=%2F", "byte for byte");
+    }
+
+    #[test]
+    fn the_lists_are_sorted() {
+        for list in [&HOP_BY_HOP[..], &REQUEST_ENDS_HERE, &RESPONSE_ENDS_HERE] {
+            assert!(list.is_sorted(), "{list:?}");
+        }
     }
 
     #[test]
