@@ -3,6 +3,7 @@
 //! Invariants: our faults and the back end's are never told as a 401; no text of an error reaches a caller; a fault
 //! says whether the back end can have processed the request.
 
+use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType};
 
 use crate::problem::{Kind, Problem};
@@ -33,6 +34,9 @@ pub enum Fault {
     /// It refused our own credential.
     #[error("the back end refused our credential")]
     CredentialRefused,
+    /// It demands a credential of us where its pool has none, or one for a proxy.
+    #[error("the back end demands a credential that its pool does not have")]
+    CredentialDemanded,
     #[error("the request body exceeds the limit")]
     BodyTooLarge,
     #[error("the request body did not arrive in time")]
@@ -56,7 +60,7 @@ impl Fault {
             Self::PoolFull(_) | Self::NoBackend(_) | Self::Connect(_) => Kind::BackendUnavailable,
             Self::Credential(_) => Kind::BackendUnavailable,
             Self::TimedOut => Kind::BackendTimeout,
-            Self::Broken(_) | Self::CredentialRefused => Kind::BackendFailed,
+            Self::Broken(_) | Self::CredentialRefused | Self::CredentialDemanded => Kind::BackendFailed,
             Self::Unusable(_) => Kind::BackendContract,
             Self::BodyTooLarge => Kind::BodyTooLarge,
             Self::BodyTimedOut => Kind::RequestTimeout,
@@ -93,6 +97,7 @@ impl Fault {
             Self::BodyTimedOut => "body-timed-out",
             Self::BodyMalformed(_) => "body-malformed",
             Self::CallerGone => "caller-gone",
+            Self::CredentialDemanded => "credential-demanded",
             Self::Overloaded => "overloaded",
             Self::Internal(_) => "internal",
         }
@@ -103,6 +108,16 @@ impl Fault {
         match self {
             Self::Connect(_) => Some(Outcome::ConnectFailed),
             Self::TimedOut => Some(Outcome::TimedOut),
+    /// What a back end's doubt about its caller means. The caller's own token never reaches it, so the doubt is about us
+    /// and must not become the caller's 401.
+    pub fn of_status(status: StatusCode, presented: bool) -> Option<Self> {
+        match status {
+            StatusCode::UNAUTHORIZED if presented => Some(Self::CredentialRefused),
+            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some(Self::CredentialDemanded),
+            _ => None,
+        }
+    }
+
             Self::Broken(_) => Some(Outcome::Broken),
             _ => None,
         }
@@ -145,7 +160,6 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::StatusCode;
     use std::time::Duration;
 
     #[test]
@@ -166,6 +180,7 @@ mod tests {
             (Fault::BodyMalformed(secret), Some(400)),
             (Fault::Overloaded, Some(503)),
             (Fault::Internal("x"), Some(500)),
+            (Fault::CredentialDemanded, Some(502)),
             (Fault::CallerGone, None),
         ] {
             let problem = fault.problem();

@@ -51,6 +51,7 @@ pub(super) fn may_retry(method: &Method, fault: &Fault, attempt: Attempt) -> boo
         Fault::PoolFull(_)
         | Fault::NoBackend(_)
         | Fault::Credential(_)
+        | Fault::CredentialDemanded
         | Fault::TimedOut
         | Fault::Unusable(_)
         | Fault::BodyTooLarge
@@ -97,6 +98,7 @@ mod tests {
             ("GET, token refused", Method::GET, &Fault::CredentialRefused, fresh, true),
             ("POST, token refused", Method::POST, &Fault::CredentialRefused, fresh, false),
         ] {
+            ("GET, a token that we do not have", Method::GET, &Fault::CredentialDemanded, fresh, false),
             assert_eq!(may_retry(&method, fault, attempt), expected, "{name}");
         }
     }
