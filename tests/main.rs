@@ -9,6 +9,7 @@
 
 mod architecture;
 mod audit;
+mod bounds;
 mod catalogue;
 mod failures;
 mod forwarding;

@@ -49,6 +49,9 @@ pub enum Fault {
     /// A bound of the gateway on bytes or work held at once.
     #[error("the gateway is at its capacity")]
     Overloaded,
+    /// The bound on bytes that are held for one client at once.
+    #[error("the client's share of the bytes held at once is taken")]
+    ClientOverloaded,
     #[error("a defect: {0}")]
     Internal(&'static str),
 }
@@ -66,6 +69,7 @@ impl Fault {
             Self::BodyTimedOut => Kind::RequestTimeout,
             Self::BodyMalformed(_) => Kind::MalformedRequest,
             Self::Overloaded => Kind::Overloaded,
+            Self::ClientOverloaded => Kind::ClientOverloaded,
             Self::Internal(_) => Kind::Internal,
             Self::CallerGone => return None,
         };
@@ -76,7 +80,7 @@ impl Fault {
     fn with_retry_after(&self, problem: Problem) -> Problem {
         let seconds = match self {
             Self::NoBackend(NoBackend::AllOut { retry_after: Some(wait) }) => wait.as_secs().max(1),
-            Self::PoolFull(_) | Self::Overloaded => 1,
+            Self::PoolFull(_) | Self::Overloaded | Self::ClientOverloaded => 1,
             _ => return problem,
         };
         problem.header(http::header::RETRY_AFTER, seconds.into())
@@ -93,21 +97,17 @@ impl Fault {
             Self::Broken(_) => "broken",
             Self::Unusable(_) => "unusable",
             Self::CredentialRefused => "credential-refused",
+            Self::CredentialDemanded => "credential-demanded",
             Self::BodyTooLarge => "body-too-large",
             Self::BodyTimedOut => "body-timed-out",
             Self::BodyMalformed(_) => "body-malformed",
             Self::CallerGone => "caller-gone",
-            Self::CredentialDemanded => "credential-demanded",
             Self::Overloaded => "overloaded",
+            Self::ClientOverloaded => "client-overloaded",
             Self::Internal(_) => "internal",
         }
     }
 
-    /// What the balancer should hold against the back end.
-    pub const fn outcome(&self) -> Option<Outcome> {
-        match self {
-            Self::Connect(_) => Some(Outcome::ConnectFailed),
-            Self::TimedOut => Some(Outcome::TimedOut),
     /// What a back end's doubt about its caller means. The caller's own token never reaches it, so the doubt is about us
     /// and must not become the caller's 401.
     pub fn of_status(status: StatusCode, presented: bool) -> Option<Self> {
@@ -118,6 +118,11 @@ impl Fault {
         }
     }
 
+    /// What the balancer should hold against the back end.
+    pub const fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Connect(_) => Some(Outcome::ConnectFailed),
+            Self::TimedOut => Some(Outcome::TimedOut),
             Self::Broken(_) => Some(Outcome::Broken),
             _ => None,
         }
@@ -175,12 +180,13 @@ mod tests {
             (Fault::Broken(secret.clone()), Some(502)),
             (Fault::Unusable("x"), Some(502)),
             (Fault::CredentialRefused, Some(502)),
+            (Fault::CredentialDemanded, Some(502)),
             (Fault::BodyTooLarge, Some(413)),
             (Fault::BodyTimedOut, Some(408)),
             (Fault::BodyMalformed(secret), Some(400)),
             (Fault::Overloaded, Some(503)),
+            (Fault::ClientOverloaded, Some(503)),
             (Fault::Internal("x"), Some(500)),
-            (Fault::CredentialDemanded, Some(502)),
             (Fault::CallerGone, None),
         ] {
             let problem = fault.problem();

@@ -96,6 +96,7 @@ fn assemble(
         policies,
         quotas: Arc::clone(&services.quotas),
         pools: pools.into_values().collect(),
+        buffered_client_bytes_max: configuration.gateway.buffered_client_bytes_max,
     };
     let documents = documents?;
     let gateway = &configuration.gateway;

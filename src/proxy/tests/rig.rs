@@ -252,7 +252,8 @@ impl Rig {
         let pool = Pool::new(pool, None).map_err(|errors| format!("{errors:?}")).unwrap();
         pool.warm().await;
         let (key, _) = SigningKey::generate(Algorithm::EdDsa).unwrap();
-        let snapshot = Arc::new(snapshot(&ops, &pool, &key));
+        let share = limits.buffered_total_bytes_max / 4;
+        let snapshot = Arc::new(snapshot(&ops, &pool, &key, share));
         let records = Arc::new(Records::default());
         let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(StoppedClock), Arc::new(SystemRandom));
         let front = Front::new(FrontParts {
@@ -356,7 +357,7 @@ fn token(key: &SigningKey) -> String {
     key.sign("at+jwt", &claims).unwrap()
 }
 
-fn snapshot(ops: &[Op], pool: &Arc<Pool>, key: &SigningKey) -> Snapshot {
+fn snapshot(ops: &[Op], pool: &Arc<Pool>, key: &SigningKey, buffered_client_bytes_max: usize) -> Snapshot {
     let scopes = ScopeSet::parse("accounts").unwrap();
     let institution = Arc::new(Institution {
         id: pool.institution().clone(),
@@ -382,6 +383,7 @@ fn snapshot(ops: &[Op], pool: &Arc<Pool>, key: &SigningKey) -> Snapshot {
         policies,
         quotas,
         pools: vec![Arc::clone(pool)],
+        buffered_client_bytes_max,
     }
 }
 
