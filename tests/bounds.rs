@@ -1,5 +1,7 @@
 //! What one caller can fill, and what the others notice of it.
 
+use crate::harness::certificates::{client_identity, http};
+use crate::harness::secure::token_of;
 use crate::harness::token::outside_token;
 use crate::harness::wire::Wire;
 use crate::harness::{Backend, Gateway, Site, field, problem, refused, within};
@@ -59,6 +61,44 @@ async fn one_clients_slow_uploads_do_not_take_the_room_of_the_others() {
     drop(slow);
     let freed = async { while post_item(&gateway, "greedy").await.status() != 200 {} };
     within("the share to be free again", freed).await;
+}
+
+/// Asks with a token that nobody signed, over the connections of one client.
+async fn guess(gateway: &Gateway, listener: &str, client: &reqwest::Client) -> u16 {
+    let request = client.get(gateway.https(listener, "/shop/items")).bearer_auth("a.b.c");
+    request.send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn partners_behind_one_address_do_not_lock_each_other_out_nor_does_a_stranger() {
+    let backend = Backend::agreeable().await;
+    let site = Site::secure(&backend);
+    site.edit("config/gateway.yaml", "failures_max: 1000000", "failures_max: 5");
+    let gateway = site.start().await;
+    let token = token_of(&gateway, "acme-tls").await;
+    let good = async |client: &reqwest::Client| {
+        let request = client.get(gateway.https("mtls", "/shop/items")).bearer_auth(&token);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let (partner, neighbour) = (http(Some(client_identity("acme-tls"))), http(Some(client_identity("farview-tls"))));
+    for _ in 0..5 {
+        assert_eq!(guess(&gateway, "mtls", &neighbour).await, 401);
+    }
+    assert_eq!(guess(&gateway, "mtls", &neighbour).await, 429);
+    let again = http(Some(client_identity("farview-tls")));
+    assert_eq!(guess(&gateway, "mtls", &again).await, 429, "on another connection as well");
+    assert_eq!(good(&partner).await, 200, "the neighbour pays for itself");
+    let stranger = http(None);
+    for _ in 0..5 {
+        assert_eq!(guess(&gateway, "public", &stranger).await, 401, "the address was not charged");
+    }
+    for _ in 0..30 {
+        assert_eq!(guess(&gateway, "public", &stranger).await, 429);
+    }
+    let fresh = http(None).get(gateway.https("public", "/shop/items")).send().await;
+    assert!(fresh.is_err(), "an address that does not stop is not accepted any more");
+    assert_eq!(good(&partner).await, 200);
+    assert_eq!(good(&http(Some(client_identity("acme-tls")))).await, 200, "nor does that touch a partner's handshake");
 }
 
 #[tokio::test]

@@ -132,7 +132,8 @@ async fn take(shared: &Arc<Shared>, next: Next) -> Result<bool, Vec<Diagnostic>>
     let in_gateway = |text: String| vec![Diagnostic::new(Place::file("gateway.yaml"), text)];
     let server = AuthorizationServer::new(server, shared.parts.clone()).map_err(|error| in_gateway(chain(&error)))?;
     warm(&in_force.snapshot.pools).await;
-    shared.trust.replace(&roots).map_err(|error| in_gateway(chain(&error)))?;
+    let registered = &in_force.snapshot.registered_certificates;
+    shared.trust.replace(&roots, registered).map_err(|error| in_gateway(chain(&error)))?;
     // Nothing fails from here on. The snapshot comes first: a client that is new must not get a token from the
     // authorization server before the gateway knows it.
     let revision = Arc::clone(&in_force.snapshot.revision);

@@ -258,7 +258,7 @@ impl Rig {
         let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(StoppedClock), Arc::new(SystemRandom));
         let front = Front::new(FrontParts {
             limits: limits.clone(),
-            trust: Trust::new(&[]).unwrap(),
+            trust: Trust::new(&[], HashSet::new()).unwrap(),
             flood: Arc::new(FloodGuard::new(FloodSettings { failures_max: 50, window: Duration::from_secs(60) })),
             events: Arc::new(Quiet),
             clock: Arc::clone(&clock),
