@@ -86,6 +86,42 @@ async fn check_finds_every_mistake_at_once_and_says_where() {
 }
 
 #[tokio::test]
+async fn what_no_contract_can_hold_is_a_warning_with_its_place() {
+    let backend = Backend::agreeable().await;
+    let site = Site::plain(&[&backend]);
+    assert_eq!(check(&site.config()).1["warnings"], json!([]));
+    let sound = "quantity: { type: integer, minimum: 1 }";
+    site.edit("openapi/shop.yaml", sound, "quantity: { $ref: 'parts/quantity.yaml#/it' }");
+    site.edit("openapi/shop.yaml", "maxLength: 40", "maxLength: 40, pattern: '('");
+    std::fs::create_dir(site.path("openapi/parts")).unwrap();
+    site.write("openapi/parts/quantity.yaml", "it:\n  type: integer\n  pattern: '['\n");
+    let (code, printed) = check(&site.config());
+    assert_eq!((code, &printed["ok"], &printed["mistakes"]), (0, &json!(true), &json!([])), "{printed:#}");
+    let warnings = printed["warnings"].as_array().unwrap();
+    let line = |name: &str, words: &str| {
+        let lines = site.read(name);
+        1 + lines.lines().position(|line| line.contains(words)).unwrap()
+    };
+    for (file, line, words) in [
+        ("openapi/shop.yaml", line("openapi/shop.yaml", "pattern: '('"), "name/pattern: the pattern is not a regular"),
+        ("openapi/parts/quantity.yaml", 3, "pattern: the pattern is not a regular expression"),
+    ] {
+        let here = |warning: &&Value| warning["file"].as_str().unwrap().ends_with(file);
+        let found = warnings.iter().find(here).unwrap_or_else(|| panic!("nothing in {file}: {printed:#}"));
+        assert!(found["message"].as_str().unwrap().contains(words), "{found}");
+        assert_eq!(found["line"], line, "{found}");
+        assert!(found["column"].as_u64().unwrap() > 0 && found["remedy"].is_string(), "{found}");
+    }
+    let human = run(&["check", "--config", site.config().to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&human.stderr).into_owned();
+    assert_eq!(human.status.code(), Some(0));
+    assert!(said.contains("warning: ") && said.contains("quantity.yaml:3:"), "{said}");
+    assert!(String::from_utf8_lossy(&human.stdout).contains("2 warnings."), "{human:?}");
+    let gateway = site.start().await;
+    gateway.says("quantity.yaml:3:", 1).await;
+}
+
+#[tokio::test]
 async fn mistakes_that_only_compiling_finds_are_found_together_too() {
     let backend = Backend::agreeable().await;
     let site = Site::plain(&[&backend]);

@@ -125,7 +125,9 @@ pub async fn start(
     let opened = open(&configuration).await?;
     let services = opened.services.clone();
     services.clients.replace(&configuration);
-    let in_force = compile::compile(&configuration, &services, None).map_err(StartError::Configuration)?;
+    let compiled = compile::compile(&configuration, &services, None).map_err(StartError::Configuration)?;
+    reload::warn(&compiled.warnings);
+    let in_force = compiled.in_force;
     services.took(&in_force.snapshot.authenticator);
     let recorder = recorder(&configuration, &services)?;
     let parts = oauth_parts(&opened);
