@@ -146,3 +146,69 @@ impl Drop for Record {
         self.close(Ending::Aborted);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Collected(Mutex<Vec<RequestFacts>>);
+
+    impl ProxyEvents for Collected {
+        fn reserve(&self) -> bool {
+            true
+        }
+
+        fn finished(&self, facts: RequestFacts) {
+            self.0.lock().unwrap().push(facts);
+        }
+    }
+
+    fn open(collected: &Arc<Collected>) -> Record {
+        let facts = RequestFacts::begin(InteractionId::from_random([7; 16]), Timestamp::from_secs(1));
+        Record::open(facts, Arc::clone(collected) as Arc<dyn ProxyEvents>)
+    }
+
+    fn endings(collected: &Collected) -> Vec<(Ending, Option<u16>)> {
+        collected.0.lock().unwrap().iter().map(|facts| (facts.ending, facts.status)).collect()
+    }
+
+    #[test]
+    fn a_record_is_told_exactly_once_whatever_happens() {
+        let collected = Arc::<Collected>::default();
+        let mut closed = open(&collected);
+        closed.note(|facts| facts.status = Some(200));
+        closed.close(Ending::Answered);
+        closed.close(Ending::BrokenOff);
+        closed.note(|facts| facts.status = Some(500));
+        drop(closed);
+
+        let mut dropped = open(&collected);
+        dropped.note(|facts| (facts.status, facts.ending) = (Some(201), Ending::Answered));
+        drop(dropped);
+
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            let _record = open(&collected);
+            panic!("the request fails");
+        }));
+        assert!(unwound.is_err());
+        let expected = [(Ending::Answered, Some(200)), (Ending::Aborted, Some(201)), (Ending::Aborted, None)];
+        assert_eq!(endings(&collected), expected);
+    }
+
+    #[tokio::test]
+    async fn a_record_of_a_cancelled_request_is_told() {
+        let collected = Arc::<Collected>::default();
+        let record = open(&collected);
+        let request = tokio::spawn(async move {
+            let _record = record;
+            std::future::pending::<()>().await;
+        });
+        request.abort();
+        assert!(request.await.unwrap_err().is_cancelled());
+        assert_eq!(endings(&collected), [(Ending::Aborted, None)]);
+    }
+}

@@ -8,8 +8,7 @@ use std::time::Duration;
 use http::{Method, Version};
 
 use crate::audit::{
-    AuditFile, ConnectionRecord, Latency, Outcome, Phase, Quantities, Recorder as _, RequestRecord, TokenDigest,
-    Upstream,
+    AuditFile, ConnectionRecord, Latency, Outcome, Phase, Quantities, RequestRecord, TokenDigest, Upstream,
 };
 use crate::domain::Clock;
 use crate::front::{CertificateFault, ConnectionRefusal, Cut, FrontEvents, HandshakeFailure, Malformed};
