@@ -9,10 +9,12 @@
 
 mod architecture;
 mod audit;
+mod bounds;
 mod catalogue;
 mod failures;
 mod forwarding;
 mod harness;
+mod metrics;
 mod oauth;
 mod outside;
 mod policies;
