@@ -11,6 +11,7 @@ mod architecture;
 mod audit;
 mod catalogue;
 mod failures;
+mod faults;
 mod forwarding;
 mod harness;
 mod oauth;
