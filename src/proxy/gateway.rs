@@ -72,13 +72,17 @@ impl Gateway {
 
     /// Who is connected, and may they still try? The first thing that happens to a request.
     fn open(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<(), Refusal> {
+        let downstream = downstream(session.digest()).cloned();
+        // Even a request that is refused at once is one: the connection goes on after it.
+        ctx.in_work = downstream.clone().and_then(InWork::begin);
         if !self.events.reserve() {
             return Err(Fault::Overloaded.into()); // No evidence, no request.
         }
         ctx.note(|facts| facts.reserved = true);
-        let downstream = downstream(session.digest()).cloned().ok_or(Fault::Internal("the connection is unknown"))?;
-        let in_work = InWork::begin(Arc::clone(&downstream)).ok_or(Fault::Overloaded)?;
-        ctx.in_work = Some(in_work);
+        let downstream = downstream.ok_or(Fault::Internal("the connection is unknown"))?;
+        if ctx.in_work.is_none() {
+            return Err(Fault::Overloaded.into());
+        }
         let now = self.clock.now();
         let connection = downstream.facts(now);
         ctx.source = connection.peer.ip();
