@@ -16,6 +16,7 @@ mod forwarding;
 mod harness;
 mod oauth;
 mod outside;
+mod plain_gateway;
 mod policies;
 mod quota;
 mod readme;
