@@ -1,5 +1,6 @@
 //! Pingora's phases, thin: what happens when, and nothing else.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -245,6 +247,21 @@ impl ProxyHttp for Gateway {
             ctx.refusal = ctx.forward.as_mut().and_then(|forward| forward.fault.take()).map(Refusal::Failed);
         }
         error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _: bool,
+        _: &HttpPeer,
+        descriptor: RawFd,
+        _: Option<&Digest>,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        match streaming::connected(descriptor, ctx) {
+            Ok(()) => Ok(()),
+            Err(fault) => self.refuse(ctx, fault.into()),
+        }
     }
 
     async fn upstream_request_filter(
