@@ -110,3 +110,8 @@ async fn a_back_end_that_refuses_connections() {
     // Connections that are open go on.
     disturb("back end, refuse", Way::Both, Fault::Refuse, &[200, 503]).await;
 }
+
+#[tokio::test]
+async fn a_back_end_that_is_gone() {
+    disturb("back end, gone", Way::Both, Fault::Gone, &[502, 503]).await;
+}

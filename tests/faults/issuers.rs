@@ -69,6 +69,7 @@ async fn issuers() -> Vec<Issuer> {
         ("half-back", Way::Back, Fault::HalfClose),
         ("reset", Way::Both, Fault::Reset),
         ("refuse", Way::Both, Fault::Refuse),
+        ("gone", Way::Both, Fault::Gone),
     ];
     futures_util::future::join_all(cases.map(|(name, way, fault)| Issuer::new(name, way, fault))).await
 }

@@ -30,6 +30,8 @@ pub enum Fault {
     Reset,
     /// Connections that are open go on; new ones are refused.
     Refuse,
+    /// RST on connections that are open; new ones are refused: whoever was there is dead.
+    Gone,
 }
 
 /// Which direction is meant.
@@ -121,11 +123,11 @@ fn listen(address: SocketAddr) -> TcpListener {
 }
 
 fn refuses(state: &State) -> bool {
-    state.contains(&Some(Fault::Refuse))
+    state.contains(&Some(Fault::Refuse)) || state.contains(&Some(Fault::Gone))
 }
 
 fn resets(state: &State) -> bool {
-    state.contains(&Some(Fault::Reset))
+    state.contains(&Some(Fault::Reset)) || state.contains(&Some(Fault::Gone))
 }
 
 async fn carry(
