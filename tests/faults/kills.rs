@@ -80,42 +80,63 @@ fn load(gateway: &Gateway, token: &str, callers: usize) -> Vec<tokio::task::Join
     (0..callers).map(one).collect()
 }
 
-/// Waits until the store has seen two saves of counters since now.
-async fn two_saves(store: &clearway::store::Store) {
-    let total = async || store_total(store).await;
+/// Waits until the store has seen two saves of counters since now, and says what it has then.
+async fn two_saves(store: &clearway::store::Store) -> usize {
+    let total = async || WindowStore::load(store).await.unwrap().iter().map(|count| count.count).sum::<u64>();
     for _ in 0..2 {
         let before = total().await;
         within("counters to be saved", async { while total().await <= before {} }).await;
     }
+    usize::try_from(total().await).unwrap()
 }
 
-async fn store_total(store: &clearway::store::Store) -> u64 {
-    WindowStore::load(store).await.unwrap().iter().map(|count| count.count).sum()
+/// What a gateway acknowledged, and must stand by.
+#[derive(Default)]
+struct Promises {
+    revoked: Vec<String>,
+    used_up: Vec<String>,
+}
+
+impl Promises {
+    /// Three more of each kind.
+    async fn make(&mut self, gateway: &Gateway) {
+        for _ in 0..3 {
+            let once = assertion(client_key(), "acme-jwt", json!({}));
+            let (status, body) = token_by_assertion(gateway, &once).await;
+            assert_eq!(status, 200, "{body}");
+            let by = assertion(client_key(), "acme-jwt", json!({}));
+            let token = body["access_token"].as_str().unwrap().to_owned();
+            assert_eq!(revoke(gateway, &token, &by).await, 200);
+            self.revoked.push(token);
+            self.used_up.extend([once, by]);
+        }
+    }
+
+    async fn are_kept(&self, gateway: &Gateway) {
+        for token in &self.revoked {
+            assert_eq!(items(gateway, token).await, 401, "a revocation that was acknowledged");
+        }
+        for once in &self.used_up {
+            assert_eq!(token_by_assertion(gateway, once).await.0, 401, "an assertion that was used");
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_gateway_killed_under_load_keeps_its_word() {
     const ROUNDS: usize = 3;
+    const CALLERS: usize = 4;
     let backend = Backend::agreeable().await;
     let site = state_site(&backend);
-    let (mut revoked, mut used_up, mut sent) = (Vec::new(), Vec::new(), Vec::<Sent>::new());
+    let (mut promises, mut sent) = (Promises::default(), Vec::<Sent>::new());
     let mut gateway = site.start().await;
     let (kids, survivor) = (key_ids(&gateway).await, bearer(&gateway).await);
-    let (mut answered, mut lost_records) = (0_usize, 0_usize);
+    let (mut answered, mut lost_records) = (0, 0);
     for round in 0..ROUNDS {
-        let callers = load(&gateway, &survivor, 4);
+        let callers = load(&gateway, &survivor, CALLERS);
         let store = clearway::store::Store::open(&site.path("state/clearway.db")).await.unwrap();
-        for _ in 0..3 {
-            let once = assertion(client_key(), "acme-jwt", json!({}));
-            let (status, body) = token_by_assertion(&gateway, &once).await;
-            assert_eq!(status, 200, "{body}");
-            let by = assertion(client_key(), "acme-jwt", json!({}));
-            let token = body["access_token"].as_str().unwrap().to_owned();
-            assert_eq!(revoke(&gateway, &token, &by).await, 200);
-            revoked.push(token);
-            used_up.extend([once, by]);
-        }
-        two_saves(&store).await;
+        promises.make(&gateway).await;
+        let on_disk = two_saves(&store).await;
         store.close().await;
         let killed = Instant::now();
         gateway.kill();
@@ -123,52 +144,33 @@ async fn a_gateway_killed_under_load_keeps_its_word() {
         for caller in callers {
             cut.extend(caller.await.unwrap());
         }
-        let ok = |sent: &&Sent| sent.status() == 200;
-        assert_eq!(
-            cut.iter().filter(|sent| !ok(sent)).count(),
-            4,
-            "each caller was cut once, and never refused: {cut:?}"
-        );
+        let ok: Vec<&Sent> = cut.iter().filter(|sent| sent.status() == 200).collect();
+        assert_eq!(cut.len() - ok.len(), CALLERS, "each caller was cut once, and never refused: {cut:?}");
 
         gateway = site.start().await;
         assert_eq!(key_ids(&gateway).await, kids, "the same keys sign");
-        let counted = used(&gateway, &survivor).await;
-        let answers = answered + cut.iter().filter(ok).count();
-        let safe = cut.iter().filter(ok).filter(|sent| sent.ended + COUNTERS_LOST_MAX + SLACK < killed).count();
-        assert!(counted as usize >= answered + safe, "{counted} of {answered} + {safe}");
-        assert!(counted as usize <= answers + 4, "counted {counted}, answered {answers}, and 4 under way");
-        println!(
-            "kill {round}: {} sent, {} answered, counter at {counted} of {answers}",
-            cut.len(),
-            answers - answered
-        );
-        // What the kill took of the counters is lost: from here on they count from what was kept.
-        answered = counted as usize;
-
-        for token in &revoked {
-            assert_eq!(items(&gateway, token).await, 401, "a revocation that was acknowledged");
-        }
-        for once in &used_up {
-            assert_eq!(token_by_assertion(&gateway, once).await.0, 401, "an assertion that was used");
-        }
+        let counted = usize::try_from(used(&gateway, &survivor).await).unwrap();
+        let (answers, safe) = (answered + ok.len(), |sent: &&&Sent| sent.ended + COUNTERS_LOST_MAX + SLACK < killed);
+        assert!(counted >= answered + ok.iter().filter(safe).count(), "{counted} of {answers}");
+        assert!(counted >= on_disk, "{counted}, but the disk had {on_disk} before the kill");
+        assert!(counted <= answers + CALLERS, "counted {counted}, answered {answers}, and {CALLERS} under way");
+        println!("kill {round}: {} sent, {} answered, counter at {counted} of {answers}", cut.len(), ok.len());
+        promises.are_kept(&gateway).await;
         assert_eq!(items(&gateway, &survivor).await, 200, "a token from before the first kill");
-        answered += 1;
+        // What the kill took of the counters is lost: from here on they count from what was kept.
+        answered = counted + 1;
 
         let (lines, torn) = audit_lines(&site);
         assert!(torn <= round + 1, "{torn} torn lines after {} kills", round + 1);
-        let on_record = |sent: &Sent| lines.iter().any(|line| line["interaction_id"] == sent.id.as_str());
-        for sent in cut.iter().filter(ok).filter(|sent| !on_record(sent)) {
+        for sent in ok.iter().filter(|sent| !lines.iter().any(|line| line["interaction_id"] == sent.id.as_str())) {
             assert!(sent.ended + RECORDS_LOST_MAX + SLACK > killed, "its record was lost: {sent:?}");
             lost_records += 1;
         }
         sent.extend(cut);
     }
     assert_eq!(gateway.stop().await.code(), Some(0));
-    println!(
-        "{} revocations and {} assertions of before {ROUNDS} kills held; {lost_records} records of answered requests lost",
-        revoked.len(),
-        used_up.len()
-    );
+    let (revoked, used_up) = (promises.revoked.len(), promises.used_up.len());
+    println!("{ROUNDS} kills: {revoked} revocations and {used_up} assertions held; {lost_records} records lost");
     balance("gateway killed", &sent, &[&backend], None);
 }
 

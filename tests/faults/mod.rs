@@ -3,7 +3,9 @@
 
 mod back_ends;
 mod callers;
+#[cfg(target_os = "linux")] // A shim by LD_PRELOAD.
 mod clock;
+#[cfg(target_os = "linux")] // Measured in /proc.
 mod descriptors;
 mod disk;
 mod issuers;
