@@ -382,3 +382,11 @@ fn free_port() -> u16 {
     let free = (start..30_000).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
     free.unwrap()
 }
+
+#[test]
+fn the_schema_of_the_configuration_is_printed() {
+    let output = run(&["schema"]);
+    assert!(output.status.success());
+    let shipped = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/config/schema.json")).unwrap();
+    assert_eq!(output.stdout, shipped);
+}

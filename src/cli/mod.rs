@@ -39,6 +39,8 @@ enum Command {
     /// Look after the signing keys.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Print the JSON Schema of the configuration files, for editors.
+    Schema,
     /// Print the completion script of a shell.
     Completion { shell: clap_complete::Shell },
 }
@@ -78,6 +80,10 @@ pub fn run() -> anyhow::Result<Ending> {
         Command::Sandbox(arguments) => sandbox::run(&arguments),
         Command::Catalogue(command) => catalogue::run(&command),
         Command::Keys(command) => keys::run(&command),
+        Command::Schema => {
+            print!("{}", crate::config::SCHEMA);
+            Ok(Ending::Done)
+        }
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "clearway", &mut std::io::stdout());
             Ok(Ending::Done)

@@ -31,6 +31,9 @@ pub use suggest::{Hints, did_you_mean};
 pub use tree::KINDS;
 use tree::{Context, Entry};
 
+/// The JSON Schema (draft 2020-12) of every file here. It knows shapes; what names and files mean together, only [`load`] knows.
+pub const SCHEMA: &str = include_str!("../../config/schema.json");
+
 /// Everything that was written down, checked and cross-checked.
 #[derive(Debug)]
 pub struct Configuration {
@@ -122,5 +125,7 @@ fn each<T>(
     list
 }
 
+#[cfg(test)]
+mod schema_tests;
 #[cfg(test)]
 mod tests;

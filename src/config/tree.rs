@@ -179,6 +179,10 @@ impl<'c> Context<'c> {
     }
 
     fn listed(&self, file: &Entry<'_>, kind: &'static str) -> Vec<Entry<'_>> {
+        if file.node(kind).is_none() {
+            let missing = Diagnostic::new(file.place(), format!("`{kind}` is missing"));
+            self.report.add(missing.remedy(format!("write `{kind}: []` if there are none")));
+        }
         let nodes = file.list(kind);
         file.finish();
         nodes.into_iter().filter_map(|node| self.entry(file.file.clone(), node)).collect()
