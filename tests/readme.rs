@@ -2,7 +2,8 @@
 //! or is taken by `clearway check`.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -72,6 +73,8 @@ fn adapted(text: &str, demo: &Demo, state: &Path) -> String {
         .replace("https://localhost:8444", demo.fact("mtls_url"))
         .replace("http://127.0.0.1:9080", demo.fact("operations_url"))
         .replace("var/demo", &state.display().to_string())
+        .replace("var/plain", &state.join("plain").display().to_string())
+        .replace("N=10000", "N=20") // What is shown for ten thousand is shown here for twenty.
         .replace("clearway ", &format!("{BINARY} "))
 }
 
@@ -103,7 +106,37 @@ fn the_shell_blocks_do_what_they_say() {
     assert!(parts[2].contains("ready") && parts[2].contains("\"revision\""), "not ready: {}", parts[2]);
     assert!(parts[3].contains("is sound"), "the configuration is not sound: {}", parts[3]);
     assert!(parts[4].contains("found") && parts[4].contains("\"openapi\""), "no report: {}", parts[4]);
+    assert!(parts[6].contains("20 operations") && parts[6].trim_end().ends_with("20"), "not grown: {}", parts[6]);
+    let status = status_of_a_grown_token(&state.join("plain"));
+    assert!(status.contains(" 503 "), "a token of the README is not taken: {status}");
     assert!(parts[5].contains("current") && parts[5].contains("retired"), "no rotation: {}", parts[5]);
+}
+
+/// Whether the plain gateway, on what the README's commands made, takes their last token: it gets as far as an upstream,
+/// of which there is none.
+fn status_of_a_grown_token(plain: &Path) -> String {
+    let file = |name: &str| plain.join(name).display().to_string();
+    let mut child = Command::new(BINARY)
+        .args(["serve", "--json", "--config", "config/examples/plain-gateway"])
+        .current_dir(root())
+        .envs([("CLEARWAY_DOCUMENT", file("things.yaml")), ("CLEARWAY_JWKS", file("jwks.json"))])
+        .envs([("CLEARWAY_STATE", file("serving")), ("CLEARWAY_UPSTREAM", "http://127.0.0.1:1".to_owned())])
+        .envs([("CLEARWAY_PUBLIC_ADDRESS", "127.0.0.1:0"), ("CLEARWAY_OPERATIONS_ADDRESS", "127.0.0.1:0")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let facts: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let demo = Demo { child, facts }; // Ended in the same way.
+    let mut stream = TcpStream::connect(demo.facts["listeners"]["public"].as_str().unwrap()).unwrap();
+    let tokens = fs::read_to_string(file("tokens.txt")).unwrap();
+    let token = tokens.lines().last().unwrap();
+    let head = "GET /things/shelf-20/x HTTP/1.1\r\nHost: localhost\r\nConnection: close";
+    write!(stream, "{head}\r\nAuthorization: Bearer {token}\r\n\r\n").unwrap();
+    let mut status = String::new();
+    BufReader::new(stream).read_line(&mut status).unwrap();
+    status
 }
 
 /// `config/` belongs to a demo on the fixed ports; the commands on it run with this demo's values, and a store of their

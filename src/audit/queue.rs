@@ -9,6 +9,9 @@ use crate::domain::Timestamp;
 /// Most request records that wait, from the start of the request until the disk has its record.
 pub(super) const REQUESTS_MAX: usize = 65_536;
 
+/// Most of them while the disk refuses to take records: what waits then is lost if the process is killed.
+pub(super) const REQUESTS_AILING_MAX: usize = 4_096;
+
 /// Most connection records that wait.
 pub(super) const CONNECTIONS_MAX: usize = 1_024;
 
@@ -102,11 +105,17 @@ impl Places {
     }
 
     pub fn saturated(&self) -> bool {
-        self.taken() >= self.capacity || !self.alive.load(Ordering::Relaxed)
+        self.taken() >= self.places() || !self.alive.load(Ordering::Relaxed)
+    }
+
+    /// How many may be taken now.
+    fn places(&self) -> usize {
+        if self.healthy.load(Ordering::Relaxed) { self.capacity } else { self.capacity.min(REQUESTS_AILING_MAX) }
     }
 
     pub fn reserve_request(&self) -> Result<(), Saturated> {
-        let room = |taken: usize| (taken < self.capacity).then_some(taken + 1);
+        let places = self.places();
+        let room = |taken: usize| (taken < places).then_some(taken + 1);
         let alive = self.alive.load(Ordering::Relaxed);
         if alive && self.requests.fetch_update(Ordering::AcqRel, Ordering::Relaxed, room).is_ok() {
             return Ok(());

@@ -11,6 +11,7 @@ use arc_swap::ArcSwapOption;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::{AuthnError, IssuerError, IssuerSettings, JwksFetchError};
 use crate::domain::Timestamp;
@@ -45,6 +46,7 @@ struct Fetches {
 }
 
 struct Attempt {
+    /// When it ended; until then, when it began.
     at: Timestamp,
     failure: Option<Arc<JwksFetchError>>,
 }
@@ -93,7 +95,7 @@ impl RemoteKeys {
         let mut last = self.last.lock().await;
         let fresh = last.latest.as_ref().is_some_and(|attempt| {
             let period = if attempt.failure.is_some() { REFETCH_INTERVAL_MIN } else { REFRESH_PERIOD };
-            now.since(attempt.at) < period
+            is_recent(attempt.at, now, period)
         });
         if !fresh {
             self.fetch_into(&mut last, now).await;
@@ -108,9 +110,9 @@ impl RemoteKeys {
             return None; // Fetched while we waited.
         }
         let recent = if keys.is_some() {
-            last.demanded.is_some_and(|at| now.since(at) < REFETCH_INTERVAL_MIN)
+            last.demanded.is_some_and(|at| is_recent(at, now, REFETCH_INTERVAL_MIN))
         } else {
-            last.latest.as_ref().is_some_and(|attempt| now.since(attempt.at) < FIRST_FETCH_INTERVAL_MIN)
+            last.latest.as_ref().is_some_and(|attempt| is_recent(attempt.at, now, FIRST_FETCH_INTERVAL_MIN))
         };
         if !recent {
             if keys.is_some() {
@@ -124,6 +126,7 @@ impl RemoteKeys {
     async fn fetch_into(&self, last: &mut Fetches, now: Timestamp) {
         // Noted before the fetch: if this future is dropped midway, the rate cap still counts the attempt.
         last.latest = Some(Attempt { at: now, failure: Some(Arc::new(JwksFetchError::Interrupted)) });
+        let began = Instant::now();
         let failure = match self.fetch().await {
             Ok(keys) => {
                 self.keys.store(Some(Arc::new(keys)));
@@ -134,7 +137,9 @@ impl RemoteKeys {
                 Some(Arc::new(error))
             }
         };
-        last.latest = Some(Attempt { at: now, failure });
+        // Its end counts: those who waited for it share its outcome, however long it took. Counted from its begin, a
+        // fetch that takes longer than the rate cap would be repeated for each of them, one after the other.
+        last.latest = Some(Attempt { at: now.plus(began.elapsed()), failure });
     }
 
     async fn fetch(&self) -> Result<KeySet, JwksFetchError> {
@@ -157,6 +162,12 @@ impl RemoteKeys {
         }
         Ok(parsed.keys)
     }
+}
+
+/// Whether `at` is less than `span` ago. It may lie ahead by what somebody waited for the fetch that it ended; further
+/// ahead it is only after the clock was set back, and then it says nothing.
+fn is_recent(at: Timestamp, now: Timestamp, span: Duration) -> bool {
+    now.since(at) < span && at.since(now) <= 2 * FETCH_TIMEOUT
 }
 
 fn knows(keys: &KeySet, token: &UnverifiedToken<'_>) -> bool {

@@ -34,6 +34,8 @@ use crate::domain::{Clock, Downstream, Random, TlsFacts};
 
 /// After the system refused us a connection, for instance for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// How often that is said while it lasts.
+const ACCEPT_COMPLAINT_EVERY: Duration = Duration::from_secs(10);
 /// What rustls may hold of an answer that a client does not read.
 const TLS_BUFFER_BYTES: usize = 32 * 1024;
 
@@ -107,6 +109,7 @@ impl Front {
     {
         let BoundListener { name, socket, tls, client_certificate, .. } = listener;
         let mut connections = JoinSet::new();
+        let mut complained: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = begun(&mut drain) => break,
@@ -119,7 +122,10 @@ impl Front {
                         }
                     }
                     Err(error) => {
-                        self.events.accept_failed(&name, &error);
+                        if complained.is_none_or(|at| at.elapsed() >= ACCEPT_COMPLAINT_EVERY) {
+                            complained = Some(Instant::now());
+                            self.events.accept_failed(&name, &error);
+                        }
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },

@@ -29,18 +29,15 @@ impl AuthorizationServer {
 }
 
 /// Fills the index at start, before the first request: a restart forgets no revocation.
-pub async fn load_revocations(
-    store: &dyn RevocationStore,
-    index: &Revocations,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    for token in store.load(now).await? {
+pub async fn load_revocations(store: &dyn RevocationStore, index: &Revocations) -> Result<(), StoreError> {
+    for token in store.load().await? {
         index.insert(&token.jti, token.expires_at);
     }
     Ok(())
 }
 
-/// Forgets revocations of tokens that have expired. The server calls it every few minutes.
+/// Forgets revocations of tokens that expired before `now`. The server calls it every minute, with a time that it is
+/// sure of.
 pub async fn purge_revocations(
     store: &dyn RevocationStore,
     index: &Revocations,

@@ -47,7 +47,7 @@ pub trait KeyStore: Send + Sync {
 #[async_trait]
 pub trait ReplayStore: Send + Sync {
     /// Marks `jti` of `client` as used until `expires_at`; false if it was marked already. Atomic: of two simultaneous
-    /// callers one gets true. Durable before it returns. Marks past their expiry are removed in passing, bounded work.
+    /// callers one gets true. Durable before it returns.
     async fn mark(
         &self,
         client: &ClientId,
@@ -55,6 +55,8 @@ pub trait ReplayStore: Send + Sync {
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Result<bool, StoreError>;
+    /// Forgets what expired before `now`.
+    async fn purge(&self, now: Timestamp) -> Result<(), StoreError>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +67,8 @@ pub struct RevokedToken {
 
 #[async_trait]
 pub trait RevocationStore: Send + Sync {
-    /// All revocations that have not expired.
-    async fn load(&self, now: Timestamp) -> Result<Vec<RevokedToken>, StoreError>;
+    /// All that were not purged, expired ones included: a clock that is wrong at a start must not forget any.
+    async fn load(&self) -> Result<Vec<RevokedToken>, StoreError>;
     /// Durable before it returns; repeating it is harmless.
     async fn revoke(&self, token: &RevokedToken) -> Result<(), StoreError>;
     /// Forgets what expired before `now`.

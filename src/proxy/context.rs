@@ -13,7 +13,7 @@ use crate::admission::{Admitted, Rejection, Snapshot};
 use crate::domain::{Connection, InWork, InteractionId};
 use crate::problem::Problem;
 use crate::signal::TraceContext;
-use crate::upstream::{Picked, Tried};
+use crate::upstream::{Fuse, Picked, Tried};
 
 /// Why a request is not answered by a back end.
 #[derive(Debug)]
@@ -138,6 +138,8 @@ pub(super) struct Forward {
     pub waited: Option<Duration>,
     /// A token was refused once already.
     pub credential_refused: bool,
+    /// Ends the wait for a header that comes too slowly; lit while a connection carries this exchange alone.
+    pub fuse: Option<Fuse>,
     /// Why the attempt under way failed, where Pingora's error cannot say it.
     pub fault: Option<Fault>,
 }

@@ -144,6 +144,7 @@ fn forward(gateway: &Gateway, session: &Session, ctx: &RequestContext, admitted:
         answered: false,
         waited: None,
         credential_refused: false,
+        fuse: None,
         fault: None,
     })
 }

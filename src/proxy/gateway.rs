@@ -1,5 +1,6 @@
 //! Pingora's phases, thin: what happens when, and nothing else.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 
@@ -8,6 +9,7 @@ use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -72,13 +74,17 @@ impl Gateway {
 
     /// Who is connected, and may they still try? The first thing that happens to a request.
     fn open(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<(), Refusal> {
+        let downstream = downstream(session.digest()).cloned();
+        // Even a request that is refused at once is one: the connection goes on after it.
+        ctx.in_work = downstream.clone().and_then(InWork::begin);
         if !self.events.reserve() {
             return Err(Fault::Overloaded.into()); // No evidence, no request.
         }
         ctx.note(|facts| facts.reserved = true);
-        let downstream = downstream(session.digest()).cloned().ok_or(Fault::Internal("the connection is unknown"))?;
-        let in_work = InWork::begin(Arc::clone(&downstream)).ok_or(Fault::Overloaded)?;
-        ctx.in_work = Some(in_work);
+        let downstream = downstream.ok_or(Fault::Internal("the connection is unknown"))?;
+        if ctx.in_work.is_none() {
+            return Err(Fault::Overloaded.into());
+        }
         let now = self.clock.now();
         let connection = downstream.facts(now);
         ctx.source = connection.peer.ip();
@@ -246,6 +252,21 @@ impl ProxyHttp for Gateway {
             ctx.refusal = ctx.forward.as_mut().and_then(|forward| forward.fault.take()).map(Refusal::Failed);
         }
         error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _: bool,
+        _: &HttpPeer,
+        descriptor: RawFd,
+        _: Option<&Digest>,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        match streaming::connected(descriptor, ctx) {
+            Ok(()) => Ok(()),
+            Err(fault) => self.refuse(ctx, fault.into()),
+        }
     }
 
     async fn upstream_request_filter(

@@ -1,8 +1,10 @@
 //! The streaming lane: Pingora carries the bytes, these are the decisions on the way.
 //!
 //! Invariants: the total deadline and the limits are looked at with every chunk, and Pingora's own read timeout is
-//! never longer than what is left, so a silent exchange ends too; what [`may_retry`] forbids is not sent again.
+//! never longer than what is left, so a silent exchange ends too; a fuse ends one whose header drips; what
+//! [`may_retry`] forbids is not sent again.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Instant as StdInstant;
 
@@ -19,7 +21,7 @@ use super::failure::Fault;
 use super::headers::{Outbound, prepare_request, strip_response};
 use super::retry::{Attempt, Body, may_retry};
 use crate::signal::TraceContext;
-use crate::upstream::{Outcome, PeerTerms};
+use crate::upstream::{Fuse, Outcome, PeerTerms};
 
 /// Largest header section of an answer.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
@@ -60,16 +62,29 @@ pub(super) fn not_connected(session: &mut Session, ctx: &mut RequestContext, err
     again
 }
 
+/// A connection is there. One that carries other exchanges too (HTTP/2) times its headers by itself.
+pub(super) fn connected(descriptor: RawFd, ctx: &mut RequestContext) -> Result<(), Fault> {
+    let shared = ctx.admitted.as_ref().is_some_and(|admitted| admitted.pool.settings().http2);
+    let forward = ctx.forward()?;
+    if !shared && !forward.websocket {
+        // Without a descriptor for the fuse it goes on without one: better than to fail who has a connection already.
+        forward.fuse = Fuse::light(descriptor, forward.deadline).ok();
+    }
+    Ok(())
+}
+
 /// The exchange broke. Answers whether to try again.
 pub(super) fn broke(session: &mut Session, ctx: &mut RequestContext, error: &Error, reused: bool) -> bool {
     let method = session.req_header().method.clone();
     let body = body_state(session, ctx.forward.as_ref());
     let answered = session.response_written().is_some_and(|header| !header.status.is_informational());
     let Ok(forward) = ctx.forward() else { return false };
+    forward.fuse = None;
     let fault = forward.fault.take().unwrap_or_else(|| Fault::from_proxying(error));
     // A pause of the caller looks like one of the back end, which waits for the rest of the body.
     let fault = match fault {
         Fault::TimedOut if body != Body::Absent && !forward.body_ended && !forward.is_late() => Fault::BodyTimedOut,
+        Fault::Broken(_) if forward.is_late() => Fault::TimedOut, // By the fuse.
         fault => fault,
     };
     if let (Some(outcome), Some(picked)) = (fault.outcome(), &mut forward.picked) {
@@ -160,6 +175,7 @@ pub(super) async fn response_header(header: &mut ResponseHeader, ctx: &mut Reque
         strip_response(header, false);
         return Ok(());
     }
+    forward.fuse = None;
     let fault = judge(header, upgrading, forward);
     let doubt = Fault::of_status(header.status, forward.credential.is_some());
     let refused = doubt == Some(Fault::CredentialRefused);

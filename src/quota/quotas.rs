@@ -122,9 +122,11 @@ impl Quotas {
     }
 
     /// Forgets accounts that were not used since the last call, and counters that count nothing any more. Call it
-    /// about once a minute.
-    pub fn retire_idle(&self) -> Retired {
+    /// about once a minute. Windows that end after `sure` are kept, whatever the clock says: it may have jumped ahead,
+    /// and may come back.
+    pub fn retire_idle(&self, sure: Timestamp) -> Retired {
         let moment = self.moment(self.clock.now());
+        let moment = Moment { wall: moment.wall.min(sure), ..moment };
         let mut registry = self.registry();
         registry.plans.retain(|plan| plan.strong_count() > 0);
         let accounts = registry.plans.iter().filter_map(Weak::upgrade).map(|plan| plan.retire_idle()).sum();

@@ -453,16 +453,20 @@ async fn idle_partners_are_forgotten_and_nothing_is_forgotten_that_counts() {
     ]);
     let held = house.spend(&compiled, "acme", "busy").unwrap();
     drop(house.spend(&compiled, "globex", "idle").unwrap());
-    assert_eq!(house.quotas.retire_idle().accounts, 0, "both were used since the start");
-    assert_eq!(house.quotas.retire_idle(), Retired { accounts: 2, counters: 1 }, "idle's concurrency counts nothing");
+    assert_eq!(house.quotas.retire_idle(house.hands.now()).accounts, 0, "both were used since the start");
+    assert_eq!(
+        house.quotas.retire_idle(house.hands.now()),
+        Retired { accounts: 2, counters: 1 },
+        "idle's concurrency counts nothing"
+    );
     assert_eq!(house.used(&compiled, "busy"), [1, 1, 1, 1], "accounts are opened again, with their counts");
 
     house.hands.turn(Duration::from_hours(2));
-    house.quotas.retire_idle();
-    let retired = house.quotas.retire_idle();
+    house.quotas.retire_idle(house.hands.now());
+    let retired = house.quotas.retire_idle(house.hands.now());
     assert_eq!(retired, Retired { accounts: 1, counters: 3 }, "the rest but for the lease that is held");
     drop(held);
-    assert_eq!(house.quotas.retire_idle().counters, 1);
+    assert_eq!(house.quotas.retire_idle(house.hands.now()).counters, 1);
     assert_eq!(house.used(&compiled, "busy"), [0, 0, 0, 0]);
 }
 

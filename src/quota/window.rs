@@ -1,7 +1,7 @@
 //! Calendar windows: so many requests in each hour, day or month of a time zone.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::tz::TimeZone;
 
@@ -92,7 +92,13 @@ pub(super) struct WindowCell {
     used: AtomicU64,
     /// What of it the store has.
     saved: AtomicU64,
+    /// What was used of windows that were left, so that a clock that jumps ahead and back, or back and ahead, begins no
+    /// window twice. Touched when a window is left, never otherwise. Invariant: no two of one window.
+    left: Mutex<[u64; LEFT_MAX]>,
 }
+
+/// Windows that a cell remembers besides the present one.
+const LEFT_MAX: usize = 2;
 
 const fn pack(number: u64, count: u64) -> u64 {
     number << COUNT_BITS | count
@@ -114,14 +120,17 @@ impl WindowCell {
             let (counted_in, count) = unpack(packed);
             if counted_in > number {
                 // Somebody has counted in a later window. If the schedule has moved on, so do we; if it has not, the
-                // clock was set back by more than we bear, and what was counted in the future is void.
+                // clock was set back by more than we bear.
                 let again = schedule.current(now).number();
                 if again != number {
                     number = again;
                     continue;
                 }
             }
-            let count = if counted_in == number { count } else { 0 };
+            if counted_in != number {
+                packed = self.turn(number);
+                continue;
+            }
             if count >= max {
                 return None;
             }
@@ -131,6 +140,30 @@ impl WindowCell {
                 Err(newer) => packed = newer,
             }
         }
+    }
+
+    /// Leaves the present window for `number`, and goes on with what was counted there before, if anything was.
+    /// Returns what is counted now, in that window unless another thread has turned meanwhile.
+    fn turn(&self, number: u64) -> u64 {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = |packed: &u64| unpack(*packed).1;
+        let before = left.iter().find(|packed| unpack(**packed).0 == number).map_or(0, counted);
+        let next = pack(number, before);
+        let mut packed = self.used.load(Ordering::Acquire);
+        while unpack(packed).0 != number {
+            match self.used.compare_exchange_weak(packed, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    // The window that is entered gives its place to the one that is left; else the oldest does.
+                    let place = left.iter_mut().min_by_key(|packed| (unpack(**packed).0 != number, **packed));
+                    if let Some(place) = place.filter(|_| counted(&packed) > 0) {
+                        *place = packed;
+                    }
+                    return next;
+                }
+                Err(newer) => packed = newer,
+            }
+        }
+        packed
     }
 
     /// Takes a use back, unless its window is over.
@@ -346,8 +379,48 @@ mod tests {
             "by seconds: the window is not begun anew"
         );
         let week = at("2026-06-25T12:00:00Z");
-        assert!(cell.take(&schedule, week, 1).is_some(), "by a week: the future's count is void");
+        assert!(cell.take(&schedule, week, 1).is_some(), "by a week: that is another window");
         assert!(cell.take(&schedule, week, 1).is_none());
+    }
+
+    #[test]
+    fn a_clock_that_jumps_to_and_fro_begins_no_window_twice() {
+        let schedule = Schedule::new(Period::Day, TimeZone::UTC);
+        let cell = WindowCell::default();
+        let take = |day: &str, expected: usize| {
+            let taken = (0..9).filter(|_| cell.take(&schedule, at(&format!("2026-07-{day}T12:00:00Z")), 4).is_some());
+            assert_eq!(taken.count(), expected, "on the {day}th");
+        };
+        let once = |day: &str| cell.take(&schedule, at(&format!("2026-07-{day}T12:00:00Z")), 4).is_some();
+        assert!(once("02") && once("02") && once("02"), "three of four");
+        take("03", 4); // The clock jumps ahead: that is a new day.
+        take("02", 1); // And back: one is left of the old.
+        take("03", 0);
+        take("28", 4);
+        take("02", 0);
+        take("03", 0);
+        take("28", 0);
+        take("29", 4);
+    }
+
+    #[test]
+    fn threads_that_turn_at_once_count_together() {
+        const MAX: u64 = 500;
+        let (schedule, cell) = (Schedule::new(Period::Day, TimeZone::UTC), WindowCell::default());
+        let taken = AtomicU64::new(0);
+        for day in ["02", "03", "02", "03"] {
+            let now = at(&format!("2026-07-{day}T12:00:00Z"));
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        while cell.take(&schedule, now, MAX).is_some() {
+                            taken.fetch_add(1, Ordering::Relaxed);
+                        }
+                    });
+                }
+            });
+        }
+        assert_eq!(taken.into_inner(), 2 * MAX, "each day once");
     }
 
     #[test]

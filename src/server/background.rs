@@ -1,17 +1,19 @@
 //! What runs beside the requests: counters to disk, keys on schedule, revocations that have expired.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::oauth::{KeyRing, purge_revocations};
+use crate::oauth::{KeyRing, ReplayStore, purge_revocations};
+use crate::quota::WindowStore;
 use crate::store::Store;
 
 use super::Services;
 use super::compile::chain;
+use super::sober::Sober;
 
 /// What a kill may lose of the window counters.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -25,8 +27,8 @@ pub(super) fn spawn(services: &Arc<Services>, store: &Arc<Store>, ring: &Arc<Key
     every(FLUSH_EVERY, stop, move || flush(Arc::clone(&s), Arc::clone(&t)));
     let (s, r) = (Arc::clone(services), Arc::clone(ring));
     every(KEYS_EVERY, stop, move || keys(Arc::clone(&s), Arc::clone(&r)));
-    let (s, t) = (Arc::clone(services), Arc::clone(store));
-    every(HOUSEKEEPING_EVERY, stop, move || housekeeping(Arc::clone(&s), Arc::clone(&t)));
+    let (s, t, sober) = (Arc::clone(services), Arc::clone(store), Arc::new(Mutex::new(Sober::default())));
+    every(HOUSEKEEPING_EVERY, stop, move || housekeeping(Arc::clone(&s), Arc::clone(&t), Arc::clone(&sober)));
 }
 
 fn every<F>(period: Duration, stop: &watch::Receiver<bool>, work: impl Fn() -> F + Send + 'static)
@@ -68,10 +70,21 @@ async fn keys(services: Arc<Services>, ring: Arc<KeyRing>) {
     }
 }
 
-async fn housekeeping(services: Arc<Services>, store: Arc<Store>) {
-    services.quotas.retire_idle();
+async fn housekeeping(services: Arc<Services>, store: Arc<Store>, sober: Arc<Mutex<Sober>>) {
     let now = services.clock.now();
-    if let Err(error) = purge_revocations(&*store, &services.revocations, now).await {
-        tracing::warn!("revocations were not tidied: {}", chain(&error));
+    let sure = sober.lock().unwrap_or_else(PoisonError::into_inner).read(Instant::now(), now);
+    services.quotas.retire_idle(sure.at_least);
+    if !sure.for_good {
+        return;
+    }
+    let purged = async {
+        purge_revocations(&*store, &services.revocations, sure.at_least).await?;
+        ReplayStore::purge(&*store, sure.at_least).await
+    };
+    if let Err(error) = purged.await {
+        tracing::warn!("revocations and replay marks were not tidied: {}", chain(&error));
+    }
+    if let Err(error) = WindowStore::purge(&*store, sure.at_least).await {
+        tracing::warn!("window counters were not tidied: {}", chain(&error));
     }
 }

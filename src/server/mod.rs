@@ -16,6 +16,7 @@ mod revision;
 mod running;
 mod services;
 mod settings;
+mod sober;
 mod start;
 mod world;
 

@@ -73,7 +73,7 @@ async fn open(configuration: &Configuration) -> Result<Opened, StartError> {
     let now = SystemClock.now();
     let ring = KeyRing::open(store.clone(), &settings, now).await?;
     let services = Arc::new(Services::new(configuration, ring.published()));
-    load_revocations(&*store, &services.revocations, now).await.map_err(StartError::Revocations)?;
+    load_revocations(&*store, &services.revocations).await.map_err(StartError::Revocations)?;
     services.quotas.load(&*store).await?;
     Ok(Opened { store, ring, services })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{SqlSafeStr, SqlitePool};
+use sqlx::{Connection, SqlSafeStr, SqliteConnection, SqlitePool};
 
 use super::{DEADLINE, StoreOpenError};
 
@@ -57,6 +57,17 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false) // A file does not go away as a server does, and the test is a round trip.
+        .before_acquire(|connection, _| Box::pin(is_sound(connection)))
+}
+
+/// When the disk fails a statement, SQLite may end the transaction by itself. The rollback that follows fails then, and
+/// the connection would take itself to be in a transaction for ever: it is replaced.
+async fn is_sound(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if !connection.is_in_transaction() {
+        return Ok(true);
+    }
+    connection.ping().await?; // A rollback that waits its turn comes before.
+    Ok(!connection.is_in_transaction())
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

@@ -8,8 +8,8 @@ use super::fault::{Fault, within_deadline};
 use crate::domain::{ClientId, Timestamp};
 use crate::oauth::{ReplayStore, StoreError};
 
-/// Expired marks that one call removes: more than it adds, so that they cannot pile up, and few enough to cost nothing.
-const PURGED_AT_ONCE: i64 = 8;
+/// Rows that one statement removes, so that other writers get their turn in between.
+const PURGED_AT_ONCE: i64 = 1_000;
 
 #[async_trait]
 impl ReplayStore for Store {
@@ -25,10 +25,22 @@ impl ReplayStore for Store {
         let digest = digest(client, jti);
         Ok(within_deadline(self.insert_mark(digest.as_ref(), expires_at, now)).await?)
     }
+
+    async fn purge(&self, now: Timestamp) -> Result<(), StoreError> {
+        let purge = "DELETE FROM replay_marks WHERE digest IN \
+                     (SELECT digest FROM replay_marks WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+        loop {
+            let call = sqlx::query(purge).bind(now.micros()).bind(PURGED_AT_ONCE).execute(&self.writer);
+            if within_deadline(call).await?.rows_affected() == 0 {
+                return Ok(());
+            }
+        }
+    }
 }
 
 impl Store {
     async fn insert_mark(&self, digest: &[u8], expires_at: Timestamp, now: Timestamp) -> Result<bool, Fault> {
+        // A transaction, so that a call that is given up leaves no mark behind.
         let mut change = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         // A mark that has expired is as good as none.
         let insert = "INSERT INTO replay_marks (digest, expires_at) VALUES ($1, $2) \
@@ -41,14 +53,8 @@ impl Store {
             .execute(&mut *change)
             .await?
             .rows_affected();
-        if inserted == 0 {
-            return Ok(false); // Nothing changed; the transaction is rolled back by its drop.
-        }
-        let purge = "DELETE FROM replay_marks WHERE digest IN \
-                     (SELECT digest FROM replay_marks WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
-        sqlx::query(purge).bind(now.micros()).bind(PURGED_AT_ONCE).execute(&mut *change).await?;
         change.commit().await?;
-        Ok(true)
+        Ok(inserted > 0)
     }
 }
 

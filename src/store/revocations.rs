@@ -13,8 +13,8 @@ const PURGED_AT_ONCE: i64 = 1_000;
 
 #[async_trait]
 impl RevocationStore for Store {
-    async fn load(&self, now: Timestamp) -> Result<Vec<RevokedToken>, StoreError> {
-        Ok(within_deadline(self.read_revocations(now)).await?)
+    async fn load(&self) -> Result<Vec<RevokedToken>, StoreError> {
+        Ok(within_deadline(self.read_revocations()).await?)
     }
 
     async fn revoke(&self, token: &RevokedToken) -> Result<(), StoreError> {
@@ -39,9 +39,9 @@ impl RevocationStore for Store {
 }
 
 impl Store {
-    async fn read_revocations(&self, now: Timestamp) -> Result<Vec<RevokedToken>, Fault> {
-        let query = "SELECT jti, expires_at FROM revoked_tokens WHERE expires_at > $1";
-        let rows = sqlx::query(query).bind(now.micros()).fetch_all(&self.reader).await?;
+    async fn read_revocations(&self) -> Result<Vec<RevokedToken>, Fault> {
+        let query = "SELECT jti, expires_at FROM revoked_tokens";
+        let rows = sqlx::query(query).fetch_all(&self.reader).await?;
         let token = |row: &sqlx::sqlite::SqliteRow| {
             let expires_at = Timestamp::from_micros(row.try_get("expires_at")?);
             Ok(RevokedToken { jti: row.try_get("jti")?, expires_at })

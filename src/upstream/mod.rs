@@ -7,6 +7,7 @@
 mod backend;
 mod credential;
 mod error;
+mod fuse;
 mod health;
 mod identity;
 mod load;
@@ -18,6 +19,7 @@ mod transport;
 
 pub use backend::{Outcome, Picked};
 pub use error::{CredentialError, NoBackend, PoolError, PoolFull, UrlFault};
+pub use fuse::Fuse;
 pub use health::Shutdown;
 pub use peer::PeerTerms;
 pub use pool::{BackendHealth, BackendStatus, InFlight, Pool, Tried};

@@ -150,6 +150,14 @@ impl Backend {
         super::within("requests at the back end", heads.wait_for(|heads| *heads >= count)).await.unwrap();
     }
 
+    /// Ends it as a kill does: its sockets close in the middle of whatever they were at. What it saw stays known.
+    pub async fn kill(&self) {
+        self.task.abort();
+        while !self.task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Stops; its port refuses connections when this returns.
     pub async fn stop(self) -> SocketAddr {
         self.task.abort();

@@ -42,18 +42,39 @@ pub struct Gateway {
     stderr: Lines,
 }
 
-impl Gateway {
-    /// Starts it and waits until it says that it is ready.
-    pub async fn start(config: &Path) -> Self {
-        let mut child = Command::new(BINARY)
+/// How the process is put into the world.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// Commands of the shell that becomes the gateway, such as `ulimit -n 64`.
+    pub prelude: String,
+    pub environment: Vec<(String, String)>,
+}
+
+impl Launch {
+    fn serve(&self, config: &Path) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("{}\nexec \"$0\" \"$@\"", self.prelude), BINARY])
             .args(["serve", "--json", "--config", config.to_str().unwrap()])
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env_remove("CLEARWAY_LOG")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        command
+    }
+}
+
+impl Gateway {
+    /// Starts it and waits until it says that it is ready.
+    pub async fn start(config: &Path) -> Self {
+        Self::launch(config, &Launch::default()).await
+    }
+
+    /// As [`Self::start`], in a world that is not as it should be.
+    pub async fn launch(config: &Path, launch: &Launch) -> Self {
+        let mut child = launch.serve(config).spawn().unwrap();
         let stdout = lines(child.stdout.take().unwrap());
         let stderr = lines(child.stderr.take().unwrap());
         let mut gateway = Self { child, listeners: HashMap::new(), stdout, stderr };
@@ -140,6 +161,11 @@ impl Gateway {
         let before = self.said(FOLLOWED);
         self.signal("HUP");
         self.says(FOLLOWED, before + 1).await;
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGTERM, and waits for its end.

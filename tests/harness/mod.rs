@@ -7,6 +7,7 @@ pub mod backend;
 pub mod certificates;
 pub mod gateway;
 pub mod h2c;
+pub mod link;
 pub mod secure;
 pub mod site;
 pub mod token;

@@ -60,9 +60,21 @@ impl Wire {
         Ok(Self { stream: Box::new(stream), buffer: Vec::new() })
     }
 
+    /// As [`Self::connect`], where the other side may refuse.
+    pub async fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = within("a connection or its refusal", TcpStream::connect(address)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: Box::new(stream), buffer: Vec::new() })
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).await.unwrap();
-        self.stream.flush().await.unwrap();
+        self.try_send(bytes).await.unwrap();
+    }
+
+    /// As [`Self::send`], where the other side may be gone.
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.stream.write_all(bytes.as_ref()).await?;
+        self.stream.flush().await
     }
 
     /// A whole request and its answer.

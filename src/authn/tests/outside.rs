@@ -233,7 +233,7 @@ async fn stale_keys_keep_serving_and_our_fault_is_never_the_callers() {
     assert!(ours(world.check(&old, 1001).await), "no keys yet, not asked again so soon");
     assert_eq!(endpoint.hits(), 1);
     endpoint.answer.send_replace(Reply::Body(jwks(&[&first])));
-    assert!(world.check(&old, 1002).await.is_ok(), "asked again after two seconds");
+    assert!(world.check(&old, 1003).await.is_ok(), "asked again after two seconds");
     assert_eq!(endpoint.hits(), 2);
 
     endpoint.answer.send_replace(Reply::Status(503));
@@ -248,25 +248,39 @@ async fn stale_keys_keep_serving_and_our_fault_is_never_the_callers() {
 }
 
 #[tokio::test]
+async fn a_clock_set_back_does_not_stop_the_fetching() {
+    let key = new_key();
+    let endpoint = endpoint(Reply::Status(500)).await;
+    let world = endpoint.world();
+    let token = key.sign("JWT", &outside_claims()).unwrap();
+    assert!(world.check(&token, 1500).await.is_err());
+    endpoint.answer.send_replace(Reply::Body(jwks(&[&key])));
+    assert!(world.check(&token, 1000).await.is_ok(), "what failed in the future is not a recent failure");
+    assert_eq!(endpoint.hits(), 2);
+    world.authenticator.refresh_keys(at(500)).await;
+    assert_eq!(endpoint.hits(), 3, "nor is a recent success");
+}
+
+#[tokio::test]
 async fn the_background_refresh_runs_on_its_period() {
     let (first, second) = (new_key(), new_key());
     let endpoint = endpoint(Reply::Body(jwks(&[&first]))).await;
     let world = endpoint.world();
-    for (name, now, hits) in [("at once", 1000, 1), ("not yet", 1299, 1), ("due", 1300, 2), ("not yet again", 1301, 2)]
+    for (name, now, hits) in [("at once", 1000, 1), ("not yet", 1299, 1), ("due", 1301, 2), ("not yet again", 1302, 2)]
     {
         world.authenticator.refresh_keys(at(now)).await;
         assert_eq!(endpoint.hits(), hits, "{name}");
     }
     endpoint.answer.send_replace(Reply::Status(500));
-    for (name, now, hits) in [("fails", 1600, 3), ("not yet", 1629, 3), ("again sooner after a failure", 1630, 4)] {
+    for (name, now, hits) in [("fails", 1602, 3), ("not yet", 1631, 3), ("again sooner after a failure", 1633, 4)] {
         world.authenticator.refresh_keys(at(now)).await;
         assert_eq!(endpoint.hits(), hits, "{name}");
     }
     endpoint.answer.send_replace(Reply::Body(jwks(&[&second])));
-    world.authenticator.refresh_keys(at(1660)).await;
+    world.authenticator.refresh_keys(at(1664)).await;
     let mut claims = outside_claims();
     claims["exp"] = 2000.into();
-    assert!(world.check(&second.sign("JWT", &claims).unwrap(), 1661).await.is_ok());
+    assert!(world.check(&second.sign("JWT", &claims).unwrap(), 1665).await.is_ok());
     assert_eq!(endpoint.hits(), 5, "known before the first token came");
 }
 

@@ -121,7 +121,7 @@ async fn a_revoked_token_is_refused_on_the_next_request() {
 
     // A restart forgets nothing: the durable store fills the next index.
     let index = Revocations::new();
-    load_revocations(&*world.memory, &index, now).await.unwrap();
+    load_revocations(&*world.memory, &index).await.unwrap();
     let (_, claims) = read(&world, &token);
     assert!(index.contains(claims["jti"].as_str().unwrap()));
     purge_revocations(&*world.memory, &index, Timestamp::from_secs(NOW + 301)).await.unwrap();

@@ -100,15 +100,18 @@ impl ReplayStore for Memory {
         tokio::task::yield_now().await;
         Ok(self.marks.lock().unwrap().insert((client.to_string(), jti.to_owned())))
     }
+
+    async fn purge(&self, _: Timestamp) -> Result<(), StoreError> {
+        self.check()
+    }
 }
 
 #[async_trait]
 impl RevocationStore for Memory {
-    async fn load(&self, now: Timestamp) -> Result<Vec<RevokedToken>, StoreError> {
+    async fn load(&self) -> Result<Vec<RevokedToken>, StoreError> {
         self.check()?;
         let revoked = self.revoked.lock().unwrap();
-        let live = revoked.iter().filter(|(_, expires_at)| **expires_at > now);
-        Ok(live.map(|(jti, expires_at)| RevokedToken { jti: jti.clone(), expires_at: *expires_at }).collect())
+        Ok(revoked.iter().map(|(jti, expires_at)| RevokedToken { jti: jti.clone(), expires_at: *expires_at }).collect())
     }
 
     async fn revoke(&self, token: &RevokedToken) -> Result<(), StoreError> {
