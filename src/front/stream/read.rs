@@ -26,6 +26,8 @@ const AHEAD_BYTES_MAX: usize = 16 * 1024;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a drained HTTP/2 client may still send after GOAWAY (RFC 9113 §6.8).
 const GOAWAY_LINGER: Duration = Duration::from_secs(1);
+/// How long draining waits for the first request of a connection: who was let in a moment ago is not turned away.
+const FIRST_REQUEST_LINGER: Duration = Duration::from_secs(1);
 
 impl GuardedStream {
     pub(super) fn take_in(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -75,17 +77,27 @@ impl GuardedStream {
             Err(fault) => return Poll::Ready(self.refuse_fault(fault)),
         }
         if self.inbox.is_empty() && self.state.is_draining() {
-            self.phase = Phase::Over;
-            return Poll::Ready(Ok(()));
+            if self.heads > 0 || self.first_request_due() <= Instant::now() {
+                self.phase = Phase::Over;
+                return Poll::Ready(Ok(()));
+            }
+            self.due = self.due.map(|due| due.min(self.first_request_due()));
         }
         let waited = self.inbox.is_empty();
         match self.fill(cx)? {
             Poll::Ready(0) => self.phase = Phase::Over,
-            Poll::Ready(_) if waited && self.heads > 0 => self.due = Some(Instant::now() + header_timeout),
+            Poll::Ready(_) if waited && (self.heads > 0 || self.state.is_draining()) => {
+                self.due = Some(Instant::now() + header_timeout);
+            }
             Poll::Ready(_) => {}
             Poll::Pending => return self.wait_for_head(cx),
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// While draining.
+    fn first_request_due(&self) -> Instant {
+        self.state.drained_at() + FIRST_REQUEST_LINGER
     }
 
     fn wait_for_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -96,7 +108,11 @@ impl GuardedStream {
             return Poll::Pending;
         }
         if self.inbox.is_empty() {
-            self.state.report_cut(if self.heads > 0 { Cut::Idle } else { Cut::HeaderTimeout });
+            self.state.report_cut(match (self.heads, self.state.is_draining()) {
+                (0, false) => Cut::HeaderTimeout,
+                (0, true) => Cut::Drain,
+                _ => Cut::Idle,
+            });
             self.phase = Phase::Over;
         } else {
             self.state.report_cut(Cut::HeaderTimeout);
