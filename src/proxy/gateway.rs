@@ -307,6 +307,10 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         if response.status.is_informational() {
+            if response.status == StatusCode::CONTINUE {
+                // The expectation was answered here (RFC 9110 §10.1.1): a second 100 would answer nothing.
+                session.as_downstream_mut().set_ignore_info_resp(true);
+            }
             return Ok(());
         }
         let path = session.req_header().uri.path().to_owned();

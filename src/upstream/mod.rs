@@ -10,6 +10,7 @@ mod error;
 mod health;
 mod identity;
 mod load;
+mod paced;
 mod peer;
 mod pool;
 mod settings;
