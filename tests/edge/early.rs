@@ -32,6 +32,8 @@ async fn a_back_end_may_answer_while_the_upload_runs() {
     let http2 = Bank::plain(|path| (path == "/v1/upload").then_some(413)).await;
     for (back_end, url, speaks_http2) in [("HTTP/1.1", http1.url(), false), ("HTTP/2", http2.url(), true)] {
         let site = Site::secure(&http1);
+        // An upload that goes on after its answer holds the connection no longer than any other pause.
+        site.limits("body_idle_timeout: 1s");
         site.backends(&[url], &format!("http2: {speaks_http2}"));
         let gateway = site.start().await;
         let token = bearer(&gateway).await;
