@@ -32,8 +32,8 @@ async fn an_idle_process_ends_at_once() {
     let begun = tokio::net::TcpStream::connect(gateway.address("public")).await.unwrap();
     let since = Instant::now();
     assert_eq!(gateway.stop().await.code(), Some(0));
-    // 5 s for the handshake that never comes is the longest; the drain timeout is 20 s.
-    assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
+    // A second for whoever was let in and has not asked yet; the handshake timeout is 5 s, the drain timeout 20 s.
+    assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
     assert!(kept.closed().await);
     let _ = within("the end of HTTP/2", connection).await;
     drop((silent, begun));

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{GuardedStream, Phase};
 use crate::domain::InteractionId;
+use crate::front::accept::NEWCOMER_LINGER;
 use crate::front::http1::{BodyScanner, Fault, Framing, HeadLimits, HeadScanner};
 use crate::front::{Cut, Malformed, refusal};
 use crate::problem::{Kind, Problem};
@@ -26,8 +27,6 @@ const AHEAD_BYTES_MAX: usize = 16 * 1024;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a drained HTTP/2 client may still send after GOAWAY (RFC 9113 §6.8).
 const GOAWAY_LINGER: Duration = Duration::from_secs(1);
-/// How long draining waits for the first request of a connection: who was let in a moment ago is not turned away.
-const FIRST_REQUEST_LINGER: Duration = Duration::from_secs(1);
 
 impl GuardedStream {
     pub(super) fn take_in(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -97,7 +96,7 @@ impl GuardedStream {
 
     /// While draining.
     fn first_request_due(&self) -> Instant {
-        self.state.drained_at() + FIRST_REQUEST_LINGER
+        self.state.drained_at() + NEWCOMER_LINGER
     }
 
     fn wait_for_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
