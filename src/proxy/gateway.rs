@@ -50,6 +50,8 @@ pub struct Gateway {
 pub struct Parts {
     pub in_force: Box<InForce>,
     pub limits: EdgeLimits,
+    /// For all bodies that are held whole.
+    pub budget: ByteBudget,
     pub public_url: Arc<str>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
@@ -61,8 +63,7 @@ pub struct Parts {
 
 impl Gateway {
     pub fn new(parts: Parts) -> Self {
-        let Parts { in_force, limits, public_url, clock, random, events, guard, own } = parts;
-        let budget = ByteBudget::new(limits.buffered_total_bytes_max);
+        let Parts { in_force, limits, budget, public_url, clock, random, events, guard, own } = parts;
         Self { in_force, limits, budget, public_url, clock, random, events, guard, own }
     }
 

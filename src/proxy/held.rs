@@ -14,16 +14,25 @@ const BLOCK_BYTES: usize = 4096;
 
 /// All bodies held whole at once.
 #[derive(Debug, Clone)]
-pub struct ByteBudget(Arc<Semaphore>);
+pub struct ByteBudget {
+    free: Arc<Semaphore>,
+    blocks: usize,
+}
 
 impl ByteBudget {
     pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new((bytes / BLOCK_BYTES).clamp(1, Semaphore::MAX_PERMITS))))
+        let blocks = (bytes / BLOCK_BYTES).clamp(1, Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(blocks)), blocks }
+    }
+
+    /// Bytes that are held now, in whole blocks, and the most that may be.
+    pub fn held_bytes(&self) -> (usize, usize) {
+        ((self.blocks - self.free.available_permits()) * BLOCK_BYTES, self.blocks * BLOCK_BYTES)
     }
 
     fn take(&self, blocks: usize) -> Result<OwnedSemaphorePermit, Fault> {
         let blocks = u32::try_from(blocks).map_err(|_| Fault::Overloaded)?;
-        self.0.clone().try_acquire_many_owned(blocks).map_err(|_| Fault::Overloaded)
+        self.free.clone().try_acquire_many_owned(blocks).map_err(|_| Fault::Overloaded)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::front::{
 use crate::oauth::{
     AuthorizationServer, KeyRing, KeyRingError, Parts, SettingsError, StoreError as RevocationError, load_revocations,
 };
-use crate::proxy::{self, Gateway};
+use crate::proxy::{self, ByteBudget, Gateway};
 use crate::quota::WindowStoreError;
 use crate::signal::{AccessLog, AccessLogError};
 use crate::store::{Store, StoreOpenError};
@@ -174,6 +174,8 @@ pub async fn start(
         oauth: Arc::new(ArcSwap::from_pointee(server)),
         parts,
         trust,
+        front: front.clone(),
+        budget: ByteBudget::new(gateway.limits.buffered_total_bytes_max),
         certificates: certificates.collect(),
         recorder,
         ready: Arc::new(AtomicBool::new(false)),
@@ -235,6 +237,7 @@ fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpP
         guard: settings::guard(configuration),
         own: router(edge, oauth::router(shared.oauth.clone())),
         limits: limits.clone(),
+        budget: shared.budget.clone(),
     };
     let conf = ServerConf {
         max_retries: 3,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::json;
 
 use crate::harness::secure::{JWT_BEARER, client_key, encode};
-use crate::harness::token::{GATEWAY, Key, now, signing_input};
+use crate::harness::token::{GATEWAY, Key, now, outside_token, signing_input};
 use crate::harness::wire::{Wire, handshake, tls_config};
 use crate::harness::{Backend, Gateway, Site};
 
@@ -23,7 +23,7 @@ fn is_soak() -> bool {
 }
 
 fn count() -> usize {
-    if is_soak() { 1_000_000 } else { 8_000 }
+    if is_soak() { 1_000_000 } else { 4_000 }
 }
 
 async fn rig() -> (Backend, Site, Gateway) {
@@ -148,7 +148,7 @@ async fn what_strangers_say_leaves_memory_flat() {
     ];
     let (backend, _site, gateway) = rig().await;
     let (count, cold) = (count(), gateway.resident_kib());
-    let warm_up = (count / 4).min(20_000); // The soak warms up longer: flat is flat.
+    let warm_up = (count / 4).min(20_000);
     for (_, stranger, statuses) in STRANGERS {
         send(&gateway, stranger, statuses, 0, warm_up).await;
     }
@@ -189,4 +189,53 @@ async fn connections_that_come_and_go_leave_memory_flat() {
     let after = gateway.resident_kib();
     println!("{rounds} TLS connections: {warm} KiB before, {after} KiB after");
     assert!(after <= warm + GROWTH_KIB_MAX, "{warm} KiB, then {after} KiB");
+}
+
+/// Partners that only an outside issuer knows are remembered while there is room, and the metrics say how full it is.
+#[tokio::test]
+async fn an_issuer_that_names_partners_without_end_fills_what_is_bounded() {
+    // A soak goes beyond the room for verified tokens, partners and their counters.
+    let count = if is_soak() { 260_000 } else { 1_500 };
+    let backend = Backend::agreeable().await;
+    let site = Site::plain(&[&backend]);
+    site.limits("requests_per_connection_max: 1000000000");
+    site.edit("config/gateway.yaml", "access_log: ../state/access.jsonl", "access_log: off");
+    let gateway = site.start().await;
+    let ask = async |gateway: &Gateway, from: usize, count: usize| {
+        let workers = (0..CONNECTIONS).map(|worker| {
+            let address = gateway.address("public");
+            tokio::spawn(async move {
+                let mut wire = Wire::connect(address).await;
+                for nth in (from + worker..from + count).step_by(CONNECTIONS) {
+                    let token = outside_token(&format!("t{nth}"), &format!("c{nth}"));
+                    let answer = wire.ask(super::authorized("GET", "/shop/items", &token, "")).await;
+                    // 503: no room for another counter, until idle ones are retired.
+                    assert!(matches!(answer.status, 200 | 503), "{nth}: {}", answer.status);
+                }
+            })
+        });
+        for worker in futures_util::future::join_all(workers).await {
+            worker.unwrap();
+        }
+    };
+    ask(&gateway, 0, count / 5).await;
+    let warm = gateway.resident_kib();
+    ask(&gateway, count / 5, count).await;
+    let grown = gateway.resident_kib().saturating_sub(warm);
+    println!("{count} partners: {grown} KiB, {} bytes each", grown * 1024 / count as u64);
+    let mut held = Vec::new();
+    for what in ["verified_tokens", "unregistered_partners", "quota_clients", "quota_counters"] {
+        let label = format!("what=\"{what}\"");
+        let (now, max) =
+            (gateway.metric("clearway_held", &label).await, gateway.metric("clearway_held_max", &label).await);
+        println!("{what}: {now} of {max}");
+        assert!(now > 0.0 && now <= max, "{what}: {now} of {max}");
+        held.push(now);
+    }
+    if !is_soak() {
+        let expected = (count + count / 5) as f64;
+        assert_eq!(held[..3], [expected; 3], "tokens, partners, clients");
+    }
+    // Tokens, partners and counters together, at their most; below it, what each of them takes.
+    assert!(grown < 6 * count as u64, "{grown} KiB for {count}");
 }

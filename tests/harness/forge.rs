@@ -9,10 +9,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
+use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, SignatureScheme};
 
 use super::certificates::install_provider;
 use super::wire::{roots, tls_config};
@@ -71,12 +71,6 @@ impl Ca {
 
     pub fn write(&self, path: &Path) {
         std::fs::write(path, pem("CERTIFICATE", &self.der)).unwrap();
-    }
-
-    pub fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.der.clone()).unwrap();
-        roots
     }
 }
 
