@@ -14,6 +14,7 @@ use crate::harness::backend::{pattern, sha256};
 use crate::harness::bank::Bank;
 use crate::harness::certificates::http_builder;
 use crate::harness::secure::bearer;
+use crate::harness::token::outside_token;
 use crate::harness::{Backend, Reply, Site, problem, refused};
 
 const MIB: usize = 1 << 20;
@@ -24,6 +25,11 @@ const SIZES: [usize; 7] = [0, 1, 65_535, 65_536, 65_537, 131_073, 5 * MIB];
 fn site(backend: &Backend) -> Site {
     let site = Site::secure(backend);
     site.limits("buffered_bytes_max: 8MiB");
+    add_box(&site);
+    site
+}
+
+fn add_box(site: &Site) {
     site.edit(
         "openapi/shop.yaml",
         "  /notes:\n",
@@ -37,7 +43,6 @@ fn site(backend: &Backend) -> Site {
   /notes:
 ",
     );
-    site
 }
 
 /// A JSON document of at least this size, or nothing at all.
@@ -214,43 +219,42 @@ async fn answers_of_every_size_arrive_in_both_lanes_and_on_both_protocols() {
     }
 }
 
-/// The number of bytes that all requests may hold together, filled from outside.
+/// The number of bytes that all requests may hold together, filled from outside by a client each.
 #[tokio::test]
 async fn bodies_held_at_once_share_one_budget_and_give_it_back() {
     let backend = Backend::agreeable().await;
-    let site = site(&backend);
-    site.edit(
-        "config/gateway.yaml",
-        "buffered_bytes_max: 8MiB",
-        "buffered_bytes_max: 1MiB, buffered_total_bytes_max: 2MiB",
-    );
+    let site = Site::plain(&[&backend]);
+    site.limits("buffered_bytes_max: 1MiB, buffered_total_bytes_max: 2MiB");
+    add_box(&site);
     let gateway = site.start().await;
-    let token = bearer(&gateway).await;
-    let (_, client) = &clients()[0];
-    let post = |body: reqwest::Body| {
-        let request = client.post(gateway.https("public", "/shop/box")).bearer_auth(&token);
+    let client = reqwest::Client::new();
+    let post = |who: usize, body: reqwest::Body| {
+        let token = outside_token("acme", &format!("client-{who}"));
+        let request = client.post(gateway.url("/shop/box")).bearer_auth(token);
         request.header("content-type", "application/json").body(body).send()
     };
     // Three bodies of 900 KiB that are all there but for their last byte.
     let whole = document(900 << 10);
     let (begin, end) = whole.split_at(whole.len() - 1);
     let mut held = Vec::new();
-    for _ in 0..3 {
+    for who in 0..3 {
         let (sender, body) = fed();
-        let answer = tokio::spawn(post(body));
+        let answer = tokio::spawn(post(who, body));
         sender.send(Bytes::copy_from_slice(begin)).await.unwrap();
         held.push((sender, answer));
     }
     // One of the three finds no room; it is told at once.
     let full = async {
-        loop {
-            if gateway.metric("clearway_refusals_total", "overloaded").await >= 1.0 {
-                return;
-            }
+        let mut look = tokio::time::interval(millis(10));
+        while gateway.metric("clearway_refusals_total", "overloaded").await < 1.0 {
+            look.tick().await;
         }
     };
     crate::harness::within("a refusal for want of room", full).await;
-    let (status, code) = problem(post(document(900 << 10).into()).await.unwrap()).await;
+    let (now, max) = ("what=\"body_bytes\"", (2 << 20) as f64);
+    assert!(gateway.metric("clearway_held", now).await >= f64::from(1_800 << 10), "the metric shows it");
+    assert_eq!(gateway.metric("clearway_held_max", now).await, max);
+    let (status, code) = problem(post(4, document(900 << 10).into()).await.unwrap()).await;
     assert_eq!((status, code), refused(503, "overloaded"));
     let mut statuses = Vec::new();
     for (sender, answer) in held {
@@ -261,6 +265,6 @@ async fn bodies_held_at_once_share_one_budget_and_give_it_back() {
     }
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 200, 503]);
-    assert_eq!(post(document(900 << 10).into()).await.unwrap().status(), 200, "there is room again");
-    assert_eq!(gateway.metric("clearway_refusals_total", "overloaded").await, 2.0);
+    assert_eq!(post(5, document(900 << 10).into()).await.unwrap().status(), 200, "there is room again");
+    assert_eq!(gateway.metric("clearway_held", now).await, 0.0);
 }

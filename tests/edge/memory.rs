@@ -73,7 +73,7 @@ fn bad_token(nth: usize) -> String {
 /// A client that does not exist, or one that does with somebody else's signature; a `jti` of its own either way.
 fn bad_client(nth: usize) -> String {
     static KEY: std::sync::LazyLock<Key> = std::sync::LazyLock::new(|| Key::generate(clearway::jose::Algorithm::Es256));
-    let client = if nth % 2 == 0 { format!("client-{nth}") } else { "acme-jwt".to_owned() };
+    let client = if nth.is_multiple_of(2) { format!("client-{nth}") } else { "acme-jwt".to_owned() };
     let claims = json!({
         "iss": client, "sub": client, "aud": GATEWAY, "iat": now(), "exp": now() + 60, "jti": format!("jti-{nth}"),
     });
@@ -178,7 +178,7 @@ async fn connections_that_come_and_go_leave_memory_flat() {
     let rounds = if is_soak() { 20_000 } else { 400 };
     let connect = async |count: usize| {
         for nth in 0..count {
-            let protocol = if nth % 2 == 0 { "http/1.1" } else { "h2" };
+            let protocol = if nth.is_multiple_of(2) { "http/1.1" } else { "h2" };
             let config = Arc::new(tls_config(None, &[protocol]));
             drop(handshake(gateway.address("public"), &config).await.unwrap());
         }
