@@ -120,6 +120,20 @@ async fn a_close_stays_a_close() {
     assert_eq!((wire.answer().await.status, wire.answer().await.status), (200, 200));
 }
 
+/// With HTTP/2 by prior knowledge switched on, the stock engine waits for ever for what a plain connection will speak.
+#[tokio::test]
+async fn a_plain_listener_speaks_http1_only() {
+    let (backend, _site, gateway) = plain().await;
+    let mut preface = wire(&gateway).await;
+    preface.send(PREFACE).await;
+    assert_eq!(preface.answer().await.status, 400);
+    assert!(preface.closed().await);
+    let mut upgrade = wire(&gateway).await;
+    let more = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n";
+    assert_eq!(upgrade.ask(raw("GET", "/shop/items", more)).await.status, 200, "ignored (RFC 9110 §7.8)");
+    assert!(!backend.last().fields.iter().any(|(_, value)| value.contains("h2c") || value.contains("AAMAAA")));
+}
+
 /// The stock engine takes a request without Host, and one whose target names another host after a rewrite.
 #[tokio::test]
 async fn there_is_one_host_and_it_is_served_here() {
