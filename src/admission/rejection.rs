@@ -142,7 +142,11 @@ fn policy(refusal: &Refusal) -> Problem {
 fn quota(exceeded: &Exceeded) -> Problem {
     // RFC 9110 §10.2.3: whole seconds, never less than the wait.
     let seconds = exceeded.retry_after.as_secs() + u64::from(exceeded.retry_after.subsec_nanos() > 0);
-    let problem = Problem::new(Kind::QuotaExceeded).member("violated-policies", exceeded.violated.clone());
+    let problem = if exceeded.violated.is_empty() {
+        Problem::new(Kind::Overloaded) // No room for another counter: not a limit of the caller's.
+    } else {
+        Problem::new(Kind::QuotaExceeded).member("violated-policies", exceeded.violated.clone())
+    };
     let problem = with(problem, RETRY_AFTER, &seconds.max(1).to_string());
     match &exceeded.fields {
         Some(fields) => problem

@@ -24,6 +24,6 @@ pub use challenge::Challenges;
 pub use credentials::Credentials;
 pub use error::{AuthnError, IssuerError, JwksFetchError};
 pub use issuer::Issuer;
-pub use revocations::Revocations;
+pub use revocations::{REVOCATIONS_MAX, Revocations};
 pub use settings::{IssuerSettings, JwksSource, UnknownPartners};
 pub use token::{Binding, VerifiedToken};

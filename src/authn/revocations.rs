@@ -9,9 +9,12 @@ use std::sync::{PoisonError, RwLock};
 use crate::domain::Timestamp;
 
 const SHARDS: usize = 64;
+/// Most revocations that are in force at once, at about 120 bytes each.
+pub const REVOCATIONS_MAX: usize = 1_000_000;
 
 /// `jti` → expiry of revoked tokens. Only the owners of live tokens can add to it, each entry leaves when its token
-/// would have expired, and nothing is ever evicted before: forgetting a revocation would let a thief back in.
+/// would have expired, and nothing is ever evicted before: forgetting a revocation would let a thief back in. When it
+/// is full, a further revocation is refused, so that its client knows.
 #[derive(Debug)]
 pub struct Revocations {
     shards: Vec<RwLock<HashMap<Box<str>, Timestamp>>>, // Invariant: SHARDS of them.
@@ -32,14 +35,23 @@ impl Revocations {
         Self::default()
     }
 
-    /// In force when this returns, for every request that asks afterwards.
-    pub fn insert(&self, jti: &str, expires_at: Timestamp) {
-        let Some(shard) = self.shard(jti) else { return };
+    /// In force when this returns `true`, for every request that asks afterwards. `false`: there is no room.
+    #[must_use = "a token that found no room is not revoked"]
+    pub fn insert(&self, jti: &str, expires_at: Timestamp) -> bool {
+        self.insert_within(jti, expires_at, REVOCATIONS_MAX)
+    }
+
+    fn insert_within(&self, jti: &str, expires_at: Timestamp, max: usize) -> bool {
+        let Some(shard) = self.shard(jti) else { return false };
         let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+        if self.len() >= max && !shard.contains_key(jti) {
+            return false;
+        }
         if shard.insert(jti.into(), expires_at).is_none() {
             // While the shard is still locked, so that no reader sees the entry without the count.
             self.count.fetch_add(1, Ordering::Release);
         }
+        true
     }
 
     pub fn contains(&self, jti: &str) -> bool {
@@ -71,5 +83,25 @@ impl Revocations {
     fn shard(&self, jti: &str) -> Option<&RwLock<HashMap<Box<str>, Timestamp>>> {
         let position = self.hasher.hash_one(jti) % SHARDS as u64;
         self.shards.get(usize::try_from(position).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_finds_no_room_is_refused_and_nothing_is_forgotten_for_it() {
+        let revocations = Revocations::new();
+        let at = Timestamp::from_secs;
+        for nth in 0..3 {
+            assert!(revocations.insert_within(&format!("j{nth}"), at(100 + nth), 3));
+        }
+        assert!(!revocations.insert_within("j3", at(200), 3), "full");
+        assert!(revocations.insert_within("j1", at(101), 3), "again");
+        assert!((0..3).all(|nth| revocations.contains(&format!("j{nth}"))) && !revocations.contains("j3"));
+        revocations.purge(at(100));
+        assert!(revocations.insert_within("j3", at(200), 3), "one has expired");
+        assert_eq!(revocations.len(), 3);
     }
 }

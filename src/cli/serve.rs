@@ -6,6 +6,7 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Variables};
+use crate::front::Inherited;
 use crate::server::{Running, start};
 
 use super::{Config, Ending, check};
@@ -28,10 +29,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
             return Ok(Ending::Failed);
         }
     };
+    let inherited = Inherited::from_environment().context("a socket that was handed over cannot be used")?;
     let runtime = super::serve::runtime(configuration.gateway.workers)?;
     let ending = runtime.block_on(async {
         let folder = arguments.config.config.clone();
-        let running = match start(Arc::new(configuration), folder, Variables::new()).await {
+        let running = match start(Arc::new(configuration), folder, Variables::new(), inherited).await {
             Ok(running) => running,
             Err(crate::server::StartError::Configuration(mistakes)) => {
                 check::print(&mistakes, arguments.json);

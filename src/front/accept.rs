@@ -39,6 +39,9 @@ const ACCEPT_COMPLAINT_EVERY: Duration = Duration::from_secs(10);
 /// What rustls may hold of an answer that a client does not read.
 const TLS_BUFFER_BYTES: usize = 32 * 1024;
 
+/// How long draining waits for a handshake, and for the first request after it: who was let in is not turned away.
+pub(super) const NEWCOMER_LINGER: Duration = Duration::from_secs(1);
+
 /// What a front door is made of.
 pub struct FrontParts {
     pub limits: EdgeLimits,
@@ -193,19 +196,11 @@ impl Front {
         A: ServerApp + Send + Sync + 'static,
     {
         let _ = tcp.set_nodelay(true);
-        let arrival = match tls {
-            None => Arrival { transport: Transport::Plain(tcp), tls: None, certificate: None, http2: false },
-            Some(config) => match self.handshake(config, tcp).await {
-                Ok(arrival) => arrival,
-                Err(failure) => return self.events.handshake_failed(&name, peer, &failure),
-            },
+        let opened = tokio::select! {
+            opened = self.open(name, tls, tcp, peer, place) => opened,
+            () = hurried(drain.clone()) => None,
         };
-        let now = self.clock.now();
-        let has_standing = arrival.certificate.as_ref().is_some_and(|peer| peer.has_standing(&self.trust, now));
-        if !has_standing && self.is_shut_out(peer) {
-            return self.events.connection_refused(&name, peer, ConnectionRefusal::Flood);
-        }
-        let Some((stream, state)) = self.guard(name, peer, arrival, place).await else { return };
+        let Some((stream, state)) = opened else { return };
         let (retire, shutdown) = watch::channel(false);
         let work = app.process_new(Box::new(stream), &shutdown);
         tokio::pin!(work);
@@ -223,6 +218,34 @@ impl Front {
         state.drain();
         let _ = retire.send(true);
         work.await;
+    }
+
+    /// Everything before the first byte of HTTP.
+    async fn open(
+        self: &Arc<Self>,
+        name: Arc<str>,
+        tls: Option<Arc<ServerConfig>>,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        place: Place,
+    ) -> Option<(GuardedStream, Arc<ConnectionState>)> {
+        let arrival = match tls {
+            None => Arrival { transport: Transport::Plain(tcp), tls: None, certificate: None, http2: false },
+            Some(config) => match self.handshake(config, tcp).await {
+                Ok(arrival) => arrival,
+                Err(failure) => {
+                    self.events.handshake_failed(&name, peer, &failure);
+                    return None;
+                }
+            },
+        };
+        let now = self.clock.now();
+        let has_standing = arrival.certificate.as_ref().is_some_and(|peer| peer.has_standing(&self.trust, now));
+        if !has_standing && self.is_shut_out(peer) {
+            self.events.connection_refused(&name, peer, ConnectionRefusal::Flood);
+            return None;
+        }
+        self.guard(name, peer, arrival, place).await
     }
 
     async fn handshake(&self, config: Arc<ServerConfig>, tcp: TcpStream) -> Result<Arrival, HandshakeFailure> {
@@ -284,6 +307,12 @@ impl Front {
 /// Resolves when draining is wanted.
 async fn begun(drain: &mut watch::Receiver<bool>) {
     let _ = drain.wait_for(|wanted| *wanted).await;
+}
+
+/// Resolves when draining is wanted and has lasted long enough for whoever was let in just before.
+async fn hurried(mut drain: watch::Receiver<bool>) {
+    begun(&mut drain).await;
+    sleep(NEWCOMER_LINGER).await;
 }
 
 fn socket_digest(tcp: &TcpStream, peer: SocketAddr) -> SocketDigest {

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::tls::{ServerCertificate, server_config};
-use super::{ClientCertificate, Front, ListenerSettings, ListenerTls};
+use super::{ClientCertificate, Front, Inherited, ListenerSettings, ListenerTls};
 
 /// Connections that the kernel holds ready for us.
 const BACKLOG: i32 = 1024;
@@ -62,12 +62,23 @@ impl BoundListener {
 impl Front {
     /// Opens a listener. Must run within a tokio runtime.
     pub fn bind(&self, settings: &ListenerSettings) -> Result<BoundListener, FrontError> {
-        let socket = listen(settings.address).map_err(|source| bind_error(settings, source))?;
+        self.bind_or_take(settings, &mut Inherited::none())
+    }
+
+    /// The same, with the socket that was handed over for this listener's address, if there is one.
+    pub fn bind_or_take(
+        &self,
+        settings: &ListenerSettings,
+        inherited: &mut Inherited,
+    ) -> Result<BoundListener, FrontError> {
+        let socket = match inherited.take(settings.address) {
+            Some(socket) => socket,
+            None => listen(settings.address).map_err(|source| bind_error(settings, source))?,
+        };
         self.adopt(settings, socket)
     }
 
-    /// Takes over a socket that listens already (from the process before us).
-    pub fn adopt(&self, settings: &ListenerSettings, socket: StdListener) -> Result<BoundListener, FrontError> {
+    fn adopt(&self, settings: &ListenerSettings, socket: StdListener) -> Result<BoundListener, FrontError> {
         if settings.tls.is_none() && !settings.address.ip().is_loopback() {
             let (listener, address) = (settings.name.clone(), settings.address);
             return Err(FrontError::PlainBeyondLoopback { listener, address });

@@ -11,7 +11,7 @@ use crate::jose::sha256;
 use super::{Partner, Subscription};
 
 /// Most implicit partners held at once; the least used is forgotten, not refused: it is made again from its token.
-const PARTNERS_MAX: u64 = 200_000;
+pub const PARTNERS_MAX: u64 = 200_000;
 
 /// What an issuer's unknown partners are given.
 #[derive(Clone)]
@@ -47,6 +47,12 @@ impl ImplicitPartners {
         let made = Arc::new(self.make(tenant, client, scopes)?);
         self.partners.insert(key, Arc::clone(&made));
         Some(made)
+    }
+
+    /// How many are held now. Does the cache's housekeeping on the way: not for a request path.
+    pub fn remembered(&self) -> u64 {
+        self.partners.run_pending_tasks();
+        self.partners.entry_count()
     }
 
     fn make(&self, tenant: &TenantId, client: &ClientId, scopes: &ScopeSet) -> Option<Partner> {

@@ -7,6 +7,6 @@ mod implicit;
 mod operation_set;
 mod registry;
 
-pub use implicit::{ImplicitPartners, Template};
+pub use implicit::{ImplicitPartners, PARTNERS_MAX, Template};
 pub use operation_set::OperationSet;
 pub use registry::{Institution, Partner, Product, Registry, Subscription};

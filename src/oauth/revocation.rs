@@ -20,7 +20,9 @@ impl AuthorizationServer {
         if let Some(jti) = token.jti {
             // In force first: if the store fails or this future is dropped, the token stays refused here, and the
             // client, who got no 200, asks again. The answer waits until the revocation is durable.
-            self.parts.revocations.insert(&jti, token.expires_at);
+            if !self.parts.revocations.insert(&jti, token.expires_at) {
+                return Err(StoreError::Full.into());
+            }
             let revoked = RevokedToken { jti, expires_at: token.expires_at };
             self.parts.revocation_store.revoke(&revoked).await?;
         }
@@ -31,7 +33,9 @@ impl AuthorizationServer {
 /// Fills the index at start, before the first request: a restart forgets no revocation.
 pub async fn load_revocations(store: &dyn RevocationStore, index: &Revocations) -> Result<(), StoreError> {
     for token in store.load().await? {
-        index.insert(&token.jti, token.expires_at);
+        if !index.insert(&token.jti, token.expires_at) {
+            return Err(StoreError::Full); // Better no start than one that forgets a revocation.
+        }
     }
     Ok(())
 }

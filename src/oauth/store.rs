@@ -10,6 +10,9 @@ use crate::domain::{ClientId, Timestamp};
 pub enum StoreError {
     #[error("the store did not answer within its deadline")]
     Timeout,
+    /// A bound of ours: what is in force already is not given up for more.
+    #[error("there is no room for more revocations")]
+    Full,
     #[error("the store failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

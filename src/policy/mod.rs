@@ -36,4 +36,4 @@ pub use decision::{Decision, Permit, Refusal};
 pub use issue::{PolicyIssue, PolicySource};
 pub use obligation::Obligations;
 pub use question::{ActionFacts, Question, World};
-pub use set::{PolicySet, SliceSummary};
+pub use set::{MEMORY_BYTES_MAX, PolicySet, SliceSummary};

@@ -22,7 +22,7 @@ use crate::signal::PolicyDecisions;
 
 /// Most memory that remembered decisions take, in bytes. Callers choose some of the facts (an amount, their scopes), so
 /// what they can fill has a bound; past it, decisions that are asked for rarely are forgotten.
-const MEMORY_BYTES_MAX: u64 = 32 * 1024 * 1024;
+pub const MEMORY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// What a remembered decision takes beside its key and texts.
 const ENTRY_BYTES: usize = 256;
 
@@ -100,6 +100,12 @@ impl PolicySet {
     /// How often Cedar had to decide because the answer was not remembered.
     pub fn evaluations(&self) -> u64 {
         self.evaluations.load(Ordering::Relaxed)
+    }
+
+    /// What remembered decisions take now, as far as the memory's housekeeping has come.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory.run_pending_tasks();
+        self.memory.weighted_size()
     }
 
     /// How many different slices the operations have.

@@ -52,6 +52,8 @@ pub struct Gateway {
 pub struct Parts {
     pub in_force: Box<InForce>,
     pub limits: EdgeLimits,
+    /// For all bodies that are held whole.
+    pub budget: ByteBudget,
     pub public_url: Arc<str>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
@@ -63,8 +65,7 @@ pub struct Parts {
 
 impl Gateway {
     pub fn new(parts: Parts) -> Self {
-        let Parts { in_force, limits, public_url, clock, random, events, guard, own } = parts;
-        let budget = ByteBudget::new(limits.buffered_total_bytes_max);
+        let Parts { in_force, limits, budget, public_url, clock, random, events, guard, own } = parts;
         Self { in_force, limits, budget, public_url, clock, random, events, guard, own }
     }
 
@@ -333,6 +334,10 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         if response.status.is_informational() {
+            if response.status == StatusCode::CONTINUE {
+                // The expectation was answered here (RFC 9110 §10.1.1): a second 100 would answer nothing.
+                session.as_downstream_mut().set_ignore_info_resp(true);
+            }
             return Ok(());
         }
         let path = session.req_header().uri.path().to_owned();

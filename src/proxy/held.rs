@@ -25,13 +25,19 @@ const CLIENT_SHARDS: usize = 32;
 #[derive(Debug, Clone)]
 pub struct ByteBudget {
     all: Arc<Semaphore>,
+    blocks: usize,
     clients: Arc<Clients>,
 }
 
 impl ByteBudget {
     pub fn new(bytes: usize) -> Self {
         let blocks = (bytes / BLOCK_BYTES).clamp(1, Semaphore::MAX_PERMITS);
-        Self { all: Arc::new(Semaphore::new(blocks)), clients: Arc::default() }
+        Self { all: Arc::new(Semaphore::new(blocks)), blocks, clients: Arc::default() }
+    }
+
+    /// Bytes that are held now, in whole blocks, and the most that may be.
+    pub fn held_bytes(&self) -> (usize, usize) {
+        ((self.blocks - self.all.available_permits()) * BLOCK_BYTES, self.blocks * BLOCK_BYTES)
     }
 
     /// One body's part of the budget, empty at first. `client_bytes_max` bounds all parts of the client together.

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use super::concurrency::Lease;
 use super::fields::{RateLimitFields, Template};
+use super::meter::COUNTERS_MAX;
 use super::meter::{Meter, Moment, Reading, Slot, Taken};
 use super::shards::Shards;
 use super::{CountedPer, LIMITS_MAX, Limit, LimitKind, LimitUnit, LimitUsage, Plan};
 use crate::domain::{ClientId, PlanId, TenantId, Timestamp};
+
+/// Most clients of one plan that are remembered between two calls of [`super::Quotas::retire_idle`].
+pub const ACCOUNTS_MAX: usize = 250_000;
 
 /// A plan bound to its counters. The snapshot holds it; the counters outlive the snapshot.
 pub struct CompiledPlan {
@@ -44,7 +48,8 @@ pub struct Spent {
 /// A request that its plan does not allow. Nothing was spent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exceeded {
-    /// Names of the limits that are exhausted (`violated-policies` of the problem document), at least one.
+    /// Names of the limits that are exhausted (`violated-policies` of the problem document). None: no limit is, but
+    /// there is no room for another counter, as when an outside issuer names partners without end.
     pub violated: Vec<String>,
     /// Whole seconds, at least one, and never earlier than `t` of a violated limit.
     pub retry_after: Duration,
@@ -78,7 +83,7 @@ impl CompiledPlan {
         moment: Moment,
         later: &dyn Fn() -> Moment,
     ) -> Result<Spent, Exceeded> {
-        let account = self.account(tenant, client);
+        let account = self.account(tenant, client).ok_or_else(Exceeded::full)?;
         let mut leases = Vec::new();
         match account.reserve(&self.order, moment, later, &mut leases) {
             Ok(()) => {
@@ -107,33 +112,48 @@ impl CompiledPlan {
     }
 
     pub(super) fn usage(&self, tenant: &TenantId, client: &ClientId, moment: Moment) -> Vec<LimitUsage> {
-        let readings = self.account(tenant, client).read(moment);
+        let Some(account) = self.account(tenant, client) else { return Vec::new() };
+        let readings = account.read(moment);
         let limits = self.plan.limits.iter().zip(&self.meters).zip(&readings);
         limits.map(|((limit, meter), reading)| usage(limit, meter, reading)).collect()
     }
 
-    fn account(&self, tenant: &TenantId, client: &ClientId) -> Arc<Account> {
-        let make = || Arc::new(self.open(tenant, client));
-        let mut account = self.accounts.find_or_make(client.as_str(), make);
-        if account.tenant != *tenant {
+    /// `None`: there is no room for what this client would be counted by.
+    fn account(&self, tenant: &TenantId, client: &ClientId) -> Option<Arc<Account>> {
+        let account = match self.accounts.find(client.as_str()) {
+            Some(account) if account.tenant == *tenant => account,
             // The client was registered anew under another tenant.
-            account = make();
-            self.accounts.put(client.as_str(), Arc::clone(&account));
-        }
+            Some(_) => {
+                let account = Arc::new(self.open(tenant, client));
+                self.accounts.put(client.as_str(), Arc::clone(&account));
+                account
+            }
+            None if self.has_room(tenant, client) => {
+                self.accounts.find_or_make(client.as_str(), || Arc::new(self.open(tenant, client)))
+            }
+            None => return None,
+        };
         if !account.touched.load(Ordering::Relaxed) {
             account.touched.store(true, Ordering::Relaxed);
         }
-        account
+        Some(account)
+    }
+
+    /// Asked once for a client that was idle. Whoever has a counter already keeps it.
+    fn has_room(&self, tenant: &TenantId, client: &ClientId) -> bool {
+        let fits = |(limit, meter): (&Limit, &Meter)| {
+            meter.counters() < COUNTERS_MAX || meter.has(key_of(limit, tenant, client))
+        };
+        self.accounts.len() < ACCOUNTS_MAX && self.plan.limits.iter().zip(&self.meters).all(fits)
+    }
+
+    /// Clients that are remembered, and the counters of the plan's fullest limit.
+    pub(super) fn counted(&self) -> (usize, usize) {
+        (self.accounts.len(), self.meters.iter().map(Meter::counters).max().unwrap_or(0))
     }
 
     fn open(&self, tenant: &TenantId, client: &ClientId) -> Account {
-        let slot = |(limit, meter): (&Limit, &Meter)| {
-            let key = match limit.per {
-                CountedPer::Tenant => tenant.as_str(),
-                CountedPer::Client => client.as_str(),
-            };
-            meter.slot(limit, key)
-        };
+        let slot = |(limit, meter): (&Limit, &Meter)| meter.slot(limit, key_of(limit, tenant, client));
         let slots = self.plan.limits.iter().zip(&self.meters).map(slot).collect();
         Account { tenant: tenant.clone(), slots, touched: AtomicBool::new(true) }
     }
@@ -141,6 +161,20 @@ impl CompiledPlan {
     /// Forgets accounts that were not used since the last call. Their counters stay with the meters. Returns how many.
     pub(super) fn retire_idle(&self) -> usize {
         self.accounts.retain(|account| account.touched.swap(false, Ordering::Relaxed))
+    }
+}
+
+fn key_of<'k>(limit: &Limit, tenant: &'k TenantId, client: &'k ClientId) -> &'k str {
+    match limit.per {
+        CountedPer::Tenant => tenant.as_str(),
+        CountedPer::Client => client.as_str(),
+    }
+}
+
+impl Exceeded {
+    /// Idle accounts are retired about once a minute.
+    const fn full() -> Self {
+        Self { violated: Vec::new(), retry_after: Duration::from_secs(60), fields: None }
     }
 }
 

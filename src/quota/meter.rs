@@ -53,6 +53,9 @@ pub(super) struct WindowMeter {
     pub cells: Shards<Arc<WindowCell>>,
 }
 
+/// Most counters of one limit. A window's counter lasts as long as the window, at about 150 bytes.
+pub const COUNTERS_MAX: usize = 1_000_000;
+
 /// All counters of one limit. Clones share them.
 #[derive(Clone)]
 pub(super) enum Meter {
@@ -101,6 +104,23 @@ impl Meter {
                 let under_way = meter.find_or_make(key, UnderWay::default);
                 Slot::Concurrency { under_way, max: concurrency_max(&limit.kind) }
             }
+        }
+    }
+
+    /// How many counters there are.
+    pub fn counters(&self) -> usize {
+        match self {
+            Self::Rate(meter) => meter.buckets.len(),
+            Self::Window(meter) => meter.cells.len(),
+            Self::Concurrency(meter) => meter.len(),
+        }
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        match self {
+            Self::Rate(meter) => meter.buckets.find(key).is_some(),
+            Self::Window(meter) => meter.cells.find(key).is_some(),
+            Self::Concurrency(meter) => meter.find(key).is_some(),
         }
     }
 

@@ -25,9 +25,10 @@ mod steady;
 mod usage;
 mod window;
 
-pub use compiled::{CompiledPlan, Exceeded, Spent};
+pub use compiled::{ACCOUNTS_MAX, CompiledPlan, Exceeded, Spent};
 pub use fields::RateLimitFields;
 pub use keep::{WindowCount, WindowStore, WindowStoreError};
+pub use meter::COUNTERS_MAX;
 pub use plan::{CountedPer, LIMITS_MAX, Limit, LimitKind, Period, Plan, PlanError};
 pub use quotas::{Quotas, Retired};
 pub use usage::{LimitUnit, LimitUsage};

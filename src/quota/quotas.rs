@@ -136,6 +136,13 @@ impl Quotas {
         Retired { accounts, counters }
     }
 
+    /// Clients that the fullest plan remembers, and counters of the fullest limit.
+    pub fn counted(&self) -> (usize, usize) {
+        let plans: Vec<_> = self.registry().plans.iter().filter_map(Weak::upgrade).collect();
+        let counted = plans.iter().map(|plan| plan.counted());
+        counted.fold((0, 0), |most, one| (most.0.max(one.0), most.1.max(one.1)))
+    }
+
     fn owed(&self) -> (Vec<Owed>, Vec<WindowCount>) {
         let now = self.clock.now();
         let (mut owed, mut counts) = (Vec::new(), Vec::new());

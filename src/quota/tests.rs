@@ -470,6 +470,29 @@ async fn idle_partners_are_forgotten_and_nothing_is_forgotten_that_counts() {
     assert_eq!(house.used(&compiled, "busy"), [0, 0, 0, 0]);
 }
 
+/// An outside issuer may name partners without end.
+#[test]
+fn partners_that_find_no_room_are_refused_and_those_who_are_in_go_on() {
+    let house = House::new();
+    let compiled = house.compile(vec![rate("r", 10, 10, 10)]);
+    let (tenant, now) = (tenant_id("acme"), house.hands.now());
+    let spend = |name: &str| house.quotas.spend(&compiled, &tenant, &client_id(name), now);
+    for nth in 0..ACCOUNTS_MAX {
+        assert!(spend(&format!("client-{nth}")).is_ok());
+    }
+    let refused = spend("one-more").unwrap_err();
+    assert!(refused.violated.is_empty() && refused.retry_after >= Duration::from_secs(1), "{refused:?}");
+    assert!(house.quotas.usage(&compiled, &tenant, &client_id("one-more"), now).is_empty());
+    assert!(spend("client-7").is_ok(), "who is in goes on");
+    assert_eq!(house.quotas.counted(), (ACCOUNTS_MAX, ACCOUNTS_MAX));
+    house.hands.turn(Duration::from_secs(60));
+    for _ in 0..3 {
+        house.quotas.retire_idle(house.hands.now());
+    }
+    assert_eq!(house.quotas.counted(), (0, 0));
+    assert!(spend("one-more").is_ok(), "idle ones made room");
+}
+
 #[test]
 fn usage_says_where_a_caller_stands() {
     let house = House::new();

@@ -245,10 +245,12 @@ impl FrontEvents for Recorder {
 
     fn connection_refused(&self, listener: &str, peer: SocketAddr, refusal: ConnectionRefusal) {
         self.metrics.listener(listener).refused.add();
+        self.metrics.connection_ended(refusal.label());
         self.connection(listener, peer, refusal.label());
     }
 
     fn connection_cut(&self, listener: &str, peer: SocketAddr, cut: Cut) {
+        self.metrics.connection_ended(cut.label());
         // The ordinary end of a kept connection is no event.
         if !matches!(cut, Cut::Idle | Cut::Drain) {
             self.connection(listener, peer, cut.label());

@@ -11,10 +11,15 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::authn::{CACHED_TOKENS_MAX, REVOCATIONS_MAX};
 use crate::config::{Configuration, Variables};
 use crate::endpoint::{InForce, oauth};
-use crate::front::{Drained, ListenerTls, ServerCertificate, Trust};
+use crate::front::{Drained, Front, ListenerTls, ServerCertificate, Trust};
+use crate::hub::PARTNERS_MAX;
 use crate::oauth::{KeyRing, Parts};
+use crate::policy::MEMORY_BYTES_MAX;
+use crate::proxy::ByteBudget;
+use crate::quota::{ACCOUNTS_MAX, COUNTERS_MAX};
 use crate::store::Store;
 use crate::upstream::Pool;
 
@@ -46,6 +51,8 @@ pub(super) struct Shared {
     pub(super) oauth: oauth::Shared,
     pub(super) parts: Parts,
     pub(super) trust: Arc<Trust>,
+    pub(super) front: Arc<Front>,
+    pub(super) budget: ByteBudget,
     pub(super) certificates: Vec<(ListenerTls, Arc<ServerCertificate>)>,
     pub(super) recorder: Arc<Recorder>,
     pub(super) ready: Arc<AtomicBool>,
@@ -120,7 +127,27 @@ impl Shared {
     pub(super) fn metrics(&self) -> String {
         let audit = self.recorder.audit.status();
         self.services.metrics.audit(audit.waiting, audit.healthy);
+        self.measure_bounds();
         self.services.metrics.render()
+    }
+
+    /// How full everything is that outside input can fill (`ARCHITECTURE.md`, Bounds).
+    fn measure_bounds(&self) {
+        let in_force = self.in_force.load();
+        let snapshot = &in_force.snapshot;
+        let holds = |what, (held, max): (usize, usize)| self.services.metrics.holds(what, held as u64, max as u64);
+        let connections_max = self.configuration().gateway.limits.connections_max;
+        holds("connections", (self.front.connections_open(), connections_max));
+        holds("body_bytes", self.budget.held_bytes());
+        holds("revocations", (self.services.revocations.len(), REVOCATIONS_MAX));
+        let (clients, counters) = self.services.quotas.counted();
+        holds("quota_clients", (clients, ACCOUNTS_MAX));
+        holds("quota_counters", (counters, COUNTERS_MAX));
+        let metrics = &self.services.metrics;
+        metrics.holds("verified_tokens", snapshot.authenticator.remembered_tokens(), CACHED_TOKENS_MAX);
+        metrics.holds("policy_bytes", snapshot.policies.memory_bytes(), MEMORY_BYTES_MAX);
+        let partners = snapshot.outside_issuers.values().map(|issuer| issuer.partners.remembered()).max().unwrap_or(0);
+        metrics.holds("unregistered_partners", partners, PARTNERS_MAX);
     }
 }
 

@@ -19,12 +19,13 @@ use crate::domain::Clock as _;
 use crate::endpoint::operations::{self, Operations};
 use crate::endpoint::{Edge, oauth, router};
 use crate::front::{
-    BoundListener, Drained, FloodGuard, Front, FrontError, FrontParts, Trust, TrustError, h2_options, server_options,
+    BoundListener, Drained, FloodGuard, Front, FrontError, FrontParts, Inherited, Trust, TrustError, h2_options,
+    server_options,
 };
 use crate::oauth::{
     AuthorizationServer, KeyRing, KeyRingError, Parts, SettingsError, StoreError as RevocationError, load_revocations,
 };
-use crate::proxy::{self, Gateway};
+use crate::proxy::{self, ByteBudget, Gateway};
 use crate::quota::WindowStoreError;
 use crate::signal::{AccessLog, AccessLogError};
 use crate::store::{Store, StoreOpenError};
@@ -58,6 +59,8 @@ pub enum StartError {
     Listener(#[from] FrontError),
     #[error("the operations listener cannot be opened")]
     Operations(#[source] std::io::Error),
+    #[error("the socket at {0} was handed over, but no listener has this address")]
+    Unclaimed(SocketAddr),
 }
 
 /// What is on disk, opened and read.
@@ -115,11 +118,31 @@ fn front(configuration: &Configuration, services: &Services, trust: &Arc<Trust>,
     })
 }
 
+/// Every listener's socket: handed over, or opened now. What was handed over and fits nowhere is a mistake.
+async fn bind(
+    configuration: &Configuration,
+    front: &Front,
+    mut inherited: Inherited,
+) -> Result<(Vec<BoundListener>, TcpListener), StartError> {
+    let gateway = &configuration.gateway;
+    let bound = gateway.listeners.iter().map(|listener| front.bind_or_take(listener, &mut inherited));
+    let bound = bound.collect::<Result<Vec<_>, _>>()?;
+    let operations = match inherited.take(gateway.operations_address) {
+        Some(socket) => socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket)),
+        None => TcpListener::bind(gateway.operations_address).await,
+    };
+    match inherited.left().next() {
+        Some(address) => Err(StartError::Unclaimed(address)),
+        None => Ok((bound, operations.map_err(StartError::Operations)?)),
+    }
+}
+
 /// Compiles, opens, binds and serves. `folder` is read again at each reload.
 pub async fn start(
     configuration: Arc<Configuration>,
     folder: PathBuf,
     variables: Variables,
+    inherited: Inherited,
 ) -> Result<Running, StartError> {
     let gateway = &configuration.gateway;
     let opened = open(&configuration).await?;
@@ -136,8 +159,7 @@ pub async fn start(
     let roots = settings::partner_trust(&configuration).map_err(|mistake| StartError::Configuration(vec![mistake]))?;
     let trust = Trust::new(&roots, in_force.snapshot.registered_certificates.clone())?;
     let front = front(&configuration, &services, &trust, &recorder);
-    let bound = gateway.listeners.iter().map(|listener| front.bind(listener)).collect::<Result<Vec<_>, _>>()?;
-    let operations_listener = TcpListener::bind(gateway.operations_address).await.map_err(StartError::Operations)?;
+    let (bound, operations_listener) = bind(&configuration, &front, inherited).await?;
     let mut addresses: Vec<(String, SocketAddr)> =
         bound.iter().map(|b| (b.name().to_owned(), b.local_addr())).collect();
     addresses.push(("operations".to_owned(), operations_listener.local_addr().map_err(StartError::Operations)?));
@@ -154,6 +176,8 @@ pub async fn start(
         oauth: Arc::new(ArcSwap::from_pointee(server)),
         parts,
         trust,
+        front: front.clone(),
+        budget: ByteBudget::new(gateway.limits.buffered_total_bytes_max),
         certificates: certificates.collect(),
         recorder,
         ready: Arc::new(AtomicBool::new(false)),
@@ -215,6 +239,7 @@ fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpP
         guard: settings::guard(configuration),
         own: router(edge, oauth::router(shared.oauth.clone())),
         limits: limits.clone(),
+        budget: shared.budget.clone(),
     };
     let conf = ServerConf {
         max_retries: 3,

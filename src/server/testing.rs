@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::config::{self, Configuration, Diagnostic, Variables};
 use crate::endpoint::InForce;
+use crate::front::Inherited;
 
 use super::{Services, compile};
 
@@ -108,6 +109,6 @@ impl Folder {
 
     pub async fn start(&self) -> super::Running {
         let configuration = Arc::new(self.load());
-        super::start(configuration, self.path().to_owned(), Variables::new()).await.unwrap()
+        super::start(configuration, self.path().to_owned(), Variables::new(), Inherited::none()).await.unwrap()
     }
 }

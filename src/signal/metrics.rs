@@ -1,8 +1,9 @@
 //! All metrics of the process, and their exposition in the OpenMetrics text format.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -50,6 +51,8 @@ struct All {
     audit_waiting: Level,
     audit_healthy: Level,
     access_dropped: Arc<Tally>,
+    connection_ends: Capped<Tally>,
+    held: Mutex<BTreeMap<&'static str, (i64, i64)>>,
 }
 
 /// A number that goes up and down.
@@ -161,6 +164,8 @@ impl Metrics {
             audit_waiting: Level::default(),
             audit_healthy: Level(AtomicI64::new(1)),
             access_dropped: Arc::default(),
+            connection_ends: Capped::new("reason", WORDS_MAX),
+            held: Mutex::default(),
         });
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Exposition(Arc::clone(&all))));
@@ -239,6 +244,18 @@ impl Metrics {
     pub fn audit(&self, waiting: usize, healthy: bool) {
         self.all.audit_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.all.audit_healthy.set(i64::from(healthy));
+    }
+
+    /// A connection was refused or ended before its time; `reason` is a code of ours, such as `header_timeout`.
+    pub fn connection_ended(&self, reason: &'static str) {
+        self.all.connection_ends.find(reason).add();
+    }
+
+    /// How full something is that outside input can fill; set it before [`Self::render`]. `what` is a name of ours.
+    pub fn holds(&self, what: &'static str, held: u64, max: u64) {
+        let level = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let mut all = self.all.held.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(what, (level(held), level(max)));
     }
 
     /// Counts the lines that the access log drops; for [`super::AccessLog::open`].
@@ -378,6 +395,22 @@ impl Exposition {
         all.handshake_failures.encode(&mut family(encoder, "clearway_handshake_failures", help, MetricType::Counter)?)
     }
 
+    /// Everything that outside input can fill, beside the most that it may hold.
+    fn bounds(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let help = "What outside input fills now";
+        let mut now = family(encoder, "clearway_held", help, MetricType::Gauge)?;
+        for (what, (count, _)) in &held {
+            Level(AtomicI64::new(*count)).encode(now.encode_family(&[("what", *what)])?)?;
+        }
+        let help = "The most that it may fill";
+        let mut most = family(encoder, "clearway_held_max", help, MetricType::Gauge)?;
+        for (what, (_, max)) in &held {
+            Level(AtomicI64::new(*max)).encode(most.encode_family(&[("what", *what)])?)?;
+        }
+        Ok(())
+    }
+
     fn house(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let all = &self.0;
         let help = "Access tokens issued, by how the client authenticated";
@@ -393,8 +426,12 @@ impl Exposition {
         all.audit_waiting.encode(family(encoder, "clearway_audit_waiting", help, MetricType::Gauge)?)?;
         let help = "1 while the audit file takes records";
         all.audit_healthy.encode(family(encoder, "clearway_audit_healthy", help, MetricType::Gauge)?)?;
+        self.bounds(encoder)?;
         let help = "Access-log lines dropped for want of room";
         all.access_dropped.encode(family(encoder, "clearway_access_log_dropped", help, MetricType::Counter)?)?;
+        let help = "Connections refused or ended before their time, by reason";
+        let ends = &mut family(encoder, "clearway_connections_ended", help, MetricType::Counter)?;
+        all.connection_ends.encode(ends)?;
         let build = Level(AtomicI64::new(1));
         let mut info = family(encoder, "clearway_build_info", "The build that runs", MetricType::Gauge)?;
         build.encode(info.encode_family(&[("version", all.version.as_str())])?)

@@ -11,6 +11,7 @@ mod fuse;
 mod health;
 mod identity;
 mod load;
+mod paced;
 mod peer;
 mod pool;
 mod settings;

@@ -5,12 +5,15 @@
 //! certificates by serial number and does not look at the CAs at all, so `group_key` carries both.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
 use super::identity::Identity;
+use super::paced::PacedConnect;
 use super::settings::PoolSettings;
 use super::target::Target;
 
@@ -42,6 +45,8 @@ pub(super) struct PeerFactory {
     http2: bool,
     read: Duration,
     write: Duration,
+    /// Tunnels so far, and one: no two have the same number, and none has that of ordinary connections.
+    tunnels: AtomicU64,
 }
 
 impl PeerFactory {
@@ -66,7 +71,13 @@ impl PeerFactory {
         peer.options.h2_stream_window_size = Some(H2_STREAM_WINDOW);
         peer.options.h2_connection_window_size = Some(H2_CONNECTION_WINDOW);
         peer.options.h2_ping_interval = Some(H2_PING_INTERVAL);
-        Self { template: peer, http2: settings.http2, read: timeouts.read, write: timeouts.write }
+        Self {
+            template: peer,
+            http2: settings.http2,
+            read: timeouts.read,
+            write: timeouts.write,
+            tunnels: AtomicU64::new(1),
+        }
     }
 
     /// What connections must have in common to be shared, and back ends to be the same one over a reload.
@@ -82,11 +93,13 @@ impl PeerFactory {
         let patient = (self.http2 && terms.uploading) || terms.websocket;
         peer.options.read_timeout = Some(if patient { terms.budget } else { self.read.min(terms.budget) });
         peer.options.write_timeout = Some(self.write.min(terms.budget));
-        peer.options.http_upstream_request_policy = if terms.websocket {
-            HttpUpstreamRequestPolicy::standard()
+        if terms.websocket {
+            peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::standard();
+            peer.options.custom_l4 = Some(Arc::new(PacedConnect));
+            peer.group_key ^= self.tunnels.fetch_add(1, Ordering::Relaxed); // A tunnel's connection is nobody else's.
         } else {
-            HttpUpstreamRequestPolicy::deny_upgrades()
-        };
+            peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        }
         peer
     }
 

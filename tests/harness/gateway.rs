@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -31,6 +32,15 @@ pub fn check(config: &Path) -> (i32, Value) {
     (output.status.code().unwrap(), printed)
 }
 
+/// `serve` with the socket as descriptor 3. The shell becomes the gateway, so its process id is the right one.
+pub fn supervised(config: &Path, socket: &TcpListener) -> Command {
+    let mut command = Command::new("sh");
+    let script = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve --json --config \"$1\"";
+    command.args(["-c", script, BINARY, config.to_str().unwrap()]);
+    command.stdin(Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
+    command
+}
+
 /// Lines that a stream of the child has written so far.
 type Lines = watch::Receiver<Arc<Vec<String>>>;
 
@@ -57,11 +67,7 @@ impl Launch {
             .args(["-c", &format!("{}\nexec \"$0\" \"$@\"", self.prelude), BINARY])
             .args(["serve", "--json", "--config", config.to_str().unwrap()])
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .env_remove("CLEARWAY_LOG")
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stdin(Stdio::null());
         command
     }
 }
@@ -74,7 +80,17 @@ impl Gateway {
 
     /// As [`Self::start`], in a world that is not as it should be.
     pub async fn launch(config: &Path, launch: &Launch) -> Self {
-        let mut child = launch.serve(config).spawn().unwrap();
+        Self::spawn(launch.serve(config)).await
+    }
+
+    /// Starts it with a socket that listens already, as a supervisor does: descriptor 3, `LISTEN_FDS`, `LISTEN_PID`.
+    pub async fn start_with(config: &Path, socket: &TcpListener) -> Self {
+        Self::spawn(supervised(config, socket)).await
+    }
+
+    async fn spawn(mut command: Command) -> Self {
+        command.env_remove("CLEARWAY_LOG").env("NO_COLOR", "1").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let stdout = lines(child.stdout.take().unwrap());
         let stderr = lines(child.stderr.take().unwrap());
         let mut gateway = Self { child, listeners: HashMap::new(), stdout, stderr };
@@ -115,6 +131,21 @@ impl Gateway {
 
     pub async fn status(&self) -> Value {
         reqwest::get(self.operations("/status")).await.unwrap().json().await.unwrap()
+    }
+
+    /// The sum of all series of a metric; those that carry `label`, if it is not empty.
+    pub async fn metric(&self, name: &str, label: &str) -> f64 {
+        let page = reqwest::get(self.operations("/metrics")).await.unwrap().text().await.unwrap();
+        let is_series = |rest: &str| rest.starts_with(['{', ' ']);
+        let lines = page.lines().filter(|line| line.strip_prefix(name).is_some_and(is_series) && line.contains(label));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    /// Resident memory of the process, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub async fn revision(&self) -> String {

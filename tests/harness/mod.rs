@@ -4,7 +4,9 @@
 //! Nothing here sleeps: every wait is for an event, under a deadline that only fails a test.
 
 pub mod backend;
+pub mod bank;
 pub mod certificates;
+pub mod forge;
 pub mod gateway;
 pub mod h2c;
 pub mod link;

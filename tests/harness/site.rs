@@ -148,6 +148,30 @@ impl Site {
         self.write(name, &format!("{}{more}", self.read(name)));
     }
 
+    /// Further limits of the edge, such as `idle_timeout: 500ms`.
+    pub fn limits(&self, more: &str) {
+        self.edit(
+            "config/gateway.yaml",
+            "limits: { drain_timeout: 20s",
+            &format!("limits: {{ {more}, drain_timeout: 20s"),
+        );
+    }
+
+    /// Waits until the audit file tells of `count` connections that ended for this reason.
+    pub async fn connection_ends(&self, reason: &'static str, count: usize) {
+        let told = async {
+            let mut look = tokio::time::interval(std::time::Duration::from_millis(10));
+            loop {
+                look.tick().await;
+                let text = fs::read_to_string(self.path("state/audit.jsonl")).unwrap_or_default();
+                if text.matches(&format!("\"reason\":\"{reason}\"")).count() >= count {
+                    return;
+                }
+            }
+        };
+        super::within(reason, told).await;
+    }
+
     /// The lines of a file of JSON lines, such as the audit file.
     pub fn json_lines(&self, name: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.path(name)).unwrap_or_default();

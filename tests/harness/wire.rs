@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clearway::sandbox::pki::Identity;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -9,6 +10,7 @@ use rustls_pki_types::pem::PemObject;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::certificates::{install_provider, pki};
 use super::within;
@@ -54,10 +56,35 @@ impl Wire {
     /// TLS to `localhost` with ALPN `http/1.1`, presenting `identity`; an error is the handshake's.
     pub async fn tls(address: SocketAddr, identity: Option<&Identity>) -> std::io::Result<Self> {
         let config = tls_config(identity, &["http/1.1"]);
-        let stream = TcpStream::connect(address).await?;
-        let name = ServerName::try_from("localhost").unwrap();
-        let stream = within("a handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await?;
-        Ok(Self { stream: Box::new(stream), buffer: Vec::new() })
+        Ok(Self::over(handshake(address, &Arc::new(config)).await?))
+    }
+
+    /// Over a stream that is open already.
+    pub fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        Self { stream: Box::new(stream), buffer: Vec::new() }
+    }
+
+    /// Keeps sending single bytes of `text`, over and over, until the gateway closes; returns what it said last.
+    pub async fn drip(mut self, text: &str, every: Duration) -> Vec<u8> {
+        let mut tick = tokio::time::interval(every);
+        let mut bytes = text.bytes().cycle();
+        let mut chunk = vec![0; 4096];
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {
+                    let byte = [bytes.next().unwrap()];
+                    if self.try_send(byte).await.is_err() {
+                        // What it said before it closed may still be there.
+                        while self.more().await {}
+                        return self.buffer;
+                    }
+                }
+                read = within("an end of the drip", self.stream.read(&mut chunk)) => match read {
+                    Ok(0) | Err(_) => return self.buffer,
+                    Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
+                },
+            }
+        }
     }
 
     /// As [`Self::connect`], where the other side may refuse.
@@ -161,12 +188,28 @@ impl Wire {
     }
 }
 
+/// TLS to `localhost`; an error is the handshake's.
+pub async fn handshake(
+    address: SocketAddr,
+    config: &Arc<rustls::ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from("localhost").unwrap();
+    within("a handshake", TlsConnector::from(Arc::clone(config)).connect(name, stream)).await
+}
+
+/// The gateway's server CA.
+pub fn roots() -> rustls::RootCertStore {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&pki().server_ca).unwrap()).unwrap();
+    roots
+}
+
 /// A client configuration that trusts the gateway's server CA.
 pub fn tls_config(identity: Option<&Identity>, protocols: &[&str]) -> rustls::ClientConfig {
     install_provider();
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&pki().server_ca).unwrap()).unwrap();
-    let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+    let builder = rustls::ClientConfig::builder().with_root_certificates(roots());
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {

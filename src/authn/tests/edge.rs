@@ -12,8 +12,8 @@ fn revocations_are_forgotten_when_their_token_has_expired_and_not_before() {
     let revocations = Revocations::new();
     assert!(revocations.is_empty() && !revocations.contains("a"));
     for i in 0..1000 {
-        revocations.insert(&format!("j{i}"), at(100 + i));
-        revocations.insert(&format!("j{i}"), at(100 + i));
+        assert!(revocations.insert(&format!("j{i}"), at(100 + i)));
+        assert!(revocations.insert(&format!("j{i}"), at(100 + i)));
     }
     assert_eq!(revocations.len(), 1000);
     revocations.purge(at(600));
@@ -32,7 +32,7 @@ fn a_revocation_is_seen_by_whoever_asks_after_it() {
             scope.spawn(move || {
                 for i in 0..500 {
                     let jti = format!("{thread}-{i}");
-                    revocations.insert(&jti, at(100));
+                    assert!(revocations.insert(&jti, at(100)));
                     assert!(revocations.contains(&jti));
                     if i % 100 == 0 {
                         revocations.purge(at(50));

@@ -49,7 +49,7 @@ async fn an_outside_issuer_is_read_by_its_settings() {
     assert_eq!((token.tenant.as_ref(), token.jti.as_ref()), (None, None));
 
     // Its jti is not ours: what we revoked has no meaning there.
-    world.revocations.insert("j1", at(1300));
+    assert!(world.revocations.insert("j1", at(1300)));
     let mut claims = outside_claims();
     claims["jti"] = "j1".into();
     assert!(world.check(&key.sign("JWT", &claims).unwrap(), 1100).await.is_ok());

@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::config::{self, Variables};
+use crate::front::Inherited;
 use crate::sandbox;
 use crate::sandbox::pki::{AssertionKeyFiles, DemoPki};
 use crate::server::{self, StartError};
@@ -52,7 +53,7 @@ pub(super) async fn start(arguments: &Arguments, bar: &ProgressBar) -> anyhow::R
         Err(mistakes) => return Err(mistaken(&mistakes)),
     };
     step(bar, "gateway");
-    let running = match server::start(Arc::new(configuration), folder, variables).await {
+    let running = match server::start(Arc::new(configuration), folder, variables, Inherited::none()).await {
         Ok(running) => running,
         Err(StartError::Configuration(mistakes)) => return Err(mistaken(&mistakes)),
         Err(error) => return Err(error).context("the gateway did not start (is another demo running?)"),

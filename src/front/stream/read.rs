@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{GuardedStream, Phase};
 use crate::domain::InteractionId;
+use crate::front::accept::NEWCOMER_LINGER;
 use crate::front::http1::{BodyScanner, Fault, Framing, HeadLimits, HeadScanner};
 use crate::front::{Cut, Malformed, refusal};
 use crate::problem::{Kind, Problem};
@@ -75,17 +76,27 @@ impl GuardedStream {
             Err(fault) => return Poll::Ready(self.refuse_fault(fault)),
         }
         if self.inbox.is_empty() && self.state.is_draining() {
-            self.phase = Phase::Over;
-            return Poll::Ready(Ok(()));
+            if self.heads > 0 || self.first_request_due() <= Instant::now() {
+                self.phase = Phase::Over;
+                return Poll::Ready(Ok(()));
+            }
+            self.due = self.due.map(|due| due.min(self.first_request_due()));
         }
         let waited = self.inbox.is_empty();
         match self.fill(cx)? {
             Poll::Ready(0) => self.phase = Phase::Over,
-            Poll::Ready(_) if waited && self.heads > 0 => self.due = Some(Instant::now() + header_timeout),
+            Poll::Ready(_) if waited && (self.heads > 0 || self.state.is_draining()) => {
+                self.due = Some(Instant::now() + header_timeout);
+            }
             Poll::Ready(_) => {}
             Poll::Pending => return self.wait_for_head(cx),
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// While draining.
+    fn first_request_due(&self) -> Instant {
+        self.state.drained_at() + NEWCOMER_LINGER
     }
 
     fn wait_for_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -96,7 +107,11 @@ impl GuardedStream {
             return Poll::Pending;
         }
         if self.inbox.is_empty() {
-            self.state.report_cut(if self.heads > 0 { Cut::Idle } else { Cut::HeaderTimeout });
+            self.state.report_cut(match (self.heads, self.state.is_draining()) {
+                (0, false) => Cut::HeaderTimeout,
+                (0, true) => Cut::Drain,
+                _ => Cut::Idle,
+            });
             self.phase = Phase::Over;
         } else {
             self.state.report_cut(Cut::HeaderTimeout);

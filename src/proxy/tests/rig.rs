@@ -272,6 +272,7 @@ impl Rig {
         let gateway = Gateway::new(Parts {
             in_force: Box::new(move || Arc::clone(&snapshot)),
             guard: guard(&limits),
+            budget: crate::proxy::ByteBudget::new(limits.buffered_total_bytes_max),
             limits,
             public_url: ISSUER.into(),
             clock,
