@@ -376,26 +376,29 @@ async fn a_back_ends_own_refusals_pass_but_its_doubts_about_us_do_not() {
     let backend = Backend::start(|seen| Reply::status(mode(seen).parse().unwrap_or(200))).await;
     let site = Site::plain(&[&backend]);
     site.write("keys/secret.txt", "our-key");
-    site.backends(
-        &[backend.url()],
-        "credential: { kind: api_key, header: x-api-key, secret_file: ../keys/secret.txt }",
-    );
     let gateway = site.start().await;
-    for status in [400_u16, 403, 404, 409, 422, 429, 500, 503] {
-        for path in ["/shop/items", "/shop/notes"] {
-            let response = sent(&gateway, "POST", path, &status.to_string()).send().await.unwrap();
-            let (got, body) = read_json(response).await;
-            assert_eq!((got, body), (status, json!({})), "{path}");
+    for credential in ["", "credential: { kind: api_key, header: x-api-key, secret_file: ../keys/secret.txt }"] {
+        site.backends(&[backend.url()], credential);
+        gateway.reload().await;
+        for status in [400_u16, 403, 404, 409, 422, 429, 500, 503] {
+            for path in ["/shop/items", "/shop/notes"] {
+                let response = sent(&gateway, "POST", path, &status.to_string()).send().await.unwrap();
+                let (got, body) = read_json(response).await;
+                assert_eq!((got, body), (status, json!({})), "{path}");
+            }
         }
-    }
-    for (method, path) in [("GET", "/shop/items"), ("POST", "/shop/items"), ("POST", "/shop/notes")] {
-        let response = sent(&gateway, method, path, "401").send().await.unwrap();
-        assert!(field(&response, "www-authenticate").is_empty());
-        assert_eq!(
-            problem(response).await,
-            refused(502, "backend-failed"),
-            "{method} {path}: it refused us, not the caller"
-        );
+        for doubt in ["401", "407"] {
+            for (method, path) in [("GET", "/shop/items"), ("POST", "/shop/items"), ("POST", "/shop/notes")] {
+                let response = sent(&gateway, method, path, doubt).send().await.unwrap();
+                assert!(field(&response, "www-authenticate").is_empty());
+                assert!(field(&response, "proxy-authenticate").is_empty());
+                assert_eq!(
+                    problem(response).await,
+                    refused(502, "backend-failed"),
+                    "{method} {path} {doubt} {credential:?}: it refused us, not the caller"
+                );
+            }
+        }
     }
 }
 

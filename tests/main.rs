@@ -9,11 +9,13 @@
 
 mod architecture;
 mod audit;
+mod bounds;
 mod catalogue;
 mod failures;
 mod faults;
 mod forwarding;
 mod harness;
+mod metrics;
 mod oauth;
 mod outside;
 mod plain_gateway;

@@ -8,9 +8,7 @@ use crate::harness::certificates::{client_identity, http, pki};
 use crate::harness::secure::{
     JWT_BEARER, bearer, client_key, encode, form, self_signed, token_by_assertion, token_by_certificate, token_of,
 };
-use crate::harness::token::{
-    GATEWAY, Key, assertion, claims, header, hmac_confusion, now, signing_input, unique, with,
-};
+use crate::harness::token::{GATEWAY, Key, assertion, claims, header, hmac_confusion, now, signing_input, unique};
 use crate::harness::wire::Wire;
 use crate::harness::{Backend, Gateway, Site, field, json as read_json, problem, refused, run};
 
@@ -485,18 +483,27 @@ async fn the_metadata_is_true() {
 
 #[tokio::test]
 async fn a_suspended_partner_is_out_at_once() {
-    let (backend, site, gateway) = rig().await;
-    let identity = client_identity("acme-tls");
-    let token = token_of(&gateway, "acme-tls").await;
-    assert_eq!(call(&gateway, "mtls", Some(identity), "/shop/items", &token).await.status(), 200);
-    site.edit("config/tenants.yaml", "id: acme, ", "id: acme, status: suspended, ");
-    gateway.reload().await;
-    let response = call(&gateway, "mtls", Some(identity), "/shop/items", &token).await;
-    assert!(matches!(response.status().as_u16(), 401 | 403), "{}", response.status());
-    let (status, body) = token_by_certificate(&gateway, "acme-tls", identity).await;
-    assert_eq!((status, &body["error"]), (401, &json!("invalid_client")));
-    assert_eq!(backend.total(), 1);
-    let _ = with(json!({}), json!({}));
+    for (file, active, suspended) in [
+        ("config/tenants.yaml", "id: acme, ", "id: acme, status: suspended, "),
+        ("config/clients.yaml", "id: acme-tls\n", "id: acme-tls\n    status: suspended\n"),
+    ] {
+        let (backend, site, gateway) = rig().await;
+        let identity = client_identity("acme-tls");
+        let token = token_of(&gateway, "acme-tls").await;
+        for path in ["/shop/items", "/usage"] {
+            assert_eq!(call(&gateway, "mtls", Some(identity), path, &token).await.status(), 200, "{path}");
+        }
+        site.edit(file, active, suspended);
+        gateway.reload().await;
+        let response = call(&gateway, "mtls", Some(identity), "/shop/items", &token).await;
+        assert!(matches!(response.status().as_u16(), 401 | 403), "{}", response.status());
+        let usage = call(&gateway, "mtls", Some(identity), "/usage", &token).await;
+        assert!(field(&usage, "www-authenticate").contains("invalid_token"), "{file}");
+        assert_eq!(problem(usage).await, refused(401, "token-invalid"), "{file}: its own figures neither");
+        let (status, body) = token_by_certificate(&gateway, "acme-tls", identity).await;
+        assert_eq!((status, &body["error"]), (401, &json!("invalid_client")));
+        assert_eq!(backend.total(), 1);
+    }
 }
 
 #[tokio::test]

@@ -158,9 +158,28 @@ async fn the_ceiling_of_a_payment_is_exact() {
             assert!(said["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()));
         }
     }
+    // As numbers too, by every digit: a float would take the last three for a sum that may pass.
+    site.edit("openapi/vault.yaml", "Amount: { type: string }", "Amount: { type: number }");
+    gateway.reload().await;
+    for (amount, expected) in [
+        ("25000.00", 200),
+        ("2.5e4", 200),
+        ("25000.01", 403),
+        ("25000.0000000000000001", 403),
+        ("0.0099999999999999999999", 403),
+        ("-0.00000000000000000000001e23", 403),
+    ] {
+        let body = format!(r#"{{"Data":{{"Amount":{amount},"Currency":"GBP"}}}}"#);
+        let request = http(Some(client_identity("acme-tls"))).post(gateway.https("mtls", "/vault/payments"));
+        let request = request.bearer_auth(&token).header("content-type", "application/json").body(body);
+        let (status, said) = read_json(request.send().await.unwrap()).await;
+        assert_eq!(status, expected, "{amount}: {said}");
+    }
+    site.edit("openapi/vault.yaml", "Amount: { type: number }", "Amount: { type: string }");
+    gateway.reload().await;
     let (status, _) = pay(&gateway, "acme-tls", &token, Value::Null, json!("GBP")).await;
     assert!(matches!(status, 400 | 403), "no amount: {status}");
-    assert_eq!(backend.count("POST", "/v1/payments"), 3);
+    assert_eq!(backend.count("POST", "/v1/payments"), 5);
 }
 
 #[tokio::test]

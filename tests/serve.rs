@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use crate::harness::gateway::check;
 use crate::harness::token::{outside_claims, outside_key, outside_token, with};
 use crate::harness::wire::Wire;
-use crate::harness::{Backend, Gateway, Reply, Site, field, problem, refused, run};
+use crate::harness::{Backend, Gateway, Reply, Site, field, problem, refused, run, within};
 
 #[tokio::test]
 async fn it_starts_and_tells_how_it_is() {
@@ -83,6 +83,42 @@ async fn check_finds_every_mistake_at_once_and_says_where() {
     assert_eq!(human.status.code(), Some(1));
     assert!(said.contains("gateway.yaml:7:"), "file:line:column\n{said}");
     assert!(said.contains("nothing was started"), "{said}");
+}
+
+#[tokio::test]
+async fn what_no_contract_can_hold_is_a_warning_with_its_place() {
+    let backend = Backend::agreeable().await;
+    let site = Site::plain(&[&backend]);
+    assert_eq!(check(&site.config()).1["warnings"], json!([]));
+    let sound = "quantity: { type: integer, minimum: 1 }";
+    site.edit("openapi/shop.yaml", sound, "quantity: { $ref: 'parts/quantity.yaml#/it' }");
+    site.edit("openapi/shop.yaml", "maxLength: 40", "maxLength: 40, pattern: '('");
+    std::fs::create_dir(site.path("openapi/parts")).unwrap();
+    site.write("openapi/parts/quantity.yaml", "it:\n  type: integer\n  pattern: '['\n");
+    let (code, printed) = check(&site.config());
+    assert_eq!((code, &printed["ok"], &printed["mistakes"]), (0, &json!(true), &json!([])), "{printed:#}");
+    let warnings = printed["warnings"].as_array().unwrap();
+    let line = |name: &str, words: &str| {
+        let lines = site.read(name);
+        1 + lines.lines().position(|line| line.contains(words)).unwrap()
+    };
+    for (file, line, words) in [
+        ("openapi/shop.yaml", line("openapi/shop.yaml", "pattern: '('"), "name/pattern: the pattern is not a regular"),
+        ("openapi/parts/quantity.yaml", 3, "pattern: the pattern is not a regular expression"),
+    ] {
+        let here = |warning: &&Value| warning["file"].as_str().unwrap().ends_with(file);
+        let found = warnings.iter().find(here).unwrap_or_else(|| panic!("nothing in {file}: {printed:#}"));
+        assert!(found["message"].as_str().unwrap().contains(words), "{found}");
+        assert_eq!(found["line"], line, "{found}");
+        assert!(found["column"].as_u64().unwrap() > 0 && found["remedy"].is_string(), "{found}");
+    }
+    let human = run(&["check", "--config", site.config().to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&human.stderr).into_owned();
+    assert_eq!(human.status.code(), Some(0));
+    assert!(said.contains("warning: ") && said.contains("quantity.yaml:3:"), "{said}");
+    assert!(String::from_utf8_lossy(&human.stdout).contains("2 warnings."), "{human:?}");
+    let gateway = site.start().await;
+    gateway.says("quantity.yaml:3:", 1).await;
 }
 
 #[tokio::test]
@@ -286,6 +322,24 @@ async fn sigterm_lets_the_request_under_way_finish_and_takes_no_more() {
     let status = gateway.ended().await;
     assert_eq!(status.code(), Some(0), "{}", gateway.log());
     assert_eq!(gateway.said("cut=0"), 1, "{}", gateway.log());
+}
+
+#[tokio::test]
+async fn sigterm_does_not_wait_for_a_reload() {
+    let backend = Backend::agreeable().await;
+    let site = Site::plain(&[&backend]);
+    let gateway = site.start().await;
+    // A pipe that nobody writes to: who reads the document waits for ever.
+    let pipe = site.path("openapi/shop.yaml");
+    std::fs::remove_file(&pipe).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    gateway.signal("HUP");
+    let (opened, reads) = tokio::sync::oneshot::channel();
+    // Opening it for writing returns when somebody has opened it for reading.
+    std::thread::spawn(move || opened.send(std::fs::OpenOptions::new().write(true).open(pipe)));
+    let held = within("the reload to read", reads).await.unwrap().unwrap();
+    assert!(gateway.stop().await.success());
+    drop(held);
 }
 
 #[tokio::test]

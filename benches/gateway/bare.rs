@@ -38,12 +38,16 @@ pub const BACKEND: &str = "CLEARWAY_BENCH_BACKEND";
 pub const TLS: &str = "CLEARWAY_BENCH_TLS";
 pub const MTLS: &str = "CLEARWAY_BENCH_MTLS";
 pub const PKI: &str = "CLEARWAY_BENCH_PKI";
+pub const COUNTS: &str = "CLEARWAY_BENCH_COUNTS";
 
 /// Serves until it is ended.
 pub fn run() -> anyhow::Result<()> {
     let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
     let backend = variable(BACKEND)?.parse()?;
     let pki = variable(PKI)?;
+    if std::env::var_os(COUNTS).is_some() {
+        super::counted::begin();
+    }
     let conf = ServerConf { threads: 1, ..ServerConf::default() };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();

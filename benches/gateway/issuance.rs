@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clearway::jose::{Algorithm, SigningKey};
 use futures_util::future::try_join_all;
 use rustls::ClientConfig;
 use serde_json::{Value, json};
@@ -13,7 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::load::{Caller, Transport, client, client_with, connect};
+use super::lifecycle::Gateway;
+use super::load::{Asked, Caller, Load, Transport, client, client_with, connect};
 use super::process::{Process, pinned_command};
 use super::scene::{ISSUER, Scene, USED_CLIENTS, bearer, bound};
 use super::wire;
@@ -158,28 +158,76 @@ pub async fn rate(
     Ok(made as f64 / (gateway.cpu_seconds()? - cpu))
 }
 
-/// ES256 signatures per CPU-second, raw, in a process pinned like the gateway.
-pub fn signing_rate() -> anyhow::Result<f64> {
+/// The same caller with a token that someone else signed: everything about it is right but that.
+pub fn forged(caller: &Caller) -> anyhow::Result<Caller> {
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+    use base64::Engine as _;
+    let (signed, _) = caller.token.rsplit_once('.').context("a JWS has three parts")?;
+    let random = SystemRandom::new();
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
+    let signature = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(key.sign(&random, signed.as_bytes())?);
+    Ok(Caller { tls: Arc::clone(&caller.tls), token: format!("{signed}.{signature}") })
+}
+
+/// Connects everybody, then spends the flood guard: all that comes on these connections later is turned away.
+pub async fn spend_guard(
+    gateway: &Gateway,
+    callers: &[Caller],
+    looked_at: Asked,
+    turned_away: Asked,
+) -> anyhow::Result<Load> {
+    let spender = callers.get(..1).context("a caller")?;
+    let load = Load::paused(gateway.address(turned_away.transport), callers, turned_away).await?;
+    let spending = Load::start(gateway.address(looked_at.transport), spender, looked_at).await?;
+    let refused = spending.ended().await;
+    anyhow::ensure!(refused.is_err(), "the flood guard was never spent");
+    load.resume();
+    Ok(load)
+}
+
+/// ES256 signatures and verifications per CPU-second, raw, in a process pinned like the gateway.
+pub fn raw_rates() -> anyhow::Result<(f64, f64)> {
     let own = std::env::current_exe()?;
     let mut command = pinned_command(&own);
     command.env("CLEARWAY_BENCH_ROLE", "signer").stdout(std::process::Stdio::piped());
-    Ok(Process::spawn(&mut command)?.first_line()?.trim().parse()?)
+    let line = Process::spawn(&mut command)?.line()?;
+    let (signing, verifying) = line.trim().split_once(' ').context("two rates")?;
+    Ok((signing.parse()?, verifying.parse()?))
 }
 
-/// The child's part of [`signing_rate`].
+/// The child's part of [`raw_rates`]: nothing but the cryptography.
 pub fn sign_for_a_while() -> anyhow::Result<()> {
-    let (key, _) = SigningKey::generate(Algorithm::Es256)?;
-    let claims = json!({ "iss": ISSUER, "sub": "bound-1", "exp": 1_800_000_000 });
-    let used = || -> anyhow::Result<f64> {
-        let stat = std::fs::read_to_string("/proc/self/schedstat")?;
-        Ok(stat.split_whitespace().next().context("no schedstat")?.parse::<f64>()? / 1e9)
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
     };
+    let random = SystemRandom::new();
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)?;
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref())?;
+    let message = [b'x'; 600];
+    let signature = key.sign(&random, &message)?;
+    let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.public_key().as_ref().to_vec());
+    let signing = per_cpu_second(|| key.sign(&random, &message).is_ok())?;
+    let verifying = per_cpu_second(|| public.verify(&message, signature.as_ref()).is_ok())?;
+    println!("{signing} {verifying}");
+    Ok(())
+}
+
+/// How often a CPU-second has room for something; one second long.
+fn per_cpu_second(mut once: impl FnMut() -> bool) -> anyhow::Result<f64> {
+    let used = own_cpu_seconds;
     let began = Instant::now();
     let (cpu, mut made) = (used()?, 0_u32);
     while began.elapsed() < Duration::from_secs(1) {
-        key.sign("at+jwt", &claims)?;
+        anyhow::ensure!(once(), "it failed");
         made += 1;
     }
-    println!("{}", f64::from(made) / (used()? - cpu));
-    Ok(())
+    Ok(f64::from(made) / (used()? - cpu))
+}
+
+/// CPU-seconds of this thread.
+pub fn own_cpu_seconds() -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(stat.split_whitespace().next().context("no schedstat")?.parse::<f64>()? / 1e9)
 }

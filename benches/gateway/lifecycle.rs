@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -26,11 +26,21 @@ pub struct Gateway {
 impl Gateway {
     pub fn start(scene: &Scene, binary: &Path) -> anyhow::Result<Self> {
         let began = Instant::now();
-        let mut command = pinned_command(binary);
+        Self::started(pinned_command(binary), scene, began)
+    }
+
+    /// The same in a process that counts its allocations: this one's program, in another role.
+    pub fn counting(scene: &Scene) -> anyhow::Result<Self> {
+        let mut command = pinned_command(&std::env::current_exe()?);
+        command.env("CLEARWAY_BENCH_ROLE", "counted");
+        Self::started(command, scene, Instant::now())
+    }
+
+    fn started(mut command: Command, scene: &Scene, began: Instant) -> anyhow::Result<Self> {
         command.args(["serve", "--json", "--config"]).arg(scene.config());
         command.env("CLEARWAY_LOG", "warn").stdout(Stdio::piped());
         let mut process = Process::spawn(&mut command)?;
-        let line: Value = serde_json::from_str(&process.first_line()?)?;
+        let line: Value = serde_json::from_str(&process.line()?)?;
         anyhow::ensure!(line.get("ready").is_some(), "the gateway does not start: {line}");
         let start_time = began.elapsed();
         let address = |name: &str| -> anyhow::Result<SocketAddr> {
@@ -77,7 +87,8 @@ pub struct Bare {
 }
 
 impl Bare {
-    pub async fn start(scene: &Scene, backend: SocketAddr) -> anyhow::Result<Self> {
+    /// `counting`: it counts its allocations.
+    pub async fn start(scene: &Scene, backend: SocketAddr, counting: bool) -> anyhow::Result<Self> {
         let free =
             || -> anyhow::Result<SocketAddr> { Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?) };
         let (tls, mtls) = (free()?, free()?);
@@ -86,6 +97,9 @@ impl Bare {
         command.env(bare::BACKEND, backend.to_string());
         command.env(bare::TLS, tls.to_string()).env(bare::MTLS, mtls.to_string());
         command.env(bare::PKI, &scene.pki.folder);
+        if counting {
+            command.env(bare::COUNTS, "1").stdout(Stdio::piped());
+        }
         let process = Process::spawn(&mut command)?;
         let began = Instant::now();
         while TcpStream::connect(mtls).await.is_err() {

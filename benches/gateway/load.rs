@@ -12,6 +12,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -50,9 +51,28 @@ impl Transport {
 }
 
 /// Someone who calls.
+#[derive(Clone)]
 pub struct Caller {
     pub tls: Arc<ClientConfig>,
+    /// Empty: no token is shown.
     pub token: String,
+}
+
+/// What the callers ask, and what they must be answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    pub transport: Transport,
+    pub operations: usize,
+    /// How long each caller waits from one request to the next; `None`: not at all.
+    pub interval: Option<Duration>,
+    pub status: u16,
+}
+
+impl Asked {
+    /// As fast as answers come, and all of them are 200.
+    pub const fn ordinary(transport: Transport, operations: usize) -> Self {
+        Self { transport, operations, interval: None, status: 200 }
+    }
 }
 
 /// A TLS client of the scene: HTTP/2 if asked, with the certificate of the bound client of this number if given.
@@ -96,22 +116,25 @@ pub struct Load {
 struct Shared {
     stop: AtomicBool,
     answers: AtomicU64,
-    /// How long each caller waits from one request to the next; `None`: not at all.
-    interval: Option<Duration>,
+    asked: Asked,
     latencies: Mutex<Vec<Duration>>,
+    /// Closed: everybody may call.
+    gate: Semaphore,
 }
 
 impl Load {
-    /// Connects everybody, then lets them call. `interval` is that of each caller.
-    pub async fn start(
-        address: SocketAddr,
-        transport: Transport,
-        callers: &[Caller],
-        operations: usize,
-        interval: Option<Duration>,
-    ) -> anyhow::Result<Self> {
+    /// Connects everybody, then lets them call.
+    pub async fn start(address: SocketAddr, callers: &[Caller], asked: Asked) -> anyhow::Result<Self> {
+        let load = Self::paused(address, callers, asked).await?;
+        load.resume();
+        Ok(load)
+    }
+
+    /// Connects everybody, and lets nobody call before [`Self::resume`].
+    pub async fn paused(address: SocketAddr, callers: &[Caller], asked: Asked) -> anyhow::Result<Self> {
         let (stop, answers, latencies) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::default());
-        let shared = Arc::new(Shared { stop, answers, interval, latencies });
+        let shared = Arc::new(Shared { stop, answers, asked, latencies, gate: Semaphore::new(0) });
+        let Asked { transport, operations, .. } = asked;
         let mut tasks = JoinSet::new();
         let per_connection = if transport == Transport::TlsHttp2 { 2 } else { 1 };
         for (number, callers) in callers.chunks(per_connection).enumerate() {
@@ -129,6 +152,16 @@ impl Load {
             }
         }
         Ok(Self { shared, tasks })
+    }
+
+    pub fn resume(&self) {
+        self.shared.gate.close();
+    }
+
+    /// Waits until a caller ends by itself, which only a failure makes it do.
+    pub async fn ended(mut self) -> anyhow::Result<()> {
+        self.tasks.join_next().await.context("nobody calls")???;
+        Ok(())
     }
 
     pub fn answers(&self) -> u64 {
@@ -159,7 +192,7 @@ struct Pace {
 
 impl Pace {
     async fn wait(&mut self, shared: &Shared) -> Option<Instant> {
-        let interval = shared.interval?;
+        let interval = shared.asked.interval?;
         // The callers start spread over one interval, by where their tasks lie in memory: any spread will do.
         let due = self.due.map_or_else(|| Instant::now() + interval.mul_f64(spread(self)), |due| due + interval);
         self.due = Some(due);
@@ -194,10 +227,13 @@ fn targets(number: usize, operations: usize) -> impl Iterator<Item = String> {
 }
 
 fn http1_requests(caller: &Caller, number: usize, operations: usize) -> Vec<Vec<u8>> {
+    let authorization = match caller.token.as_str() {
+        "" => String::new(),
+        token => format!("authorization: Bearer {token}\r\n"),
+    };
     let request = |target: String| {
-        let token = &caller.token;
         format!(
-            "GET {target} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+            "GET {target} HTTP/1.1\r\nhost: localhost\r\n{authorization}\
              accept: application/json\r\nuser-agent: bench/1\r\nx-page-size: 25\r\n\r\n"
         )
         .into_bytes()
@@ -208,6 +244,7 @@ fn http1_requests(caller: &Caller, number: usize, operations: usize) -> Vec<Vec<
 async fn http1(mut stream: TlsStream<TcpStream>, requests: Vec<Vec<u8>>, shared: Arc<Shared>) -> anyhow::Result<()> {
     let mut buffer: Vec<u8> = Vec::with_capacity(4096);
     let mut pace = Pace { due: None };
+    let _opened = shared.gate.acquire().await;
     for request in requests.iter().cycle() {
         if shared.stopped() {
             break;
@@ -215,17 +252,17 @@ async fn http1(mut stream: TlsStream<TcpStream>, requests: Vec<Vec<u8>>, shared:
         let began = pace.wait(&shared).await;
         stream.write_all(request).await?;
         stream.flush().await?;
-        read_answer(&mut stream, &mut buffer).await?;
+        read_answer(&mut stream, &mut buffer, shared.asked.status).await?;
         shared.done(began);
     }
     Ok(())
 }
 
-/// Reads one answer, which must be a 200.
-async fn read_answer(stream: &mut TlsStream<TcpStream>, buffer: &mut Vec<u8>) -> anyhow::Result<()> {
+/// Reads one answer, which must have this status.
+async fn read_answer(stream: &mut TlsStream<TcpStream>, buffer: &mut Vec<u8>, status: u16) -> anyhow::Result<()> {
     loop {
         if let Some(whole) = wire::response(buffer) {
-            anyhow::ensure!(whole.status == 200, "not a 200: {}", String::from_utf8_lossy(buffer));
+            anyhow::ensure!(whole.status == status, "not a {status}: {}", String::from_utf8_lossy(buffer));
             buffer.drain(..whole.body.end);
             return Ok(());
         }
@@ -253,6 +290,7 @@ async fn http2(
 ) -> anyhow::Result<()> {
     let mut sender = sender;
     let mut pace = Pace { due: None };
+    let _opened = shared.gate.acquire().await;
     for request in requests.iter().cycle() {
         if shared.stopped() {
             break;
@@ -266,7 +304,8 @@ async fn http2(
         while let Some(chunk) = body.data().await {
             let chunk = chunk?;
             body.flow_control().release_capacity(chunk.len())?;
-            anyhow::ensure!(status == 200, "not a 200 but a {status}: {}", String::from_utf8_lossy(&chunk));
+            let expected = shared.asked.status;
+            anyhow::ensure!(status == expected, "not a {expected}: {status} {}", String::from_utf8_lossy(&chunk));
         }
         shared.done(began);
     }

@@ -7,6 +7,8 @@
 
 mod backend;
 mod bare;
+mod counted;
+mod handshake;
 mod issuance;
 mod lifecycle;
 mod load;
@@ -14,6 +16,7 @@ mod measure;
 mod process;
 mod report;
 mod scene;
+mod stages;
 mod wire;
 
 use std::path::PathBuf;
@@ -26,7 +29,7 @@ use measure::Plan;
 use scene::Size;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: counted::Counting = counted::Counting;
 
 /// Measures the gateway against a bare Pingora proxy.
 #[derive(Parser)]
@@ -40,8 +43,8 @@ struct Arguments {
     /// Operations of the large configuration; 0 leaves it out.
     #[arg(long, default_value_t = 10_000)]
     large_operations: usize,
-    /// Registered clients of the large configuration.
-    #[arg(long, default_value_t = 10_000)]
+    /// Registered clients of the large configuration, ten to a tenant.
+    #[arg(long, default_value_t = 100_000)]
     large_clients: usize,
     /// Rounds of each measurement, of which the median counts.
     #[arg(long, default_value_t = 5)]
@@ -73,6 +76,8 @@ fn main() -> anyhow::Result<()> {
     match std::env::var("CLEARWAY_BENCH_ROLE").as_deref() {
         Ok("bare") => bare::run(),
         Ok("signer") => issuance::sign_for_a_while(),
+        Ok("handshake") => handshake::run_alone(),
+        Ok("counted") => counted::run(),
         _ => measured(&Arguments::parse()),
     }
 }
@@ -94,12 +99,9 @@ fn measured(arguments: &Arguments) -> anyhow::Result<()> {
         if arguments.profile {
             return measure::for_a_profiler(&plan, small, &folder).await;
         }
-        measure::configuration(&plan, small, "small", &folder, &mut report).await?;
-        if arguments.large_operations > 0 {
-            let large = Size { operations: arguments.large_operations, clients: arguments.large_clients };
-            measure::configuration(&plan, large, "large", &folder, &mut report).await?;
-        }
-        Ok(())
+        let large = Size { operations: arguments.large_operations, clients: arguments.large_clients };
+        let large = (arguments.large_operations > 0).then_some(large);
+        measure::everything(&plan, small, large, &folder, &mut report).await
     });
     report.finish(&folder)?;
     outcome

@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use serde_json::json;
 
-use super::backend;
 use super::issuance::{self, Method};
 use super::lifecycle::{Bare, Gateway};
-use super::load::{Caller, Load, Transport};
+use super::load::{Asked, Caller, Load, Transport};
 use super::process::Process;
 use super::report::Report;
-use super::scene::{Scene, Size};
+use super::scene::{Guard, Scene, Size};
+use super::{backend, counted, handshake, stages};
 
 /// What is loaded before each measurement and not counted.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -77,115 +78,274 @@ fn noise(values: &[f64]) -> f64 {
     100.0 * (most - least) / 2.0 / median(values)
 }
 
-/// Measures one configuration with everything there is to measure.
-pub async fn configuration(
+/// Everything there is to measure, from one run.
+pub async fn everything(
     plan: &Plan,
-    size: Size,
-    name: &str,
+    small: Size,
+    large: Option<Size>,
     folder: &Path,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let backend = backend::start().await?;
-    let scene = Scene::write(folder, size, backend)?;
-    let gateway = Gateway::start(&scene, &plan.binary)?;
-    let bare = Bare::start(&scene, backend).await?;
-    report.configuration(name, size, scene.policies);
-    report.value("start time", gateway.start_time.as_secs_f64() * 1e3, "ms");
-    report.value("resident after start", gateway.process.resident_mib()?, "MiB");
+    let mut subjects = vec![Subject::start("small", small, backend, plan, folder)?];
+    if let Some(size) = large {
+        subjects.push(Subject::start("large", size, backend, plan, folder)?);
+    }
+    let bare = Bare::start(&subjects.first().context("a subject")?.scene, backend, false).await?;
+    for subject in &subjects {
+        report.size(subject.name, subject.scene.size, subject.scene.policies);
+    }
     for transport in plan.transports() {
-        let callers = issuance::callers(&scene, gateway.addresses, transport).await?;
-        let callers = callers.get(..plan.concurrency).unwrap_or(&callers);
-        compare(plan, &scene, &gateway, &bare, transport, callers, report).await?;
-        if transport == Transport::TlsHttp1 {
-            latencies(plan, &scene, &gateway, &bare, callers, report).await?;
-        }
+        compare(plan, &subjects, &bare, transport, report).await?;
     }
-    report.value("resident after load", gateway.process.resident_mib()?, "MiB");
-    for method in Method::ALL {
-        let rate = issuance::rate(&scene, gateway.addresses, &gateway.process, method, plan.length).await?;
-        report.value(&format!("tokens per CPU-second, {}", method.name()), rate, "1/s");
+    drop(bare);
+    let subject = subjects.swap_remove(0);
+    drop(subjects);
+    report.chapter("the small configuration");
+    latencies(plan, &subject, backend, report).await?;
+    tokens(plan, &subject, report).await?;
+    handshakes(plan, &subject, report).await?;
+    drop(subject);
+    forgeries(plan, small, backend, folder, report).await?;
+    allocations(plan, small, backend, folder, report).await?;
+    stages::measure(folder, small, backend, report)?;
+    if let Some(large) = large {
+        growth(plan, small, large, backend, folder, report).await?;
     }
-    report.value("raw ES256 signatures per CPU-second", issuance::signing_rate()?, "1/s");
-    let (time, cpu) = gateway.reload(&scene).await?;
-    report.value("reload time", time.as_secs_f64() * 1e3, "ms");
-    report.value("reload CPU", cpu * 1e3, "ms");
-    report.value("resident after reload", gateway.process.resident_mib()?, "MiB");
     Ok(())
 }
 
+/// A gateway under test.
+struct Subject {
+    name: &'static str,
+    scene: Scene,
+    gateway: Gateway,
+}
+
+impl Subject {
+    fn start(name: &'static str, size: Size, backend: SocketAddr, plan: &Plan, folder: &Path) -> anyhow::Result<Self> {
+        let scene = Scene::write(folder, name, size, backend, Guard::AsShipped)?;
+        let gateway = Gateway::start(&scene, &plan.binary)?;
+        Ok(Self { name, scene, gateway })
+    }
+}
+
+/// Bare proxy and gateways by turns, over one transport.
 async fn compare(
     plan: &Plan,
-    scene: &Scene,
-    gateway: &Gateway,
+    subjects: &[Subject],
     bare: &Bare,
     transport: Transport,
-    callers: &[Caller],
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let (mut baseline, mut full) = (Series::default(), Series::default());
-    let operations = scene.size.operations;
-    for _ in 0..plan.rounds {
-        baseline.add(&round(plan, &bare.process, bare.address(transport), transport, callers, operations).await?);
-        full.add(&round(plan, &gateway.process, gateway.address(transport), transport, callers, operations).await?);
+    let mut callers = Vec::new();
+    for subject in subjects {
+        let all = issuance::callers(&subject.scene, subject.gateway.addresses, transport).await?;
+        callers.push(all.into_iter().take(plan.concurrency).collect::<Vec<_>>());
     }
-    let pairs = baseline.cost.iter().zip(&full.cost);
-    let ratios: Vec<f64> = pairs.map(|(bare, full)| full / bare).collect();
-    report.comparison(json!({
-        "transport": transport.name(),
-        "bare": describe(&baseline),
-        "full": describe(&full),
-        "ratio": median(&ratios),
-        "ratio_noise_percent": noise(&ratios),
-    }));
+    let mut series: Vec<Series> = (0..=subjects.len()).map(|_| Series::default()).collect();
+    let (first, first_callers) = (subjects.first().context("a subject")?, callers.first().context("callers")?);
+    for _ in 0..plan.rounds {
+        let asked = Asked::ordinary(transport, first.scene.size.operations);
+        let sample = round(plan.length, &bare.process, bare.address(transport), first_callers, asked).await?;
+        series.first_mut().context("a series")?.add(&sample);
+        for ((subject, callers), series) in subjects.iter().zip(&callers).zip(series.iter_mut().skip(1)) {
+            let asked = Asked::ordinary(transport, subject.scene.size.operations);
+            let (process, address) = (&subject.gateway.process, subject.gateway.address(transport));
+            series.add(&round(plan.length, process, address, callers, asked).await?);
+        }
+    }
+    let names = std::iter::once("bare").chain(subjects.iter().map(|subject| subject.name));
+    for (position, (name, own)) in names.zip(&series).enumerate() {
+        let before = position.checked_sub(1).and_then(|before| series.get(before));
+        report.comparison(transport.name(), name, &describe(own, before));
+    }
     Ok(())
 }
 
-fn describe(series: &Series) -> serde_json::Value {
+/// A series, and its ratio to the one before: small to bare, large to small.
+fn describe(series: &Series, before: Option<&Series>) -> serde_json::Value {
+    let ratios: Vec<f64> = before
+        .iter()
+        .flat_map(|before| series.cost.iter().zip(&before.cost))
+        .map(|(own, before)| own / before)
+        .collect();
     json!({
         "cpu_seconds_per_100k": median(&series.cost),
         "noise_percent": noise(&series.cost),
         "requests_per_second": median(&series.throughput),
         "busy": median(&series.busy),
+        "ratio": (!ratios.is_empty()).then(|| median(&ratios)),
+        "ratio_noise_percent": (!ratios.is_empty()).then(|| noise(&ratios)),
     })
 }
 
-async fn round(
+/// Tokens per CPU-second, beside the raw rate of the signature in them.
+async fn tokens(plan: &Plan, subject: &Subject, report: &mut Report) -> anyhow::Result<()> {
+    let Subject { scene, gateway, .. } = subject;
+    for method in Method::ALL {
+        let rate = issuance::rate(scene, gateway.addresses, &gateway.process, method, plan.length).await?;
+        report.value(&format!("tokens per CPU-second, {}", method.name()), rate, "1/s");
+    }
+    let (signing, verifying) = issuance::raw_rates()?;
+    report.value("raw ES256 signatures per CPU-second", signing, "1/s");
+    report.value("raw ES256 verifications per CPU-second", verifying, "1/s");
+    Ok(())
+}
+
+/// Full handshakes with a client certificate: the gateway's, and those of rustls alone, by turns.
+async fn handshakes(plan: &Plan, subject: &Subject, report: &mut Report) -> anyhow::Result<()> {
+    let (alone, address) = handshake::start_alone(&subject.scene)?;
+    let (mut of_rustls, mut of_gateway) = (Vec::new(), Vec::new());
+    for _ in 0..plan.rounds {
+        of_rustls.push(handshake::cost(&subject.scene, &alone, address, plan.length).await?);
+        let (process, address) = (&subject.gateway.process, subject.gateway.addresses.mtls);
+        of_gateway.push(handshake::cost(&subject.scene, process, address, plan.length).await?);
+    }
+    let ratios: Vec<f64> = of_gateway.iter().zip(&of_rustls).map(|(gateway, alone)| gateway / alone).collect();
+    report.value("mutual TLS handshake, rustls alone", median(&of_rustls) * 1e6, "µs");
+    report.value("mutual TLS handshake, the gateway", median(&of_gateway) * 1e6, "µs");
+    report.value("mutual TLS handshake, ratio", median(&ratios), "");
+    Ok(())
+}
+
+/// What forged tokens cost, beside requests without any.
+async fn forgeries(
     plan: &Plan,
+    size: Size,
+    backend: SocketAddr,
+    folder: &Path,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let transport = Transport::TlsHttp1;
+    let scene = Scene::write(folder, "forged", size, backend, Guard::NeverSpent)?;
+    let unguarded = Gateway::start(&scene, &plan.binary)?;
+    let honest = issuance::callers(&scene, unguarded.addresses, transport).await?;
+    let forged: Vec<Caller> = honest.iter().map(issuance::forged).collect::<anyhow::Result<_>>()?;
+    let silent: Vec<Caller> = honest.iter().map(|caller| Caller { token: String::new(), ..caller.clone() }).collect();
+    let guarded_scene = Scene::write(folder, "guarded", size, backend, Guard::AsShipped)?;
+    let guarded = Gateway::start(&guarded_scene, &plan.binary)?;
+    let spent: Vec<Caller> = issuance::callers(&guarded_scene, guarded.addresses, transport).await?;
+    let spent: Vec<Caller> = spent.iter().map(issuance::forged).collect::<anyhow::Result<_>>()?;
+    let (mut refused, mut looked_at, mut turned_away) = (Vec::new(), Vec::new(), Vec::new());
+    let asked = |status| Asked { status, ..Asked::ordinary(transport, size.operations) };
+    let held = issuance::spend_guard(&guarded, &spent, asked(401), asked(429)).await?;
+    for _ in 0..plan.rounds {
+        let address = unguarded.address(transport);
+        refused.push(round(plan.length, &unguarded.process, address, &silent, asked(401)).await?.cost);
+        looked_at.push(round(plan.length, &unguarded.process, address, &forged, asked(401)).await?.cost);
+        turned_away.push(loaded(plan.length, &guarded.process, &held).await?.cost);
+    }
+    held.stop().await?;
+    report.value("no token, 401: CPU-seconds per 100k", median(&refused), "s");
+    report.value("forged token, 401: CPU-seconds per 100k", median(&looked_at), "s");
+    report.value("forged token, flood guard spent, 429: CPU-seconds per 100k", median(&turned_away), "s");
+    Ok(())
+}
+
+/// Allocations of one request, over each transport: the bare proxy's and the gateway's.
+async fn allocations(
+    plan: &Plan,
+    size: Size,
+    backend: SocketAddr,
+    folder: &Path,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let scene = Scene::write(folder, "counted", size, backend, Guard::AsShipped)?;
+    let mut gateway = Gateway::counting(&scene)?;
+    let mut bare = Bare::start(&scene, backend, true).await?;
+    for transport in plan.transports() {
+        let callers = issuance::callers(&scene, gateway.addresses, transport).await?;
+        let asked = Asked::ordinary(transport, size.operations);
+        let (of_bare, of_gateway) = (bare.address(transport), gateway.address(transport));
+        for (name, address, process) in
+            [("bare", of_bare, &mut bare.process), ("full", of_gateway, &mut gateway.process)]
+        {
+            let load = Load::start(address, &callers, asked).await?;
+            tokio::time::sleep(WARM_UP).await;
+            let (before, answers) = (counted::so_far(process)?, load.answers());
+            tokio::time::sleep(plan.length).await;
+            let (after, answers) = (counted::so_far(process)?, (load.answers() - answers) as f64);
+            load.stop().await?;
+            let of = format!("per request, {}, {name}", transport.name());
+            report.value(&format!("allocations {of}"), (after.0 - before.0) / answers, "");
+            report.value(&format!("bytes allocated {of}"), (after.1 - before.1) / answers, "B");
+        }
+    }
+    Ok(())
+}
+
+/// Start, reload and memory by size, each in a process that did nothing else.
+async fn growth(
+    plan: &Plan,
+    small: Size,
+    large: Size,
+    backend: SocketAddr,
+    folder: &Path,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let middle = Size { operations: large.operations, clients: large.clients.min(10_000) };
+    let mut resident = Vec::new();
+    for size in [small, middle, large] {
+        report.chapter(&format!("{} operations, {} clients", size.operations, size.clients));
+        let scene = Scene::write(folder, "growth", size, backend, Guard::AsShipped)?;
+        let gateway = Gateway::start(&scene, &plan.binary)?;
+        let memory = gateway.process.resident_mib()?;
+        report.value("start time", gateway.start_time.as_secs_f64() * 1e3, "ms");
+        report.value("resident after start", memory, "MiB");
+        let (time, cpu) = gateway.reload(&scene).await?;
+        report.value("reload time", time.as_secs_f64() * 1e3, "ms");
+        report.value("reload CPU", cpu * 1e3, "ms");
+        report.value("resident after reload", gateway.process.resident_mib()?, "MiB");
+        resident.push((size, memory));
+    }
+    if let [(_, least), (middle, at_middle), (large, most)] = resident.as_slice() {
+        report.value("memory of the middle size above the small one", at_middle - least, "MiB");
+        let further = large.clients.saturating_sub(middle.clients).max(1) as f64;
+        report.value("memory for each further client", (most - at_middle) * 1024.0 / further, "KiB");
+    }
+    Ok(())
+}
+
+async fn round(
+    length: Duration,
     process: &Process,
     address: SocketAddr,
-    transport: Transport,
     callers: &[Caller],
-    operations: usize,
+    asked: Asked,
 ) -> anyhow::Result<Sample> {
-    let load = Load::start(address, transport, callers, operations, None).await?;
+    let load = Load::start(address, callers, asked).await?;
+    let sample = loaded(length, process, &load).await;
+    load.stop().await?;
+    sample
+}
+
+/// One round of a load that goes on.
+async fn loaded(length: Duration, process: &Process, load: &Load) -> anyhow::Result<Sample> {
     tokio::time::sleep(WARM_UP).await;
     let (cpu, answers, began) = (process.cpu_seconds()?, load.answers(), Instant::now());
-    tokio::time::sleep(plan.length).await;
+    tokio::time::sleep(length).await;
     let (cpu, answers, took) = (process.cpu_seconds()? - cpu, load.answers() - answers, began.elapsed().as_secs_f64());
-    load.stop().await?;
     anyhow::ensure!(answers > 0, "no request was answered");
     let answers = answers as f64;
     Ok(Sample { cost: cpu / answers * 1e5, throughput: answers / took, busy: cpu / took })
 }
 
 /// Latency at a fixed moderate rate, which both proxies can easily serve.
-async fn latencies(
-    plan: &Plan,
-    scene: &Scene,
-    gateway: &Gateway,
-    bare: &Bare,
-    callers: &[Caller],
-    report: &mut Report,
-) -> anyhow::Result<()> {
+async fn latencies(plan: &Plan, subject: &Subject, backend: SocketAddr, report: &mut Report) -> anyhow::Result<()> {
+    let Subject { scene, gateway, .. } = subject;
     let transport = Transport::TlsHttp1;
-    let interval = Duration::from_secs_f64(callers.len() as f64 / MODERATE_RATE);
+    let bare = Bare::start(scene, backend, false).await?;
+    let callers = issuance::callers(scene, gateway.addresses, transport).await?;
+    let interval = Some(Duration::from_secs_f64(callers.len() as f64 / MODERATE_RATE));
+    let asked = Asked { interval, ..Asked::ordinary(transport, scene.size.operations) };
     let (mut of_bare, mut of_full) = (Vec::new(), Vec::new());
     for _ in 0..2 {
         for (process, address, into) in [
             (&bare.process, bare.address(transport), &mut of_bare),
             (&gateway.process, gateway.address(transport), &mut of_full),
         ] {
-            let load = Load::start(address, transport, callers, scene.size.operations, Some(interval)).await?;
+            let load = Load::start(address, &callers, asked).await?;
             tokio::time::sleep(WARM_UP).await;
             load.reset();
             let (cpu, answers) = (process.cpu_seconds()?, load.answers());
@@ -210,15 +370,16 @@ async fn latencies(
 
 /// Loads the full gateway for ten rounds and says its process id, so that a profiler can look at it.
 pub async fn for_a_profiler(plan: &Plan, size: Size, folder: &Path) -> anyhow::Result<()> {
-    let scene = Scene::write(folder, size, backend::start().await?)?;
-    let gateway = Gateway::start(&scene, &plan.binary)?;
+    let backend = backend::start().await?;
+    let Subject { scene, gateway, .. } = Subject::start("small", size, backend, plan, folder)?;
     for transport in plan.transports() {
         let callers = issuance::callers(&scene, gateway.addresses, transport).await?;
         let callers = callers.get(..plan.concurrency).unwrap_or(&callers);
         println!("{} PID {}", transport.name(), gateway.process.id());
         for _ in 0..plan.rounds {
             let address = gateway.address(transport);
-            let sample = round(plan, &gateway.process, address, transport, callers, size.operations).await?;
+            let asked = Asked::ordinary(transport, size.operations);
+            let sample = round(plan.length, &gateway.process, address, callers, asked).await?;
             println!("{:.3} CPU-seconds per 100k, {:.0} requests per second", sample.cost, sample.throughput);
         }
     }
@@ -226,7 +387,7 @@ pub async fn for_a_profiler(plan: &Plan, size: Size, folder: &Path) -> anyhow::R
 }
 
 impl Gateway {
-    const fn address(&self, transport: Transport) -> SocketAddr {
+    pub const fn address(&self, transport: Transport) -> SocketAddr {
         match transport {
             Transport::TlsHttp1 | Transport::TlsHttp2 => self.addresses.public,
             Transport::MutualTls => self.addresses.mtls,

@@ -1,8 +1,8 @@
 //! Child processes: pinned, measured from outside, ended by their process id.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::Context;
 
@@ -32,25 +32,35 @@ pub fn pinned_command(program: &Path) -> Command {
 }
 
 /// A child that is ended when this is dropped.
-pub struct Process(Child);
+pub struct Process {
+    child: Child,
+    output: Option<BufReader<ChildStdout>>,
+}
 
 impl Process {
     pub fn spawn(command: &mut Command) -> anyhow::Result<Self> {
-        let child = command.stdin(Stdio::null()).spawn().with_context(|| format!("{command:?} does not start"))?;
-        Ok(Self(child))
+        let mut child = command.stdin(Stdio::piped()).spawn().with_context(|| format!("{command:?} does not start"))?;
+        let output = child.stdout.take().map(BufReader::new);
+        Ok(Self { child, output })
     }
 
     pub fn id(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
-    /// The first line that it prints.
-    pub fn first_line(&mut self) -> anyhow::Result<String> {
-        let output = self.0.stdout.take().context("its output is not piped")?;
+    /// The next line that it prints.
+    pub fn line(&mut self) -> anyhow::Result<String> {
+        let output = self.output.as_mut().context("its output is not piped")?;
         let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
+        output.read_line(&mut line)?;
         anyhow::ensure!(!line.is_empty(), "the process ended before it was ready");
         Ok(line)
+    }
+
+    /// What it answers to an empty line.
+    pub fn ask(&mut self) -> anyhow::Result<String> {
+        self.child.stdin.as_mut().context("its input is not piped")?.write_all(b"\n")?;
+        self.line()
     }
 
     /// CPU-seconds used so far, by all of its threads, in user and kernel.
@@ -79,7 +89,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ended_already = self.0.kill();
-        let _reaped = self.0.wait();
+        let _ended_already = self.child.kill();
+        let _reaped = self.child.wait();
     }
 }

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::scene::Size;
 
 pub struct Report {
-    header: Map<String, Value>,
-    configurations: Vec<Value>,
+    header: Value,
+    sizes: Vec<Value>,
+    comparisons: Vec<Value>,
+    chapter: String,
+    values: Vec<Value>,
 }
 
 impl Report {
@@ -27,57 +30,53 @@ impl Report {
             println!("not pinned: taskset (util-linux) or a second core is missing, so figures are noisier");
         }
         let header = json!({ "cpu": model, "load_average_at_start": load, "pinned": pinned });
-        let Value::Object(header) = header else { return Self { header: Map::new(), configurations: Vec::new() } };
-        Self { header, configurations: Vec::new() }
+        let (sizes, comparisons, values) = (Vec::new(), Vec::new(), Vec::new());
+        Self { header, sizes, comparisons, chapter: String::new(), values }
     }
 
-    pub fn configuration(&mut self, name: &str, size: Size, policies: usize) {
+    pub fn size(&mut self, name: &str, size: Size, policies: usize) {
         let Size { operations, clients } = size;
-        println!("\n{name}: {operations} operations, {clients} clients, {policies} policies");
-        println!(
-            "  {:<14}{:>12}{:>9}{:>9}{:>12}{:>9}{:>9}{:>9}",
-            "CPU-s per 100k", "bare", "±", "busy", "full", "±", "busy", "ratio"
-        );
-        self.configurations.push(json!({
+        println!("{name}: {operations} operations, {clients} clients, {} tenants, {policies} policies", clients / 10);
+        self.sizes.push(json!({
             "name": name, "operations": operations, "clients": clients, "policies": policies,
-            "comparisons": [], "values": {},
         }));
     }
 
-    pub fn comparison(&mut self, comparison: Value) {
-        let figure = |pointer: &str| comparison.pointer(pointer).and_then(Value::as_f64).unwrap_or(f64::NAN);
-        let transport = comparison.get("transport").and_then(Value::as_str).unwrap_or_default();
-        println!(
-            "  {transport:<14}{:>12.3}{:>8.1}%{:>8.0}%{:>12.3}{:>8.1}%{:>8.0}%{:>9.2}",
-            figure("/bare/cpu_seconds_per_100k"),
-            figure("/bare/noise_percent"),
-            figure("/bare/busy") * 100.0,
-            figure("/full/cpu_seconds_per_100k"),
-            figure("/full/noise_percent"),
-            figure("/full/busy") * 100.0,
-            figure("/ratio"),
-        );
-        if let Some(Value::Array(comparisons)) = self.last("comparisons") {
-            comparisons.push(comparison);
+    /// A line of the table: what one proxy costs over one transport, and its ratio to the line above.
+    pub fn comparison(&mut self, transport: &str, name: &str, figures: &Value) {
+        if self.comparisons.is_empty() {
+            println!("\n  {:<14}{:<8}{:>15}{:>9}{:>9}{:>9}{:>9}", "", "", "CPU-s per 100k", "±", "busy", "ratio", "±");
         }
+        let figure = |name: &str| figures.get(name).and_then(Value::as_f64);
+        let number = |name: &str| figure(name).unwrap_or(f64::NAN);
+        let ratio = figure("ratio")
+            .map_or_else(String::new, |ratio| format!("{ratio:>9.3}{:>8.1}%", number("ratio_noise_percent")));
+        println!(
+            "  {transport:<14}{name:<8}{:>15.3}{:>8.1}%{:>8.0}%{ratio}",
+            number("cpu_seconds_per_100k"),
+            number("noise_percent"),
+            number("busy") * 100.0,
+        );
+        self.comparisons.push(json!({ "transport": transport, "proxy": name, "figures": figures }));
+    }
+
+    /// What the values that follow are about.
+    pub fn chapter(&mut self, name: &str) {
+        println!("\n{name}");
+        name.clone_into(&mut self.chapter);
     }
 
     pub fn value(&mut self, name: &str, value: f64, unit: &str) {
-        println!("  {name:<60}{value:>12.1} {unit}");
-        if let Some(Value::Object(values)) = self.last("values") {
-            values.insert(name.to_owned(), json!({ "value": value, "unit": unit }));
-        }
-    }
-
-    fn last(&mut self, member: &str) -> Option<&mut Value> {
-        self.configurations.last_mut()?.get_mut(member)
+        println!("  {name:<64}{value:>12.2} {unit}");
+        self.values.push(json!({ "of": self.chapter, "name": name, "value": value, "unit": unit }));
     }
 
     /// Writes what there is, also of a run that broke off.
-    pub fn finish(mut self, folder: &Path) -> anyhow::Result<()> {
-        self.header.insert("configurations".to_owned(), Value::Array(self.configurations));
+    pub fn finish(self, folder: &Path) -> anyhow::Result<()> {
+        let Self { header, sizes, comparisons, values, .. } = self;
+        let whole = json!({ "machine": header, "sizes": sizes, "comparisons": comparisons, "values": values });
         let file = folder.join("report.json");
-        std::fs::write(&file, format!("{:#}\n", Value::Object(self.header)))?;
+        std::fs::write(&file, format!("{whole:#}\n"))?;
         println!("\nwritten: {}", file.display());
         Ok(())
     }

@@ -24,6 +24,14 @@ pub struct Size {
     pub clients: usize,
 }
 
+/// What the flood guard does about forged tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    AsShipped,
+    /// So that each forged token is looked at.
+    NeverSpent,
+}
+
 /// A configuration on disk.
 pub struct Scene {
     pub folder: PathBuf,
@@ -51,26 +59,27 @@ pub fn target(operation: usize) -> String {
 }
 
 impl Scene {
-    pub fn write(folder: &Path, size: Size, backend: SocketAddr) -> anyhow::Result<Self> {
-        let _absent_at_first = fs::remove_dir_all(folder.join("config"));
-        let _absent_at_first = fs::remove_dir_all(folder.join("state"));
+    /// Writes it into a folder of this name beside others, with which it shares the certificates.
+    pub fn write(root: &Path, name: &str, size: Size, backend: SocketAddr, guard: Guard) -> anyhow::Result<Self> {
+        let folder = &root.join(name);
+        let _absent_at_first = fs::remove_dir_all(folder);
         for name in ["config", "config/policies", "state"] {
             fs::create_dir_all(folder.join(name))?;
         }
         let clients = (0..USED_CLIENTS).map(|n| Leaf::client(&bound(n), "Bench Ltd")).collect();
-        let settings = PkiSettings { folder: folder.join("pki"), clients };
+        let settings = PkiSettings { folder: root.join("pki"), clients };
         let pki = ensure(&settings, SystemClock.now(), &SystemRandom)?;
         let (key, _) = SigningKey::generate(Algorithm::Es256)?;
         let config = folder.join("config");
         fs::write(config.join("jwks.json"), json!({ "keys": [key.public_jwk()] }).to_string())?;
         let operations = document(size.operations).to_string();
         fs::write(config.join("bench.json"), operations)?;
-        fs::write(config.join("gateway.yaml"), gateway(folder))?;
+        fs::write(config.join("gateway.yaml"), gateway(root, folder, guard))?;
         fs::write(config.join("institutions.yaml"), institutions(backend))?;
         fs::write(config.join("apis.yaml"), APIS)?;
         fs::write(config.join("products.yaml"), PRODUCTS)?;
         fs::write(config.join("plans.yaml"), plans(1_000_000))?;
-        partners(&config, size)?;
+        partners(&config, &pki, size)?;
         let base = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/base");
         let policies = policies(&config.join("policies"), Path::new(base), size)?;
         let assertion_key = Arc::new(key);
@@ -87,8 +96,12 @@ impl Scene {
     }
 }
 
-fn gateway(folder: &Path) -> String {
-    let folder = folder.display();
+fn gateway(root: &Path, folder: &Path, guard: Guard) -> String {
+    let (root, folder) = (root.display(), folder.display());
+    let failures = match guard {
+        Guard::AsShipped => 60,
+        Guard::NeverSpent => u32::MAX,
+    };
     format!(
         "version: 1
 public_url: {ISSUER}
@@ -96,22 +109,23 @@ mtls_url: https://localhost:8444
 listeners:
   - name: public
     address: 127.0.0.1:0
-    tls: {{ certificate_file: {folder}/pki/server.pem, private_key_file: {folder}/pki/server.key }}
+    tls: {{ certificate_file: {root}/pki/server.pem, private_key_file: {root}/pki/server.key }}
   - name: mtls
     address: 127.0.0.1:0
     tls:
-      certificate_file: {folder}/pki/server.pem
-      private_key_file: {folder}/pki/server.key
+      certificate_file: {root}/pki/server.pem
+      private_key_file: {root}/pki/server.key
       client_certificate: required
 operations_address: 127.0.0.1:0
 workers: 1
-partner_ca_files: [{folder}/pki/partner-ca.pem]
+partner_ca_files: [{root}/pki/partner-ca.pem]
 store_file: {folder}/state/clearway.db
 audit_file: {folder}/state/audit.jsonl
 access_log: {folder}/state/access.log
 policy_folders: [{folder}/config/policies]
 tokens: {{ access_token_lifetime: 1h }}
 limits: {{ requests_per_connection_max: 10000000 }}
+flood_guard: {{ failures_max: {failures}, window: 60s }}
 "
     )
 }
@@ -155,7 +169,7 @@ plans:
 }
 
 /// The clients that call, then as many more as the size wants; ten clients to a tenant.
-fn partners(config: &Path, size: Size) -> anyhow::Result<()> {
+fn partners(config: &Path, pki: &DemoPki, size: Size) -> anyhow::Result<()> {
     let mut names: Vec<String> = Vec::with_capacity(size.clients.max(2 * USED_CLIENTS));
     for number in 0..USED_CLIENTS {
         names.extend([bound(number), bearer(number)]);
@@ -171,12 +185,11 @@ fn partners(config: &Path, size: Size) -> anyhow::Result<()> {
     for (position, name) in names.iter().enumerate() {
         let (bound, product, authentication) = match name.split_once('-').map(|(kind, _)| kind) {
             Some("bearer") => ("false", "low", "{ method: private_key_jwt, jwks_file: jwks.json }".to_owned()),
-            Some("self") => (
-                "true",
-                "regulated",
-                "{ method: self_signed_tls_client_auth, certificate_files: [../pki/self-signed-client.pem] }"
-                    .to_owned(),
-            ),
+            Some("self") => {
+                let file = pki.self_signed_client.certificate.display();
+                let method = format!("{{ method: self_signed_tls_client_auth, certificate_files: [\"{file}\"] }}");
+                ("true", "regulated", method)
+            }
             _ => (
                 "true",
                 "regulated",

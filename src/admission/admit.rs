@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::contract::{Body, Mode};
-use crate::domain::{Connection, Environment, Money, OperationIndex, PartnerStatus, Risk, Timestamp};
+use crate::domain::{Connection, Environment, Money, OperationIndex, Risk, Timestamp};
 use crate::hub::Subscription;
 use crate::policy::{Decision, Permit, Question};
 use crate::problem::FieldError;
@@ -137,9 +137,7 @@ impl Pending {
     /// What holds whatever the policies say: they may refuse it with better words, but cannot be edited to allow it.
     fn check_invariants(&self, operation: &Operation, amount: Option<Money>) -> Result<(), Rejection> {
         let client = &self.caller.partner.client;
-        if client.status != PartnerStatus::Active || client.tenant.status != PartnerStatus::Active {
-            return Err(Rejection::UnknownPartner);
-        }
+        self.caller.check_active()?;
         // FAPI 2.0 Security Profile §5.3.4-5: regulated products take sender-constrained tokens only.
         if self.subscription.product.risk == Risk::Regulated && !self.caller.token.is_sender_constrained() {
             return Err(Rejection::BindingRequired);

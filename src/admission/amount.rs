@@ -19,14 +19,15 @@ impl AmountAt {
     /// The amount as it is written, zero and negative ones too; nothing if it is absent or cannot be read exactly.
     pub fn read(&self, body: &Body) -> Option<Money> {
         let find = |pointer: &str| match body {
-            Body::Json(value) => in_json(value, pointer),
+            Body::Json(json) => in_json(json.value(), pointer),
             Body::Form(fields) => in_form(fields, pointer),
             Body::Absent | Body::Opaque => None,
         };
         let currency = Currency::parse(find(&self.currency)?.as_str()?).ok()?;
-        match find(&self.amount)? {
-            Value::String(text) => Money::parse(text, currency).ok(),
-            Value::Number(number) => Money::parse(&number.to_string(), currency).ok(),
+        match (find(&self.amount)?, body) {
+            (Value::String(text), _) => Money::parse(text, currency).ok(),
+            // By the digits that were written: a float would round what has more than 15.
+            (Value::Number(_), Body::Json(json)) => Money::parse(&json.number(&self.amount)?, currency).ok(),
             _ => None,
         }
     }
@@ -76,6 +77,29 @@ mod tests {
             ("a number", flat, JSON, r#"{"a":10.5,"c":"GBP"}"#, Some("10.50 GBP")),
             ("an integer", flat, JSON, r#"{"a":10,"c":"JPY"}"#, Some("10 JPY")),
             ("deep", deep, JSON, r#"{"Data":{"Amount":{"Value":"1","Currency":"EUR"}}}"#, Some("1.00 EUR")),
+            (
+                "more digits than a float",
+                flat,
+                JSON,
+                r#"{"a":12345678901234567.89,"c":"GBP"}"#,
+                Some("12345678901234567.89 GBP"),
+            ),
+            ("one that a float rounds down", flat, JSON, r#"{"a":1000000.000000000001,"c":"GBP"}"#, None),
+            ("an exponent in a number", flat, JSON, r#"{"a":1.05e1,"c":"GBP"}"#, Some("10.50 GBP")),
+            (
+                "an integer that a float rounds",
+                flat,
+                JSON,
+                r#"{"a":9007199254740993.0,"c":"JPY"}"#,
+                Some("9007199254740993 JPY"),
+            ),
+            (
+                "digits in a list of one",
+                ("/p/0/a", "/p/0/c"),
+                JSON,
+                r#"{"p":[{"a":12345678901234567.89,"c":"GBP"}]}"#,
+                Some("12345678901234567.89 GBP"),
+            ),
             ("zero is stated", flat, JSON, r#"{"a":"0","c":"GBP"}"#, Some("0.00 GBP")),
             ("so is a negative one", flat, JSON, r#"{"a":"-1.00","c":"GBP"}"#, Some("-1.00 GBP")),
             ("a form", flat, FORM, "a=2&c=GBP", Some("2.00 GBP")),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::authn::{Credentials, VerifiedToken};
-use crate::domain::{ChainTrust, Connection, Timestamp};
+use crate::domain::{ChainTrust, Connection, PartnerStatus, Timestamp};
 use crate::hub::Partner;
 
 use super::{Rejection, Snapshot};
@@ -15,6 +15,15 @@ use super::{Rejection, Snapshot};
 pub struct Identified {
     pub token: Arc<VerifiedToken>,
     pub partner: Arc<Partner>,
+}
+
+impl Identified {
+    /// Whether client and tenant may still act: neither is suspended.
+    pub fn check_active(&self) -> Result<(), Rejection> {
+        let client = &self.partner.client;
+        let active = client.status == PartnerStatus::Active && client.tenant.status == PartnerStatus::Active;
+        if active { Ok(()) } else { Err(Rejection::UnknownPartner) }
+    }
 }
 
 /// Verifies the token and its binding, then finds its partner.

@@ -88,6 +88,8 @@ pub struct Snapshot {
     pub policies: PolicySet,
     pub quotas: Arc<Quotas>,
     pub pools: Vec<Arc<Pool>>,
+    /// All bodies of one client that are held whole at once.
+    pub buffered_client_bytes_max: usize,
 }
 
 impl Snapshot {

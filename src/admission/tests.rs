@@ -132,6 +132,7 @@ impl Stage {
             policies,
             quotas,
             pools: vec![Arc::clone(pool)],
+            buffered_client_bytes_max: 1 << 20,
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::line::{Notice, append};
 use super::queue::{CONNECTIONS_MAX, Entry, FLUSHES_MAX, Places, REQUESTS_MAX};
 use super::writer::{Sink, Writer};
-use super::{ConnectionRecord, Recorder, RequestRecord, Saturated};
+use super::{ConnectionRecord, RequestRecord, Saturated};
 use crate::domain::Clock;
 
 /// Why the audit file could not be opened.
@@ -151,16 +151,20 @@ impl AuditFile {
     }
 }
 
-impl Recorder for AuditFile {
-    fn reserve(&self) -> Result<(), Saturated> {
+/// Where records go. None of these waits.
+impl AuditFile {
+    /// Takes a place for one record, which [`Self::record`] fills.
+    pub fn reserve(&self) -> Result<(), Saturated> {
         self.places.reserve_request()
     }
 
-    fn record(&self, record: RequestRecord) {
+    /// Takes the record for a place that was reserved; never fails.
+    pub fn record(&self, record: RequestRecord) {
         self.send(Entry::Request(Box::new(record)));
     }
 
-    fn connection(&self, record: ConnectionRecord) {
+    /// Takes note of a connection that never became a request. Under a flood they are counted, not listed.
+    pub fn connection(&self, record: ConnectionRecord) {
         if self.places.reserve_connection(record.at) {
             self.send(Entry::Connection(Box::new(record)));
         }

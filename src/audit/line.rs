@@ -5,7 +5,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::record::{ConnectionRecord, Outcome, RequestRecord, Upstream};
-use crate::domain::Timestamp;
+use crate::domain::{ApiId, ClientId, InstitutionId, OperationId, PlanId, ProductId, TenantId, Timestamp};
 
 /// What is written besides requests and connections: where the evidence has a gap, it says so itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Serialize for RequestRecord {
         let mut line = to.serialize_struct("request", 32)?;
         line.serialize_field("kind", "request")?;
         line.serialize_field("at", &At(self.started_at))?;
-        line.serialize_field("interaction_id", &Text(self.interaction_id))?;
+        line.serialize_field("interaction_id", self.interaction_id.encode(&mut [0; 36]))?;
         members! { line; "trace_id": self.trace_id.map(Hex); }
         line.serialize_field("listener", &*self.listener)?;
         line.serialize_field("peer", &self.peer)?;
@@ -78,11 +78,11 @@ impl Serialize for RequestRecord {
 impl RequestRecord {
     fn who_and_what<L: SerializeStruct>(&self, line: &mut L) -> Result<(), L::Error> {
         members! { line;
-            "operation": self.operation.as_ref().map(Text);
-            "api": self.api.as_ref().map(Text);
-            "institution": self.institution.as_ref().map(Text);
-            "tenant": self.tenant.as_ref().map(Text);
-            "client": self.client.as_ref().map(Text);
+            "operation": self.operation.as_ref().map(OperationId::as_str);
+            "api": self.api.as_ref().map(ApiId::as_str);
+            "institution": self.institution.as_ref().map(InstitutionId::as_str);
+            "tenant": self.tenant.as_ref().map(TenantId::as_str);
+            "client": self.client.as_ref().map(ClientId::as_str);
             "token": self.token.map(Text);
             "certificate": self.certificate.map(Text);
         }
@@ -91,8 +91,8 @@ impl RequestRecord {
 
     fn decision<L: SerializeStruct>(&self, line: &mut L) -> Result<(), L::Error> {
         members! { line;
-            "product": self.product.as_ref().map(Text);
-            "plan": self.plan.as_ref().map(Text);
+            "product": self.product.as_ref().map(ProductId::as_str);
+            "plan": self.plan.as_ref().map(PlanId::as_str);
             "environment": self.environment.map(|environment| environment.as_str());
             "policies": (!self.policies.is_empty()).then_some(&*self.policies);
             "policy_set": self.policy_set.as_deref();

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 
-use super::{ConnectionRecord, RequestRecord, Saturated};
+use super::{ConnectionRecord, RequestRecord};
 use crate::domain::Timestamp;
 
 /// Most request records that wait, from the start of the request until the disk has its record.
@@ -20,6 +20,11 @@ pub(super) const CONNECTIONS_PER_SECOND_MAX: u64 = 100;
 
 /// Most callers that wait for a flush at once.
 pub(super) const FLUSHES_MAX: usize = 16;
+
+/// There is no place for another record: the evidence would have a gap, so the request is refused (503).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the audit queue is full")]
+pub struct Saturated;
 
 /// What the writer takes from the queue.
 pub(super) enum Entry {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -141,74 +140,6 @@ fn a_token_is_named_by_a_digest() {
     assert_eq!(TokenDigest::of_jti("abc").to_string(), "ungWv48Bz-pBQUDeXa4iIw");
 }
 
-struct Desk {
-    collected: Arc<Collected>,
-    hands: Arc<Hands>,
-}
-
-impl Desk {
-    fn new() -> Self {
-        Self { collected: Arc::default(), hands: hands() }
-    }
-
-    fn open(&self) -> Result<OpenRecord, Saturated> {
-        OpenRecord::open(blank(), Arc::clone(&self.collected) as Arc<dyn Recorder>, Arc::clone(&self.hands) as _)
-    }
-
-    fn outcomes(&self) -> Vec<Outcome> {
-        self.collected.records.lock().unwrap().iter().map(|record| record.outcome).collect()
-    }
-}
-
-#[test]
-fn a_record_closes_exactly_once_whatever_happens() {
-    let desk = Desk::new();
-    let mut closed = desk.open().unwrap();
-    closed.status = Some(200);
-    closed.enter(Phase::Answer);
-    desk.hands.0.fetch_add(1_500, Ordering::Relaxed);
-    closed.close(Outcome::Answered);
-
-    let mut dropped = desk.open().unwrap();
-    dropped.enter(Phase::Upstream);
-    dropped.outcome = Outcome::Answered;
-    drop(dropped);
-
-    let unwound = catch_unwind(AssertUnwindSafe(|| {
-        let mut record = desk.open().unwrap();
-        record.enter(Phase::Admission);
-        panic!("the request fails");
-    }));
-    assert!(unwound.is_err());
-    assert_eq!(
-        desk.outcomes(),
-        [Outcome::Answered, Outcome::Aborted { phase: Phase::Upstream }, Outcome::Aborted { phase: Phase::Admission },]
-    );
-    let records = desk.collected.records.lock().unwrap();
-    assert_eq!((records[0].status, records[0].latency.total), (Some(200), 1_500));
-}
-
-#[tokio::test]
-async fn a_record_of_a_cancelled_request_closes() {
-    let desk = Desk::new();
-    let record = desk.open().unwrap();
-    let request = tokio::spawn(async move {
-        let _record = record;
-        std::future::pending::<()>().await;
-    });
-    request.abort();
-    assert!(request.await.unwrap_err().is_cancelled());
-    assert_eq!(desk.outcomes(), [Outcome::Aborted { phase: Phase::Head }]);
-}
-
-#[test]
-fn without_a_place_there_is_no_record_to_fill() {
-    let desk = Desk::new();
-    desk.collected.full.store(true, Ordering::Relaxed);
-    assert_eq!(desk.open().err(), Some(Saturated));
-    assert!(desk.outcomes().is_empty());
-}
-
 /// A disk that can be made to fail, in a place where the test can look.
 #[derive(Clone, Default)]
 struct Disk {
@@ -282,14 +213,14 @@ fn a_full_disk_keeps_records_waiting_and_then_refuses_requests() {
 #[test]
 fn a_request_under_way_holds_its_place() {
     let disk = Disk::default();
-    let file = Arc::new(AuditFile::start(disk.clone(), 2, hands()).unwrap());
-    let open = || OpenRecord::open(blank(), Arc::clone(&file) as Arc<dyn Recorder>, hands() as Arc<dyn Clock>);
-    let (one, two) = (open().unwrap(), open().unwrap());
-    assert_eq!(open().err(), Some(Saturated));
-    one.close(Outcome::Answered);
+    let file = AuditFile::start(disk.clone(), 2, hands()).unwrap();
+    assert_eq!((file.reserve(), file.reserve()), (Ok(()), Ok(())));
+    assert_eq!(file.reserve(), Err(Saturated));
+    file.record(blank());
     file.flush(PATIENCE).unwrap();
-    let three = open().unwrap();
-    drop((two, three));
+    assert_eq!(file.reserve(), Ok(()), "what is written makes room");
+    file.record(blank());
+    file.record(blank());
     file.close(PATIENCE).unwrap();
     assert_eq!(disk.lines().iter().filter(|line| line["kind"] == "request").count(), 3);
     assert_eq!(file.reserve(), Err(Saturated), "after the end nothing is taken in");
@@ -428,21 +359,4 @@ fn closing_on_a_full_disk_ends_and_says_what_is_lost() {
     file.record(full());
     assert_eq!(file.close(Duration::from_millis(300)), Err(FlushError { waiting: 1 }));
     assert!(!file.healthy());
-}
-
-/// Run with `--ignored --nocapture` in a release build. Prints; never fails.
-#[test]
-#[ignore = "a measurement, not a test"]
-fn measure() {
-    let place = Place::new();
-    let file: Arc<dyn Recorder> = Arc::new(place.open());
-    let clock: Arc<dyn Clock> = hands();
-    let policies: Arc<[String]> = ["active-partners".to_owned()].into();
-    let template = full();
-    let started = std::time::Instant::now();
-    for _ in 0..50_000 {
-        let record = RequestRecord { policies: Arc::clone(&policies), ..template.clone() };
-        OpenRecord::open(record, Arc::clone(&file), Arc::clone(&clock)).unwrap().close(Outcome::Answered);
-    }
-    println!("open and close, {} bytes a record: {:?}", size_of::<RequestRecord>(), started.elapsed() / 50_000);
 }

@@ -1,4 +1,4 @@
-//! Who is calling? An access token and a connection become a `Caller`, or a refusal.
+//! Who is calling? An access token and a connection become a verified token, or a refusal.
 //!
 //! Invariants: a [`VerifiedToken`] is made by [`Issuer::verify`] only, after the checks of RFC 9068 §4 in their order;
 //! expiry, revocation, the sender constraint and the trust in the signing key are checked on every request, also when
@@ -7,7 +7,6 @@
 //! A remembered token costs one SHA-256 and four look-ups, and allocates nothing: see [`Authenticator::authenticate`].
 
 mod authenticator;
-mod caller;
 mod challenge;
 mod credentials;
 mod error;
@@ -21,7 +20,6 @@ mod token;
 pub(crate) mod tests;
 
 pub use authenticator::{Authenticator, CACHED_TOKENS_MAX};
-pub use caller::Caller;
 pub use challenge::Challenges;
 pub use credentials::Credentials;
 pub use error::{AuthnError, IssuerError, JwksFetchError};

@@ -108,19 +108,31 @@ impl Files {
     /// Reads (once) the file that a reference in the file `base` names, and returns its name.
     pub fn load(&mut self, base: &str, reference: &str) -> Result<String, FileError> {
         let name = resolve(base, reference)?;
-        if !self.loaded.contains_key(&name) {
-            if self.loaded.len() >= FILES_MAX || self.bytes > FILES_BYTES_MAX {
-                return Err(FileError::TooMany);
-            }
-            // A symbolic link may lead out of the folder although the name does not.
-            let path = self.root.join(&name).canonicalize()?;
-            if !path.starts_with(&self.root) {
-                return Err(FileError::Outside);
-            }
-            let text = self.read(&path)?;
-            self.loaded.insert(name.clone(), text);
-        }
+        self.load_named(&name)?;
         Ok(name)
+    }
+
+    /// The file of a name that [`Self::load`] returned for the same document before, as far as it is still there.
+    pub fn again(&mut self, name: &str) -> Option<&Text> {
+        self.load_named(name).ok()?;
+        self.get(name)
+    }
+
+    fn load_named(&mut self, name: &str) -> Result<(), FileError> {
+        if self.loaded.contains_key(name) {
+            return Ok(());
+        }
+        if self.loaded.len() >= FILES_MAX || self.bytes > FILES_BYTES_MAX {
+            return Err(FileError::TooMany);
+        }
+        // A symbolic link may lead out of the folder although the name does not.
+        let path = self.root.join(name).canonicalize()?;
+        if !path.starts_with(&self.root) {
+            return Err(FileError::Outside);
+        }
+        let text = self.read(&path)?;
+        self.loaded.insert(name.to_owned(), text);
+        Ok(())
     }
 
     fn read(&mut self, path: &Path) -> Result<Text, FileError> {

@@ -1,14 +1,14 @@
 //! The steps of an import, in order.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::files::{FileError, Files};
 use super::operations::Extraction;
-use super::origin::Origins;
+use super::origin::{Location, Origins};
 use super::position;
 use super::recognise::{self, NotOpenApi};
 use super::report::{Finding, Findings, ImportReport, Ledger, Severity};
@@ -122,6 +122,40 @@ fn place(findings: &mut Findings, origins: &Origins, files: &Files) {
             finding.column = place.map(|(_, column)| column);
         }
     }
+}
+
+/// A place in a file of a document's author. Line and column count from 1; 0 means the file as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub file: PathBuf,
+    pub line: usize,
+    pub column: usize,
+}
+
+/// Where the parts at these pointers of an imported document were written. Reads the files once more, which only those
+/// do who have something to say of them; what is gone or changed since is placed as well as it still can be.
+pub fn written<'p>(source: &ApiSource, api: &ImportedApi, pointers: impl Iterator<Item = &'p str>) -> Vec<Written> {
+    let mut files = Files::open(&source.file).ok();
+    let locations: Vec<Location> = pointers.map(|pointer| api.origins.of(pointer)).collect();
+    let mut by_file: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for location in &locations {
+        by_file.entry(&location.file).or_default().push(&location.pointer);
+    }
+    let mut places: HashMap<(&str, String), (usize, usize)> = HashMap::new();
+    for (file, pointers) in by_file {
+        let text = files.as_mut().and_then(|files| files.again(file));
+        let found = text.map(|text| position::locate(text, pointers.into_iter())).unwrap_or_default();
+        places.extend(found.into_iter().map(|(pointer, place)| ((file, pointer), place)));
+    }
+    let folder = source.file.parent().unwrap_or(Path::new(""));
+    let place = |location: &Location| {
+        let is_entry = location.file == api.origins.entry();
+        let found = places.get(&(location.file.as_str(), location.pointer.clone()));
+        let (line, column) = found.copied().unwrap_or_default();
+        let file = if is_entry { source.file.clone() } else { folder.join(&location.file) };
+        Written { file, line, column }
+    };
+    locations.iter().map(place).collect()
 }
 
 /// Lower-case hexadecimal.

@@ -36,7 +36,7 @@ use serde_json::{Map, Value};
 
 pub use documents::{Documents, ListedOperation, Listing, RenderError, Rendered};
 pub use error::ImportError;
-pub use import::import;
+pub use import::{Written, import, written};
 pub use origin::{Location, Origins};
 pub use publish::{Collision, Edge, MergeIssue, Published, publish, settle};
 pub use report::{Count, Finding, ImportReport, Part, Severity, UNEXPLAINED, Unused};

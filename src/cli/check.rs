@@ -1,9 +1,9 @@
 //! `clearway check`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::config::{self, Diagnostic, Variables};
-use crate::server::{Services, compile};
+use crate::server::{Compiled, Services, compile};
 
 use super::{Config, Ending};
 
@@ -21,10 +21,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let findings = runtime.block_on(async { find(&arguments.config) });
     match findings {
-        Ok(summary) => {
+        Ok(Sound { summary, warnings }) => {
             if arguments.json {
-                println!("{}", json!({ "ok": true, "summary": summary, "mistakes": [] }));
+                println!("{}", json!({ "ok": true, "summary": summary, "mistakes": [], "warnings": list(&warnings) }));
             } else {
+                for warning in &warnings {
+                    eprintln!("warning: {warning}");
+                }
                 println!("{summary}");
             }
             Ok(Ending::Done)
@@ -36,12 +39,18 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
     }
 }
 
-fn find(config: &Config) -> Result<String, Vec<Diagnostic>> {
+/// What is to be said of a configuration without mistakes.
+struct Sound {
+    summary: String,
+    warnings: Vec<Diagnostic>,
+}
+
+fn find(config: &Config) -> Result<Sound, Vec<Diagnostic>> {
     let configuration = config::load(&config.config, &Variables::new())?;
     let services = Services::for_check(&configuration);
-    let in_force = compile(&configuration, &services, None)?;
+    let Compiled { in_force, warnings } = compile(&configuration, &services, None)?;
     let snapshot = &in_force.snapshot;
-    Ok(format!(
+    let mut summary = format!(
         "{} is sound: {} APIs, {} operations, {} tenants, {} clients, revision {}.",
         config.config.display(),
         configuration.apis.len(),
@@ -49,24 +58,30 @@ fn find(config: &Config) -> Result<String, Vec<Diagnostic>> {
         configuration.tenants.len(),
         configuration.clients.len(),
         snapshot.revision
-    ))
+    );
+    if !warnings.is_empty() {
+        let noun = if warnings.len() == 1 { "warning" } else { "warnings" };
+        summary.push_str(&format!(" {} {noun}.", warnings.len()));
+    }
+    Ok(Sound { summary, warnings })
+}
+
+fn list(diagnostics: &[Diagnostic]) -> Vec<Value> {
+    let one = |diagnostic: &Diagnostic| {
+        json!({
+            "file": diagnostic.place.file.display().to_string(),
+            "line": diagnostic.place.line,
+            "column": diagnostic.place.column,
+            "message": diagnostic.message,
+            "remedy": diagnostic.remedy,
+        })
+    };
+    diagnostics.iter().map(one).collect()
 }
 
 pub(super) fn print(mistakes: &[Diagnostic], as_json: bool) {
     if as_json {
-        let list: Vec<_> = mistakes
-            .iter()
-            .map(|mistake| {
-                json!({
-                    "file": mistake.place.file.display().to_string(),
-                    "line": mistake.place.line,
-                    "column": mistake.place.column,
-                    "message": mistake.message,
-                    "remedy": mistake.remedy,
-                })
-            })
-            .collect();
-        println!("{}", json!({ "ok": false, "mistakes": list }));
+        println!("{}", json!({ "ok": false, "mistakes": list(mistakes) }));
         return;
     }
     for mistake in mistakes {

@@ -42,6 +42,8 @@ pub struct GatewaySettings {
     pub workers: usize,
     /// restart
     pub limits: EdgeLimits,
+    /// All bodies of one client that are held whole at once: `limits.buffered_client_bytes_max`. live
+    pub buffered_client_bytes_max: usize,
     /// restart
     pub flood: FloodSettings,
     /// CAs that vouch for client certificates. live
@@ -82,6 +84,7 @@ pub(super) fn read(context: &Context<'_>) -> Option<GatewaySettings> {
     }
     let public_url = file.required("public_url", scalar::base_url);
     let issuer = file.optional("issuer", scalar::base_url).or_else(|| public_url.clone());
+    let (limits, buffered_client_bytes_max) = limits(&file);
     let settings = GatewaySettings {
         issuer: issuer?,
         public_url: public_url?,
@@ -89,7 +92,8 @@ pub(super) fn read(context: &Context<'_>) -> Option<GatewaySettings> {
         listeners,
         operations_address: operations_address(&file)?,
         workers: file.or("workers", 0, scalar::parsed),
-        limits: limits(&file),
+        limits,
+        buffered_client_bytes_max,
         flood: flood(&file),
         partner_ca_files: file.each("partner_ca_files", scalar::file),
         store: file.required("store_file", scalar::path)?,
@@ -162,7 +166,8 @@ fn operations_address(file: &Entry<'_>) -> Option<SocketAddr> {
     None
 }
 
-fn limits(file: &Entry<'_>) -> EdgeLimits {
+/// The limits that need a restart, and beside them the one that does not: a client's share of the bodies held whole.
+fn limits(file: &Entry<'_>) -> (EdgeLimits, usize) {
     let mut limits = EdgeLimits {
         connections_max: 10_000,
         connections_per_address_max: 1_000,
@@ -182,7 +187,10 @@ fn limits(file: &Entry<'_>) -> EdgeLimits {
         drain_timeout: 30 * SECOND,
         trusted_proxies: file.each("trusted_proxies", scalar::ip),
     };
-    let Some(entry) = file.section("limits") else { return limits };
+    let Some(entry) = file.section("limits") else {
+        let share = client_share(&limits);
+        return (limits, share);
+    };
     let l = &mut limits;
     l.connections_max = entry.or("connections_max", l.connections_max, scalar::parsed);
     l.connections_per_address_max =
@@ -203,8 +211,19 @@ fn limits(file: &Entry<'_>) -> EdgeLimits {
     l.requests_per_connection_max =
         entry.or("requests_per_connection_max", l.requests_per_connection_max, scalar::parsed);
     l.drain_timeout = entry.or("drain_timeout", l.drain_timeout, scalar::duration);
+    let share = entry.or("buffered_client_bytes_max", client_share(l), scalar::size);
+    if share < l.buffered_bytes_max {
+        let message =
+            "`buffered_client_bytes_max` is smaller than `buffered_bytes_max`: the largest body would never fit";
+        file.report().add(Diagnostic::new(entry.place(), message).remedy("raise it to `buffered_bytes_max` at least"));
+    }
     entry.finish();
-    limits
+    (limits, share)
+}
+
+/// A quarter of the budget, unless one body may be larger than that.
+fn client_share(limits: &EdgeLimits) -> usize {
+    (limits.buffered_total_bytes_max / 4).max(limits.buffered_bytes_max)
 }
 
 fn flood(file: &Entry<'_>) -> FloodSettings {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::check::{error, errors};
 use super::coerce::{Tree, split_name};
 use super::compile::Compiler;
+use super::exact::{Instance, Json};
 use super::issue::IssueCause;
 use super::json;
 use super::media::{MediaType, Syntax};
@@ -18,7 +19,7 @@ use crate::problem::FieldError;
 pub enum Body {
     /// No content at all: zero bytes.
     Absent,
-    Json(Value),
+    Json(Json),
     /// Fields of `application/x-www-form-urlencoded`: an object of strings, or arrays of strings where a name repeats.
     Form(Value),
     /// Multipart, XML, text, bytes: passed on without a check of its content.
@@ -107,8 +108,8 @@ pub(super) fn listed(content: &[Media]) -> Vec<String> {
 pub(super) fn check(media: &Media, body: &Body, schemas: &Schemas, direction: Direction) -> Vec<FieldError> {
     let Some(node) = media.node else { return Vec::new() };
     match body {
-        Body::Json(value) => errors(schemas, direction, node, value, ""),
-        Body::Form(fields) => errors(schemas, direction, node, &typed_form(fields, schemas, node), ""),
+        Body::Json(json) => errors(schemas, direction, node, json.instance(), ""),
+        Body::Form(fields) => errors(schemas, direction, node, Instance::of(&typed_form(fields, schemas, node)), ""),
         Body::Absent | Body::Opaque => Vec::new(),
     }
 }

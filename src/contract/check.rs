@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::number::{all_different, compare, is_multiple, same};
+use super::exact::Instance;
+use super::number::{all_different, compare_instance, is_multiple, same};
 use super::schema::{Contains, Direction, Items, Members, NONE, Node, NodeId, RequiredName, Rule, Schemas, Types};
 use crate::problem::FieldError;
 
@@ -70,7 +71,7 @@ pub(super) fn errors(
     schemas: &Schemas,
     direction: Direction,
     id: NodeId,
-    value: &Value,
+    value: Instance<'_>,
     root: &str,
 ) -> Vec<FieldError> {
     let mut checker = Checker::new(schemas, direction);
@@ -81,7 +82,7 @@ pub(super) fn errors(
 /// Whether a value keeps to a schema.
 pub(super) fn accepts(schemas: &Schemas, direction: Direction, id: NodeId, value: &Value) -> bool {
     let mut checker = Checker::new(schemas, direction);
-    checker.check(id, value, At::Quiet) && !checker.exhausted
+    checker.check(id, Instance::of(value), At::Quiet) && !checker.exhausted
 }
 
 impl<'s> Checker<'s> {
@@ -100,7 +101,7 @@ impl<'s> Checker<'s> {
         self.errors
     }
 
-    pub fn check(&mut self, id: NodeId, value: &Value, at: At<'_>) -> bool {
+    pub fn check(&mut self, id: NodeId, value: Instance<'_>, at: At<'_>) -> bool {
         if self.steps == 0 || self.depth >= DEPTH_MAX {
             self.exhausted = true;
         }
@@ -116,7 +117,7 @@ impl<'s> Checker<'s> {
         kept
     }
 
-    fn node(&mut self, node: &'s Node, value: &Value, at: At<'_>) -> bool {
+    fn node(&mut self, node: &'s Node, value: Instance<'_>, at: At<'_>) -> bool {
         if !node.types.meets(Types::of(value)) {
             return match node.types {
                 Types::EMPTY => self.fail(at, || "is not allowed here".to_owned()),
@@ -135,11 +136,11 @@ impl<'s> Checker<'s> {
         kept
     }
 
-    fn rule(&mut self, rule: &'s Rule, node: &'s Node, value: &Value, at: At<'_>) -> bool {
-        match (rule, value) {
+    fn rule(&mut self, rule: &'s Rule, node: &'s Node, value: Instance<'_>, at: At<'_>) -> bool {
+        match (rule, value.value) {
             (Rule::Ref(id), _) => self.check(*id, value, at),
             (Rule::Enum(values), _) => {
-                values.iter().any(|allowed| same(allowed, value)) || self.fail(at, || one_of(values))
+                values.iter().any(|allowed| same(Instance::of(allowed), value)) || self.fail(at, || one_of(values))
             }
             (_, Value::Number(_)) if rule.is_about_number() => self.number(rule, value, at),
             (_, Value::String(text)) if rule.is_about_text() => self.text(rule, value, text, at),
@@ -152,20 +153,20 @@ impl<'s> Checker<'s> {
         }
     }
 
-    fn number(&mut self, rule: &Rule, value: &Value, at: At<'_>) -> bool {
-        let Value::Number(number) = value else { return true };
+    fn number(&mut self, rule: &Rule, value: Instance<'_>, at: At<'_>) -> bool {
+        let Value::Number(number) = value.value else { return true };
         let (kept, words, bound) = match rule {
-            Rule::Minimum(bound) => (compare(number, bound).is_ge(), "at least", bound),
-            Rule::Maximum(bound) => (compare(number, bound).is_le(), "at most", bound),
-            Rule::Above(bound) => (compare(number, bound).is_gt(), "greater than", bound),
-            Rule::Below(bound) => (compare(number, bound).is_lt(), "less than", bound),
-            Rule::MultipleOf(bound) => (is_multiple(number, bound), "a multiple of", bound),
+            Rule::Minimum(bound) => (compare_instance(value, number, bound).is_ge(), "at least", bound),
+            Rule::Maximum(bound) => (compare_instance(value, number, bound).is_le(), "at most", bound),
+            Rule::Above(bound) => (compare_instance(value, number, bound).is_gt(), "greater than", bound),
+            Rule::Below(bound) => (compare_instance(value, number, bound).is_lt(), "less than", bound),
+            Rule::MultipleOf(bound) => (is_multiple(value, number, bound), "a multiple of", bound),
             _ => return true,
         };
         kept || self.fail(at, || format!("must be {words} {bound}"))
     }
 
-    fn text(&mut self, rule: &Rule, value: &Value, text: &str, at: At<'_>) -> bool {
+    fn text(&mut self, rule: &Rule, value: Instance<'_>, text: &str, at: At<'_>) -> bool {
         // JSON Schema counts characters (RFC 8259 code points), not bytes.
         let within = |count: u64| text.chars().take(usize::try_from(count).unwrap_or(usize::MAX)).count() as u64;
         match rule {
@@ -178,30 +179,31 @@ impl<'s> Checker<'s> {
                     || self.fail(at, || format!("must have at most {max} characters"))
             }
             Rule::Pattern(pattern) => {
-                pattern.matches(value) || self.fail(at, || format!("must match the pattern {}", quote(&pattern.source)))
+                pattern.matches(value.value)
+                    || self.fail(at, || format!("must match the pattern {}", quote(&pattern.source)))
             }
             _ => true,
         }
     }
 
-    fn array(&mut self, rule: &'s Rule, node: &'s Node, value: &Value, items: &[Value], at: At<'_>) -> bool {
+    fn array(&mut self, rule: &'s Rule, node: &'s Node, value: Instance<'_>, items: &[Value], at: At<'_>) -> bool {
         let count = items.len() as u64;
         match rule {
             Rule::MinItems(min) => count >= *min || self.fail(at, || format!("must have at least {min} items")),
             Rule::MaxItems(max) => count <= *max || self.fail(at, || format!("must have at most {max} items")),
-            Rule::UniqueItems => all_different(items) || self.fail(at, || "must not repeat an item".to_owned()),
-            Rule::Items(rule) => self.items(rule, items, at),
-            Rule::Contains(rule) => self.contains(rule, items, at),
+            Rule::UniqueItems => all_different(value, items) || self.fail(at, || "must not repeat an item".to_owned()),
+            Rule::Items(rule) => self.items(rule, value, items, at),
+            Rule::Contains(rule) => self.contains(rule, value, items, at),
             Rule::UnevaluatedItems(id) => self.unevaluated_items(*id, node, value, items, at),
             _ => true,
         }
     }
 
-    fn items(&mut self, rule: &Items, items: &[Value], at: At<'_>) -> bool {
+    fn items(&mut self, rule: &Items, value: Instance<'_>, items: &[Value], at: At<'_>) -> bool {
         let mut kept = true;
         for (index, item) in items.iter().enumerate() {
             let Some(id) = rule.prefix.get(index).copied().or(rule.rest) else { break };
-            kept &= self.check(id, item, at.item(index));
+            kept &= self.check(id, value.item(index, item), at.item(index));
             if !kept && self.is_done(at) {
                 break;
             }
@@ -209,8 +211,9 @@ impl<'s> Checker<'s> {
         kept
     }
 
-    fn contains(&mut self, rule: &Contains, items: &[Value], at: At<'_>) -> bool {
-        let matches = items.iter().filter(|item| self.check(rule.item, item, At::Quiet)).count() as u64;
+    fn contains(&mut self, rule: &Contains, value: Instance<'_>, items: &[Value], at: At<'_>) -> bool {
+        let items = items.iter().enumerate().map(|(index, item)| value.item(index, item));
+        let matches = items.filter(|item| self.check(rule.item, *item, At::Quiet)).count() as u64;
         let (min, max) = (rule.min, rule.max.unwrap_or(u64::MAX));
         if matches < min {
             return self.fail(at, || format!("must contain at least {min} items of the described form"));
@@ -222,7 +225,7 @@ impl<'s> Checker<'s> {
         &mut self,
         rule: &'s Rule,
         node: &'s Node,
-        value: &Value,
+        value: Instance<'_>,
         members: &Map<String, Value>,
         at: At<'_>,
     ) -> bool {
@@ -231,7 +234,7 @@ impl<'s> Checker<'s> {
             Rule::MinMembers(min) => count >= *min || self.fail(at, || format!("must have at least {min} members")),
             Rule::MaxMembers(max) => count <= *max || self.fail(at, || format!("must have at most {max} members")),
             Rule::Required(names) => self.required(names, members, at),
-            Rule::Members(rule) => self.members(rule, members, at),
+            Rule::Members(rule) => self.members(rule, value, members, at),
             Rule::MemberNames(id) => self.member_names(*id, members, at),
             Rule::DependentRequired(dependent) => {
                 let missing = dependent.iter().filter(|(name, _)| members.contains_key(&**name));
@@ -259,10 +262,10 @@ impl<'s> Checker<'s> {
         kept
     }
 
-    fn members(&mut self, rule: &Members, members: &Map<String, Value>, at: At<'_>) -> bool {
+    fn members(&mut self, rule: &Members, value: Instance<'_>, members: &Map<String, Value>, at: At<'_>) -> bool {
         let mut kept = true;
-        for (name, value) in members {
-            let at = at.member(name);
+        for (name, member) in members {
+            let (value, at) = (value.member(name, member), at.member(name));
             let named = rule.named(name);
             if let Some(id) = named {
                 kept &= self.check(id, value, at);
@@ -287,14 +290,14 @@ impl<'s> Checker<'s> {
     fn member_names(&mut self, id: NodeId, members: &Map<String, Value>, at: At<'_>) -> bool {
         let mut kept = true;
         for name in members.keys() {
-            if !self.check(id, &Value::String(name.clone()), At::Quiet) {
+            if !self.check(id, Instance::of(&Value::String(name.clone())), At::Quiet) {
                 kept = self.fail(at.member(name), || "has a name that is not allowed here".to_owned());
             }
         }
         kept
     }
 
-    fn combination(&mut self, rule: &Rule, value: &Value, at: At<'_>) -> bool {
+    fn combination(&mut self, rule: &Rule, value: Instance<'_>, at: At<'_>) -> bool {
         match rule {
             Rule::AllOf(all) => {
                 let mut kept = true;
@@ -329,20 +332,20 @@ impl<'s> Checker<'s> {
     }
 
     /// Two matches are as many as anybody needs to know of.
-    fn count_matches(&mut self, branches: &[NodeId], value: &Value) -> usize {
+    fn count_matches(&mut self, branches: &[NodeId], value: Instance<'_>) -> usize {
         branches.iter().filter(|id| self.check(**id, value, At::Quiet)).take(2).count()
     }
 
     /// Says what is wrong where no alternative matches: if only one could be meant, by the value's type or by members
     /// that tell the alternatives apart, then in terms of that one.
-    fn explain(&mut self, branches: &[NodeId], value: &Value, at: At<'_>) -> bool {
+    fn explain(&mut self, branches: &[NodeId], value: Instance<'_>, at: At<'_>) -> bool {
         if matches!(at, At::Quiet) {
             return false;
         }
         let types = Types::of(value);
         let schemas = self.schemas;
         let mut meant: Vec<NodeId> = branches.iter().copied().filter(|id| schemas.types(*id).meets(types)).collect();
-        if let (true, Value::Object(members)) = (meant.len() > 1, value) {
+        if let (true, Value::Object(members)) = (meant.len() > 1, value.value) {
             meant.retain(|id| self.tagged(*id, members));
         }
         match (meant.as_slice(), branches) {
@@ -365,7 +368,7 @@ impl<'s> Checker<'s> {
         members.iter().filter(|(_, value)| value.is_string()).all(|(name, value)| {
             let member = schemas.member(id, name);
             let fixed = member.is_some_and(|member| schemas.is_enumeration(member));
-            !fixed || member.is_none_or(|member| self.check(member, value, At::Quiet))
+            !fixed || member.is_none_or(|member| self.check(member, Instance::of(value), At::Quiet))
         })
     }
 
@@ -384,26 +387,33 @@ impl<'s> Checker<'s> {
         &mut self,
         id: NodeId,
         node: &'s Node,
-        value: &Value,
+        value: Instance<'_>,
         members: &Map<String, Value>,
         at: At<'_>,
     ) -> bool {
         let left = self.left_members(node, value, members);
         let mut kept = true;
-        for (name, value) in members.iter().filter(|(name, _)| left.contains(name.as_str())) {
+        for (name, member) in members.iter().filter(|(name, _)| left.contains(name.as_str())) {
             kept &= match id {
                 NONE => self.fail(at.member(name), || "is not allowed here".to_owned()),
-                id => self.check(id, value, at.member(name)),
+                id => self.check(id, value.member(name, member), at.member(name)),
             };
         }
         kept
     }
 
-    fn unevaluated_items(&mut self, id: NodeId, node: &'s Node, value: &Value, items: &[Value], at: At<'_>) -> bool {
+    fn unevaluated_items(
+        &mut self,
+        id: NodeId,
+        node: &'s Node,
+        value: Instance<'_>,
+        items: &[Value],
+        at: At<'_>,
+    ) -> bool {
         let seen = self.seen_items(node, value, items);
         let mut kept = true;
         for (index, (item, _)) in items.iter().zip(seen).enumerate().filter(|(_, (_, seen))| !seen) {
-            kept &= self.check(id, item, at.item(index));
+            kept &= self.check(id, value.item(index, item), at.item(index));
         }
         kept
     }

@@ -8,6 +8,8 @@
 //!   its place, and everything around it stays in force;
 //! - a schema of a document is compiled once, so memory grows with the document, not with the number of operations;
 //! - work and stack per check are bounded; what cannot be checked to the end is refused;
+//! - numbers of JSON bodies are judged by every digit that was written, not by the float that is near them; a bound in
+//!   the document itself is a float, with the 15 digits that one holds;
 //! - no error repeats a value of the message, at most 20 are listed, and their pointers are exact.
 //!
 //! Patterns and formats of strings are the `jsonschema` crate's; tests compare the rest with it value by value.
@@ -16,6 +18,7 @@ mod body;
 mod check;
 mod coerce;
 mod compile;
+mod exact;
 mod issue;
 mod json;
 mod keyword;
@@ -31,6 +34,7 @@ mod unevaluated;
 mod waiver;
 
 pub use body::{Body, BodyRefusal, parse_body};
+pub use exact::Json;
 pub use issue::{ContractIssue, IssueCause};
 pub use operation::{Contract, Contracts, Mode, UndeclaredQuery};
 pub use spec::{

@@ -3,8 +3,9 @@
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use rust_decimal::Decimal;
 use serde_json::{Number, Value};
+
+use super::exact::{Instance, Numeral};
 
 #[derive(Clone, Copy)]
 enum Exact {
@@ -30,8 +31,18 @@ fn exact(number: &Number) -> Exact {
     Exact::Float(float)
 }
 
+/// Whether a number of a message is an integer in the mathematical sense.
+pub(super) fn is_integral(instance: Instance<'_>, number: &Number) -> bool {
+    instance.written().map_or_else(|| is_integer(number), Numeral::is_integer)
+}
+
+/// The integer that a number of a message is, if it is one and not larger than any format needs.
+pub(super) fn integral(instance: Instance<'_>, number: &Number) -> Option<i128> {
+    instance.written().map_or_else(|| as_integer(number), Numeral::as_integer)
+}
+
 /// Whether the number is an integer in the mathematical sense.
-pub(super) fn is_integer(number: &Number) -> bool {
+fn is_integer(number: &Number) -> bool {
     match exact(number) {
         Exact::Integer(_) => true,
         Exact::Float(float) => float.fract() == 0.0,
@@ -66,56 +77,66 @@ fn compare_mixed(float: f64, integer: i128) -> Ordering {
     if floor < integer { Ordering::Less } else { Ordering::Greater }
 }
 
-/// Whether `number` is an integral multiple of `divisor`, in decimal: 19.99 is a multiple of 0.01.
-pub(super) fn is_multiple(number: &Number, divisor: &Number) -> bool {
-    if let (Exact::Integer(number), Exact::Integer(divisor)) = (exact(number), exact(divisor)) {
-        return divisor != 0 && number % divisor == 0;
-    }
-    let decimal = |number: &Number| {
-        let text = number.to_string();
-        text.parse::<Decimal>().or_else(|_| Decimal::from_scientific(&text)).ok()
-    };
-    let exact = decimal(number).zip(decimal(divisor)).and_then(|(number, divisor)| number.checked_rem(divisor));
-    match exact {
-        Some(rest) => rest.is_zero(),
-        // Beyond 28 digits no money is counted: the float's answer is the best there is.
-        None => {
-            let quotient = number.as_f64().zip(divisor.as_f64()).map(|(number, divisor)| number / divisor);
-            quotient.is_some_and(|quotient| quotient.is_finite() && quotient.fract() == 0.0)
-        }
+/// Orders a number of a message against one of a schema.
+pub(super) fn compare_instance(instance: Instance<'_>, number: &Number, bound: &Number) -> Ordering {
+    match (instance.written(), Numeral::of(bound)) {
+        (Some(written), Some(bound)) => written.compare(&bound),
+        _ => compare(number, bound),
     }
 }
 
+/// Whether a number of a message is an integral multiple of one of a schema, in decimal: 19.99 is a multiple of 0.01.
+pub(super) fn is_multiple(instance: Instance<'_>, number: &Number, divisor: &Number) -> bool {
+    if let (true, Exact::Integer(number), Exact::Integer(divisor)) =
+        (instance.is_plain(), exact(number), exact(divisor))
+    {
+        return divisor != 0 && number % divisor == 0;
+    }
+    instance.numeral().zip(Numeral::of(divisor)).is_some_and(|(number, divisor)| number.is_multiple(&divisor))
+}
+
 /// Equality of JSON Schema 2020-12 core §4.2.2: numbers by value, objects without regard to order.
-pub(super) fn same(left: &Value, right: &Value) -> bool {
-    match (left, right) {
-        (Value::Number(a), Value::Number(b)) => compare(a, b).is_eq(),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+pub(super) fn same(left: Instance<'_>, right: Instance<'_>) -> bool {
+    match (left.value, right.value) {
+        (Value::Number(a), Value::Number(b)) if left.is_plain() && right.is_plain() => compare(a, b).is_eq(),
+        (Value::Number(_), Value::Number(_)) => left.numeral() == right.numeral(),
+        (Value::Array(a), Value::Array(b)) => {
+            let mut pairs = a.iter().zip(b).enumerate();
+            a.len() == b.len() && pairs.all(|(index, (a, b))| same(left.item(index, a), right.item(index, b)))
+        }
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(name, value)| b.get(name).is_some_and(|other| same(value, other)))
+            let mut members = a.iter();
+            let found = |(name, value): (&String, &Value)| {
+                b.get(name).is_some_and(|other| same(left.member(name, value), right.member(name, other)))
+            };
+            a.len() == b.len() && members.all(found)
         }
         (left, right) => left == right,
     }
 }
 
-/// Whether no two of the values are the same; linear in their size.
-pub(super) fn all_different(values: &[Value]) -> bool {
+/// Whether no two of a list's items are the same; linear in their size.
+pub(super) fn all_different(list: Instance<'_>, items: &[Value]) -> bool {
     let state = std::collections::hash_map::RandomState::new();
-    let mut buckets: std::collections::HashMap<u64, Vec<&Value>> = std::collections::HashMap::new();
-    values.iter().all(|value| {
+    let mut buckets: std::collections::HashMap<u64, Vec<Instance<'_>>> = std::collections::HashMap::new();
+    let exactly = !list.is_plain();
+    items.iter().enumerate().all(|(index, item)| {
+        let item = list.item(index, item);
         let mut hasher = state.build_hasher();
-        digest(value, &state, &mut hasher);
+        digest(item, exactly, &state, &mut hasher);
         let bucket = buckets.entry(hasher.finish()).or_default();
-        let fresh = !bucket.iter().any(|other| same(other, value));
-        bucket.push(value);
+        let fresh = !bucket.iter().any(|other| same(*other, item));
+        bucket.push(item);
         fresh
     })
 }
 
-fn digest<S: BuildHasher>(value: &Value, state: &S, hasher: &mut impl Hasher) {
-    match value {
+/// `exactly`: some number in the list is more than its float, so all are hashed by what was written.
+fn digest<S: BuildHasher>(instance: Instance<'_>, exactly: bool, state: &S, hasher: &mut impl Hasher) {
+    match instance.value {
         Value::Null => 0_u8.hash(hasher),
         Value::Bool(flag) => flag.hash(hasher),
+        Value::Number(_) if exactly => instance.numeral().hash(hasher),
         Value::Number(number) => match exact(number) {
             Exact::Integer(integer) => integer.hash(hasher),
             Exact::Float(float) => float.to_bits().hash(hasher),
@@ -123,14 +144,15 @@ fn digest<S: BuildHasher>(value: &Value, state: &S, hasher: &mut impl Hasher) {
         Value::String(text) => text.hash(hasher),
         Value::Array(items) => {
             items.len().hash(hasher);
-            items.iter().for_each(|item| digest(item, state, hasher));
+            let items = items.iter().enumerate();
+            items.for_each(|(index, item)| digest(instance.item(index, item), exactly, state, hasher));
         }
         Value::Object(members) => {
             // Order must not matter, so members are summed.
             let sum = members.iter().fold(0_u64, |sum, (name, value)| {
                 let mut member = state.build_hasher();
                 name.hash(&mut member);
-                digest(value, state, &mut member);
+                digest(instance.member(name, value), exactly, state, &mut member);
                 sum.wrapping_add(member.finish())
             });
             sum.hash(hasher);
@@ -177,7 +199,11 @@ mod tests {
             (json!(1e300), json!(2), true),
             (json!(1), json!(1e-7), true),
         ] {
-            assert_eq!(is_multiple(&number(&value), &number(&divisor)), expected, "{value} {divisor}");
+            assert_eq!(
+                is_multiple(Instance::of(&value), &number(&value), &number(&divisor)),
+                expected,
+                "{value} {divisor}"
+            );
         }
     }
 
@@ -191,7 +217,7 @@ mod tests {
             (json!([[1, 2], [2, 1]]), true),
             (json!(["1", 1, true, null, false, 0]), true),
         ] {
-            assert_eq!(all_different(values.as_array().unwrap()), expected, "{values}");
+            assert_eq!(all_different(Instance::of(&values), values.as_array().unwrap()), expected, "{values}");
         }
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::check::{accepts, error, errors};
 use super::coerce::{Tree, items, scalar, split_name};
 use super::compile::Compiler;
+use super::exact::{Instance, Json};
 use super::issue::IssueCause;
 use super::json;
 use super::media::{MediaType, Syntax};
@@ -182,7 +183,12 @@ impl Parameter {
     fn check_raw(&self, raw: &[&str], plus: Plus, schemas: &Schemas) -> Vec<FieldError> {
         let (node, value) = match self.reading {
             Reading::Unchecked => return Vec::new(),
-            Reading::Json(node) => (node, self.json(raw, plus)),
+            Reading::Json(node) => {
+                return match self.json(raw, plus) {
+                    Ok(json) => errors(schemas, Direction::Request, node, json.instance(), &self.root),
+                    Err(wrong) => vec![wrong],
+                };
+            }
             Reading::Scalar(node) => (node, self.scalar(raw, plus, node, schemas).map_err(|detail| self.error(detail))),
             Reading::Array(node) => (node, self.array(raw, plus, node, schemas).map_err(|detail| self.error(detail))),
             Reading::Object(node) => (node, self.object(raw, plus, node, schemas).map_err(|detail| self.error(detail))),
@@ -194,7 +200,7 @@ impl Parameter {
             }
         };
         match value {
-            Ok(value) => errors(schemas, Direction::Request, node, &value, &self.root),
+            Ok(value) => errors(schemas, Direction::Request, node, Instance::of(&value), &self.root),
             Err(wrong) => vec![wrong],
         }
     }
@@ -207,7 +213,7 @@ impl Parameter {
         }
     }
 
-    fn json(&self, raw: &[&str], plus: Plus) -> Result<Value, FieldError> {
+    fn json(&self, raw: &[&str], plus: Plus) -> Result<Json, FieldError> {
         let [only] = raw else { return Err(self.error(REPEATED)) };
         let text = self.decode(only, plus).map_err(|detail| self.error(detail))?;
         json::parse(text.as_bytes()).map_err(|fault| error(format!("{}{}", self.root, fault.pointer), fault.detail))
@@ -336,7 +342,7 @@ impl Parameter {
             Ok(tree) if tree.is_empty() => self.check_missing(found),
             Ok(tree) => {
                 let value = tree.object(schemas, node);
-                found.extend(errors(schemas, Direction::Request, node, &value, &self.root));
+                found.extend(errors(schemas, Direction::Request, node, Instance::of(&value), &self.root));
             }
         }
     }

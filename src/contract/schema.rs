@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use serde_json::{Number, Value};
 
+use super::exact::Instance;
+use super::number::is_integral;
+
 use super::text::{Format, Pattern};
 
 /// Position in the arena.
@@ -53,11 +56,11 @@ impl Types {
     }
 
     /// The one type of a value.
-    pub fn of(value: &Value) -> Self {
-        match value {
+    pub fn of(instance: Instance<'_>) -> Self {
+        match instance.value {
             Value::Null => Self::NULL,
             Value::Bool(_) => Self::BOOLEAN,
-            Value::Number(number) if super::number::is_integer(number) => Self::INTEGER,
+            Value::Number(number) if is_integral(instance, number) => Self::INTEGER,
             Value::Number(_) => Self::FRACTION,
             Value::String(_) => Self::STRING,
             Value::Array(_) => Self::ARRAY,
@@ -231,7 +234,9 @@ impl Schemas {
                     all.iter().fold(Types::ALL, |types, one| types.intersection(self.types_within(*one, visits)))
                 }
                 Rule::AnyOf(branches) | Rule::OneOf(branches) => any(branches),
-                Rule::Enum(values) => values.iter().fold(Types::EMPTY, |types, value| types.union(Types::of(value))),
+                Rule::Enum(values) => {
+                    values.iter().fold(Types::EMPTY, |types, value| types.union(Types::of(Instance::of(value))))
+                }
                 _ => Types::ALL,
             })
         })

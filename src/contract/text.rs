@@ -6,6 +6,9 @@ use std::sync::Arc;
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Number, Value};
 
+use super::exact::Instance;
+use super::number::{integral, is_integral};
+
 /// Longest pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 4096;
 /// Most steps back that a pattern with look-around or back-references may take on one string.
@@ -85,10 +88,10 @@ impl Format {
         Some(Self::Text { expected, engine: engine("format", name, false)? })
     }
 
-    pub fn matches(&self, value: &Value) -> bool {
-        match (self, value) {
-            (Self::Text { engine, .. }, Value::String(_)) => engine.is_valid(value),
-            (Self::Integer { min, max }, Value::Number(number)) => in_range(number, *min, *max),
+    pub fn matches(&self, instance: Instance<'_>) -> bool {
+        match (self, instance.value) {
+            (Self::Text { engine, .. }, Value::String(_)) => engine.is_valid(instance.value),
+            (Self::Integer { min, max }, Value::Number(number)) => in_range(instance, number, *min, *max),
             _ => true,
         }
     }
@@ -101,11 +104,11 @@ impl Format {
     }
 }
 
-fn in_range(number: &Number, min: i64, max: i64) -> bool {
-    if !super::number::is_integer(number) {
+fn in_range(instance: Instance<'_>, number: &Number, min: i64, max: i64) -> bool {
+    if !is_integral(instance, number) {
         return true; // The type says whether a fraction is allowed.
     }
-    super::number::as_integer(number).is_some_and(|integer| (i128::from(min)..=i128::from(max)).contains(&integer))
+    integral(instance, number).is_some_and(|integer| (i128::from(min)..=i128::from(max)).contains(&integer))
 }
 
 fn engine(keyword: &str, value: &str, backtracks: bool) -> Option<Validator> {
@@ -200,7 +203,7 @@ mod tests {
             ("int64", Value::from(1e30), false),
             ("date", 5.into(), true),
         ] {
-            assert_eq!(Format::compile(format).unwrap().matches(&value), expected, "{format} {value}");
+            assert_eq!(Format::compile(format).unwrap().matches(Instance::of(&value)), expected, "{format} {value}");
         }
         assert!(Format::compile("password").is_none());
     }

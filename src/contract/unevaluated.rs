@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::check::{At, Checker};
+use super::exact::Instance;
 use super::schema::{Node, NodeId, Rule};
 
 impl<'s> Checker<'s> {
@@ -13,7 +14,7 @@ impl<'s> Checker<'s> {
     pub(super) fn left_members<'v>(
         &mut self,
         node: &'s Node,
-        value: &'v Value,
+        value: Instance<'_>,
         members: &'v Map<String, Value>,
     ) -> HashSet<&'v str> {
         let mut left: HashSet<&str> = members.keys().map(String::as_str).collect();
@@ -23,7 +24,7 @@ impl<'s> Checker<'s> {
         left
     }
 
-    fn drop_members(&mut self, rule: &'s Rule, value: &Value, left: &mut HashSet<&str>) {
+    fn drop_members(&mut self, rule: &'s Rule, value: Instance<'_>, left: &mut HashSet<&str>) {
         match rule {
             Rule::Members(rule) if rule.additional.is_some() => left.clear(),
             Rule::Members(rule) => left.retain(|name| {
@@ -41,7 +42,7 @@ impl<'s> Checker<'s> {
     }
 
     /// For each item, whether a keyword of the schema other than `unevaluatedItems` evaluates it.
-    pub(super) fn seen_items(&mut self, node: &'s Node, value: &Value, items: &[Value]) -> Vec<bool> {
+    pub(super) fn seen_items(&mut self, node: &'s Node, value: Instance<'_>, items: &[Value]) -> Vec<bool> {
         let mut seen = vec![false; items.len()];
         for rule in node.rules.iter().filter(|rule| !matches!(rule, Rule::UnevaluatedItems(_))) {
             self.mark_items(rule, value, items, &mut seen);
@@ -49,15 +50,15 @@ impl<'s> Checker<'s> {
         seen
     }
 
-    fn mark_items(&mut self, rule: &'s Rule, value: &Value, items: &[Value], seen: &mut [bool]) {
+    fn mark_items(&mut self, rule: &'s Rule, value: Instance<'_>, items: &[Value], seen: &mut [bool]) {
         match rule {
             Rule::Items(rule) => {
                 let count = if rule.rest.is_some() { items.len() } else { rule.prefix.len() };
                 seen.iter_mut().take(count).for_each(|seen| *seen = true);
             }
             Rule::Contains(rule) => {
-                for (item, seen) in items.iter().zip(seen) {
-                    *seen = *seen || self.check(rule.item, item, At::Quiet);
+                for (index, (item, seen)) in items.iter().zip(seen).enumerate() {
+                    *seen = *seen || self.check(rule.item, value.item(index, item), At::Quiet);
                 }
             }
             Rule::UnevaluatedItems(_) => seen.fill(true),
@@ -72,7 +73,7 @@ impl<'s> Checker<'s> {
     }
 
     /// The in-place subschemas of a rule whose annotations count, because they are valid.
-    fn applied(&mut self, rule: &'s Rule, value: &Value) -> Vec<NodeId> {
+    fn applied(&mut self, rule: &'s Rule, value: Instance<'_>) -> Vec<NodeId> {
         let candidates: Vec<NodeId> = match rule {
             Rule::Ref(id) => vec![*id],
             Rule::AllOf(ids) | Rule::AnyOf(ids) | Rule::OneOf(ids) => ids.to_vec(),
@@ -81,7 +82,7 @@ impl<'s> Checker<'s> {
             }
             Rule::If(condition) => vec![condition.otherwise],
             Rule::DependentSchemas(named) => {
-                let present = named.iter().filter(|(name, _)| value.get(&**name).is_some());
+                let present = named.iter().filter(|(name, _)| value.value.get(&**name).is_some());
                 present.map(|(_, id)| *id).collect()
             }
             _ => Vec::new(),

@@ -37,11 +37,10 @@ pub trait Downstream: Send + Sync + fmt::Debug {
     fn finish(&self);
     /// From here on the connection's bytes are a tunnel (101 was agreed by both sides).
     fn upgraded(&self);
-    /// Closes the connection at once, with everything on it.
-    fn cut(&self);
-    /// How long `source`, or the certificate of this connection, is still refused for its failed authentications.
+    /// How long whoever answers for this connection is still refused for failed authentications: its certificate if that
+    /// has standing, else `source`.
     fn blocked(&self, source: IpAddr, now: Timestamp) -> Option<Duration>;
-    /// Counts one failed authentication against `source` and the certificate of this connection.
+    /// Counts one failed authentication against whoever answers for this connection.
     fn failed(&self, source: IpAddr, now: Timestamp);
 }
 

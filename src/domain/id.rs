@@ -113,6 +113,11 @@ impl InteractionId {
         Uuid::try_parse(text).ok().map(Self)
     }
 
+    /// Its text in `buffer`, without an allocation.
+    pub fn encode<'b>(&self, buffer: &'b mut [u8; 36]) -> &'b str {
+        self.0.as_hyphenated().encode_lower(buffer)
+    }
+
     /// Makes an id from 16 random bytes (UUID version 4).
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(uuid::Builder::from_random_bytes(bytes).into_uuid())

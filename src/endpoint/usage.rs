@@ -41,7 +41,7 @@ pub(super) struct SubscriptionUsage {
 #[utoipa::path(get, path = "/usage", operation_id = "getUsage", tag = "Usage",
     summary = "Where the caller stands in each of its plans", security(("oauth2" = [])),
     responses((status = 200, description = "The caller's subscriptions and what is left of their limits", body = Usage),
-              (status = 401, description = "No valid access token", content_type = "application/problem+json")))]
+              (status = 401, description = "No valid access token, or its client or tenant is suspended", content_type = "application/problem+json")))]
 pub(super) async fn usage(State(edge): State<Edge>, request: Request) -> Response {
     let snapshot = Arc::clone(&edge.in_force.load().snapshot);
     let now = edge.clock.now();
@@ -50,7 +50,9 @@ pub(super) async fn usage(State(edge): State<Edge>, request: Request) -> Respons
         return edge.problem(&Problem::new(Kind::Internal), name);
     };
     let headers = request.headers().clone();
-    let identified = match identify(&snapshot, &headers, &connection, now).await {
+    let identified = identify(&snapshot, &headers, &connection, now).await;
+    let active = identified.and_then(|identified| identified.check_active().map(|()| identified));
+    let identified = match active {
         Ok(identified) => identified,
         Err(rejection) => {
             let mut response = edge.problem(&rejection.problem(&snapshot.challenges), name);

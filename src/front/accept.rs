@@ -27,7 +27,8 @@ use super::http2::PREFACE;
 use super::state::{ConnectionState, PeerChain};
 use super::stream::{Digests, GuardedStream, Transport};
 use super::{
-    BoundListener, ConnectionRefusal, Cut, EdgeLimits, FloodGuard, FloodKey, FrontEvents, HandshakeFailure, Trust,
+    BoundListener, ClientCertificate, ConnectionRefusal, Cut, EdgeLimits, FloodGuard, FloodKey, FrontEvents,
+    HandshakeFailure, Trust,
 };
 use crate::domain::{Clock, Downstream, Random, TlsFacts};
 
@@ -106,7 +107,7 @@ impl Front {
     where
         A: ServerApp + Send + Sync + 'static,
     {
-        let BoundListener { name, socket, tls, .. } = listener;
+        let BoundListener { name, socket, tls, client_certificate, .. } = listener;
         let mut connections = JoinSet::new();
         let mut complained: Option<Instant> = None;
         loop {
@@ -115,7 +116,7 @@ impl Front {
                 Some(ended) = connections.join_next(), if !connections.is_empty() => self.reap(&name, ended),
                 accepted = socket.accept() => match accepted {
                     Ok((tcp, peer)) => {
-                        if let Some(place) = self.admit(&name, peer) {
+                        if let Some(place) = self.admit(&name, peer, client_certificate) {
                             let (front, name, tls) = (Arc::clone(&self), Arc::clone(&name), tls.clone());
                             connections.spawn(front.connection(name, tls, tcp, peer, place, Arc::clone(&app), drain.clone()));
                         }
@@ -152,12 +153,14 @@ impl Front {
         }
     }
 
-    /// Checks what needs no byte of the peer's.
-    fn admit(&self, name: &str, peer: SocketAddr) -> Option<Place> {
-        let place = if self.flood.is_shut_out(FloodKey::address(peer.ip()), self.clock.now()) {
-            Err(ConnectionRefusal::Flood)
-        } else {
-            self.places.take(peer.ip())
+    /// Checks what needs no byte of the peer's. Where a certificate is asked for, it may answer for the peer in its
+    /// address's stead, so that question waits for the handshake.
+    fn admit(&self, name: &str, peer: SocketAddr, asked: ClientCertificate) -> Option<Place> {
+        let place = match asked {
+            ClientCertificate::None if self.is_shut_out(peer) => Err(ConnectionRefusal::Flood),
+            ClientCertificate::None | ClientCertificate::Optional | ClientCertificate::Required => {
+                self.places.take(peer.ip())
+            }
         };
         match place {
             Ok(place) => {
@@ -169,6 +172,10 @@ impl Front {
                 None
             }
         }
+    }
+
+    fn is_shut_out(&self, peer: SocketAddr) -> bool {
+        self.flood.is_shut_out(FloodKey::address(peer.ip()), self.clock.now())
     }
 
     /// One connection from its first byte to its last.
@@ -193,16 +200,23 @@ impl Front {
                 Err(failure) => return self.events.handshake_failed(&name, peer, &failure),
             },
         };
+        let now = self.clock.now();
+        let has_standing = arrival.certificate.as_ref().is_some_and(|peer| peer.has_standing(&self.trust, now));
+        if !has_standing && self.is_shut_out(peer) {
+            return self.events.connection_refused(&name, peer, ConnectionRefusal::Flood);
+        }
         let Some((stream, state)) = self.guard(name, peer, arrival, place).await else { return };
         let (retire, shutdown) = watch::channel(false);
         let work = app.process_new(Box::new(stream), &shutdown);
         tokio::pin!(work);
         tokio::select! {
+            biased; // The work is what nearly every wake-up is about.
             _ = &mut work => return,
             () = state.retired() => { let _ = retire.send(true); }
             () = begun(&mut drain) => {}
         }
         tokio::select! {
+            biased;
             _ = &mut work => return,
             () = begun(&mut drain) => {}
         }

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::tls::{ServerCertificate, server_config};
-use super::{Front, ListenerSettings, ListenerTls};
+use super::{ClientCertificate, Front, ListenerSettings, ListenerTls};
 
 /// Connections that the kernel holds ready for us.
 const BACKLOG: i32 = 1024;
@@ -38,6 +38,7 @@ pub struct BoundListener {
     pub(super) name: Arc<str>,
     pub(super) socket: TcpListener,
     pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) client_certificate: ClientCertificate,
     certificate: Option<Arc<ServerCertificate>>,
     address: SocketAddr,
 }
@@ -81,7 +82,9 @@ impl Front {
         let socket = socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket));
         let socket = socket.map_err(|source| bind_error(settings, source))?;
         let address = socket.local_addr().map_err(|source| bind_error(settings, source))?;
-        Ok(BoundListener { name: Arc::from(settings.name.as_str()), socket, tls, certificate, address })
+        let client_certificate = settings.tls.as_ref().map_or(ClientCertificate::None, |tls| tls.client_certificate);
+        let name = Arc::from(settings.name.as_str());
+        Ok(BoundListener { name, socket, tls, client_certificate, certificate, address })
     }
 }
 

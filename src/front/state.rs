@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::certificate::CertificateFacts;
-use super::{Cut, FloodGuard, FloodKey, Front, Malformed};
+use super::trust::Judgement;
+use super::{Cut, FloodGuard, FloodKey, Front, Malformed, Trust};
 use crate::domain::{ChainTrust, Connection, Downstream, PeerCertificate, Timestamp, TlsFacts};
 
 /// The client's certificate chain, leaf first, and the strict reading of its leaf.
@@ -22,10 +23,23 @@ pub(super) struct PeerChain {
     pub facts: CertificateFacts,
 }
 
+impl PeerChain {
+    pub fn judge(&self, trust: &Trust, now: Timestamp) -> Judgement {
+        trust.judge(&self.chain, &self.facts.thumbprint, now)
+    }
+
+    /// Whether it is valid at `now`, and a CA or a client vouches for it.
+    pub fn has_standing(&self, trust: &Trust, now: Timestamp) -> bool {
+        self.facts.is_valid_at(now) && self.judge(trust, now).has_standing
+    }
+}
+
 /// The facts with their shelf life.
 struct Judged {
     connection: Arc<Connection>,
     generation: u64,
+    /// The certificate is valid and has standing: it answers for what happens here, not the address.
+    has_standing: bool,
     /// The certificate in `connection` may be shown within these instants.
     shown: Option<(Timestamp, Timestamp)>,
 }
@@ -73,7 +87,7 @@ impl ConnectionState {
         multiplexed: bool,
     ) -> Arc<Self> {
         let bare = Connection { listener: Arc::clone(&listener), peer, tls: tls.clone(), certificate: None };
-        let unjudged = Judged { connection: Arc::new(bare), generation: 0, shown: None };
+        let unjudged = Judged { connection: Arc::new(bare), generation: 0, has_standing: false, shown: None };
         Arc::new(Self {
             front,
             listener,
@@ -97,7 +111,7 @@ impl ConnectionState {
 
     /// Builds the facts anew: the rare path, after a change of trust or of the certificate's validity.
     fn judge(&self, peer: &PeerChain, now: Timestamp) -> Arc<Connection> {
-        let (chain, generation) = self.front.trust.judge(&peer.chain, now);
+        let Judgement { chain, has_standing, generation } = peer.judge(&self.front.trust, now);
         let valid = peer.facts.is_valid_at(now);
         let certificate = valid.then(|| Arc::new(peer_certificate(peer, chain)));
         let connection = Arc::new(Connection {
@@ -107,7 +121,9 @@ impl ConnectionState {
             certificate,
         });
         let shown = valid.then_some((peer.facts.not_before, peer.facts.not_after));
-        self.judged.store(Arc::new(Judged { connection: Arc::clone(&connection), generation, shown }));
+        let judged =
+            Judged { connection: Arc::clone(&connection), generation, has_standing: valid && has_standing, shown };
+        self.judged.store(Arc::new(judged));
         connection
     }
 
@@ -126,6 +142,12 @@ impl ConnectionState {
 
     pub(super) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Ends the connection at once, with everything on it.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.reader.wake();
     }
 
     pub(super) fn is_cut(&self) -> bool {
@@ -178,8 +200,16 @@ impl ConnectionState {
         &self.front.flood
     }
 
-    fn certificate_key(&self) -> Option<FloodKey> {
-        self.certificate.as_ref().map(|peer| FloodKey::Certificate(peer.facts.thumbprint))
+    /// Who answers for failures here: a certificate with standing for itself alone, so that partners behind one address
+    /// cannot lock each other out, nor a stranger them; everybody else as the address that they come from.
+    fn flood_key(&self, source: IpAddr, now: Timestamp) -> FloodKey {
+        let Some(peer) = &self.certificate else { return FloodKey::address(source) };
+        drop(self.facts(now)); // Judged again if trust or time has changed.
+        if self.judged.load().has_standing {
+            FloodKey::Certificate(peer.facts.thumbprint)
+        } else {
+            FloodKey::address(source)
+        }
     }
 }
 
@@ -221,26 +251,16 @@ impl Downstream for ConnectionState {
         self.reader.wake();
     }
 
-    fn cut(&self) {
-        self.cut.store(true, Ordering::Release);
-        self.reader.wake();
-    }
-
     fn blocked(&self, source: IpAddr, now: Timestamp) -> Option<Duration> {
-        let by_address = self.flood().is_blocked(FloodKey::address(source), now);
-        let by_certificate = self.certificate_key().and_then(|key| self.flood().is_blocked(key, now));
-        if by_address.is_some() {
-            // It counts on, so that whoever does not stop loses its connections as well.
-            self.flood().failed(FloodKey::address(source), now);
-        }
-        by_address.max(by_certificate)
+        let key = self.flood_key(source, now);
+        let wait = self.flood().is_blocked(key, now)?;
+        // It counts on, so that an address that does not stop loses its connections as well.
+        self.flood().failed(key, now);
+        Some(wait)
     }
 
     fn failed(&self, source: IpAddr, now: Timestamp) {
-        self.flood().failed(FloodKey::address(source), now);
-        if let Some(key) = self.certificate_key() {
-            self.flood().failed(key, now);
-        }
+        self.flood().failed(self.flood_key(source, now), now);
     }
 }
 

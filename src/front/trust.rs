@@ -1,15 +1,16 @@
-//! Which client chains lead to a partner CA that is in force now?
+//! Which client certificates have standing now: those that lead to a partner CA, and those that a client registered?
 //!
 //! Chains are judged, never enforced, at the handshake: a self-signed certificate that a client registered is as
 //! good as one of a CA (RFC 8705 §2.2). A judgement carries the generation it was made under; who kept it compares.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 
-use crate::domain::{ChainTrust, Timestamp};
+use crate::domain::{ChainTrust, Thumbprint, Timestamp};
 
 /// Why a set of roots is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +24,18 @@ pub struct TrustError {
 #[derive(Debug)]
 struct TrustSet {
     anchors: Vec<TrustAnchor<'static>>,
+    /// Self-signed certificates of clients (RFC 8705 §2.2).
+    registered: HashSet<Thumbprint>,
     generation: u64,
+}
+
+/// What the trust store in force says of a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    pub chain: ChainTrust,
+    /// It leads to a partner CA, or a client registered its leaf.
+    pub has_standing: bool,
+    pub generation: u64,
 }
 
 /// The partner CAs in force, replaceable while connections live.
@@ -31,15 +43,19 @@ struct TrustSet {
 pub struct Trust(ArcSwap<TrustSet>);
 
 impl Trust {
-    pub fn new(roots: &[CertificateDer<'_>]) -> Result<Arc<Self>, TrustError> {
-        let set = TrustSet { anchors: anchors(roots)?, generation: 1 };
+    pub fn new(roots: &[CertificateDer<'_>], registered: HashSet<Thumbprint>) -> Result<Arc<Self>, TrustError> {
+        let set = TrustSet { anchors: anchors(roots)?, registered, generation: 1 };
         Ok(Arc::new(Self(ArcSwap::from_pointee(set))))
     }
 
-    /// Puts other roots in force, for connections that are open as well.
-    pub fn replace(&self, roots: &[CertificateDer<'_>]) -> Result<(), TrustError> {
+    /// Puts other roots and registrations in force, for connections that are open as well.
+    pub fn replace(&self, roots: &[CertificateDer<'_>], registered: &HashSet<Thumbprint>) -> Result<(), TrustError> {
         let anchors = anchors(roots)?;
-        self.0.rcu(|old| TrustSet { anchors: anchors.clone(), generation: old.generation + 1 });
+        self.0.rcu(|old| TrustSet {
+            anchors: anchors.clone(),
+            registered: registered.clone(),
+            generation: old.generation + 1,
+        });
         Ok(())
     }
 
@@ -47,14 +63,15 @@ impl Trust {
         self.0.load().generation
     }
 
-    /// Judges a chain (leaf first) at `now`, and says under which generation.
-    pub fn judge(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> (ChainTrust, u64) {
+    /// Judges a chain (leaf first, `leaf` its thumbprint) at `now`.
+    pub fn judge(&self, chain: &[CertificateDer<'_>], leaf: &Thumbprint, now: Timestamp) -> Judgement {
         let set = self.0.load();
         let trust = match leads_to(&set.anchors, chain, now) {
             Ok(()) => ChainTrust::Trusted,
             Err(_) => ChainTrust::Unverified,
         };
-        (trust, set.generation)
+        let has_standing = trust == ChainTrust::Trusted || set.registered.contains(leaf);
+        Judgement { chain: trust, has_standing, generation: set.generation }
     }
 }
 

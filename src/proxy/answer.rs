@@ -81,11 +81,20 @@ fn timing(ctx: &RequestContext) -> HeaderValue {
     let total = ctx.arrived.elapsed();
     let waited = ctx.forward.as_ref().and_then(|forward| forward.waited);
     let own = total.saturating_sub(waited.unwrap_or_default());
-    let mut text = format!("gateway;dur={:.2}", own.as_secs_f64() * 1000.0);
+    let mut text = String::with_capacity(48);
+    text.push_str("gateway;dur=");
+    push_millis(&mut text, own);
     if let Some(waited) = waited {
-        let _infallible = write!(text, ", upstream;dur={:.2}", waited.as_secs_f64() * 1000.0);
+        text.push_str(", upstream;dur=");
+        push_millis(&mut text, waited);
     }
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("gateway"))
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("gateway"))
+}
+
+/// Milliseconds with two decimals, rounded down.
+fn push_millis(text: &mut String, span: Duration) {
+    let hundredths = span.as_micros() / 10;
+    let _infallible = write!(text, "{}.{:02}", hundredths / 100, hundredths % 100);
 }
 
 /// Writes a problem document. Answers whether the connection can take another request.
@@ -114,4 +123,18 @@ pub(super) async fn write_problem(
         session.write_response_body(Some(Bytes::from(body)), true).await?;
     }
     Ok(reusable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_have_two_decimals() {
+        for (micros, expected) in [(0, "0.00"), (9, "0.00"), (10, "0.01"), (999, "0.99"), (1_234_567, "1234.56")] {
+            let mut text = String::new();
+            push_millis(&mut text, Duration::from_micros(micros));
+            assert_eq!(text, expected, "{micros}");
+        }
+    }
 }

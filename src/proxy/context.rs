@@ -51,6 +51,8 @@ pub struct RequestContext {
     pub(super) interaction: InteractionId,
     pub(super) interaction_value: HeaderValue,
     pub(super) arrived: StdInstant,
+    /// How long admission waited for the body.
+    pub(super) body_wait: Duration,
     pub(super) source: IpAddr,
     /// From the guard: the caller waits for `100 Continue`; whoever reads the body says so.
     pub(super) expects_continue: bool,
@@ -70,12 +72,13 @@ pub struct RequestContext {
 
 impl RequestContext {
     pub(super) fn new(record: Record, interaction: InteractionId) -> Self {
-        let value = HeaderValue::from_str(&interaction.to_string());
+        let value = HeaderValue::from_str(interaction.encode(&mut [0; 36]));
         Self {
             record,
             interaction,
             interaction_value: value.unwrap_or_else(|_| HeaderValue::from_static("")), // A UUID is a field value.
             arrived: StdInstant::now(),
+            body_wait: Duration::ZERO,
             source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             expects_continue: false,
             websocket: false,
@@ -92,7 +95,7 @@ impl RequestContext {
 
     /// Takes the caller's own name for the exchange (FAPI 1.0 Baseline §6.2.1-11), or keeps ours.
     pub(super) fn rename(&mut self, interaction: InteractionId) {
-        if let Ok(value) = HeaderValue::from_str(&interaction.to_string()) {
+        if let Ok(value) = HeaderValue::from_str(interaction.encode(&mut [0; 36])) {
             (self.interaction, self.interaction_value) = (interaction, value);
             self.record.note(|facts| facts.interaction = interaction);
         }
@@ -115,6 +118,8 @@ impl RequestContext {
 /// An admitted request on its way to a back end.
 pub(super) struct Forward {
     pub target: Uri,
+    /// The client's name towards the institution.
+    pub caller: HeaderValue,
     pub started: StdInstant,
     pub deadline: Instant,
     pub tried: Tried,

@@ -12,9 +12,10 @@ use super::context::{Forward, Refusal, RequestContext};
 use super::failure::Fault;
 use super::gateway::Gateway;
 use super::guard::say_continue;
-use super::held::{Growing, Held, Source, read_whole};
+use super::headers::pseudonym;
+use super::held::{Growing, Held, Holder, Source, read_whole};
 use super::rewrite::{is_coded, text};
-use crate::admission::{Admitted, BodyNeed, Head, Operation, Pending, Rejection, admit_head};
+use crate::admission::{Admitted, BodyNeed, Head, Identified, Operation, Pending, Rejection, Snapshot, admit_head};
 use crate::contract::{Body, Mode, parse_body};
 use crate::domain::Connection;
 use crate::problem::{Kind, Problem};
@@ -46,7 +47,8 @@ pub(super) async fn enter(gateway: &Gateway, session: &mut Session, ctx: &mut Re
     let held = match need {
         BodyNeed::Whole => {
             refuse_coded(session)?;
-            read_body(gateway, session, ctx, body_bytes_max(gateway, pending.operation())).await?
+            let holder = holder(&pending.caller, &snapshot);
+            read_body(gateway, session, ctx, holder, body_bytes_max(gateway, pending.operation())).await?
         }
         BodyNeed::None => None,
     };
@@ -111,7 +113,8 @@ async fn choose(
     }
     if answer_is_read {
         let max = body_bytes_max(gateway, Some(operation));
-        return Ok(Lane::Whole(read_body(gateway, session, ctx, max).await?));
+        let holder = holder(&admitted.caller, &admitted.snapshot);
+        return Ok(Lane::Whole(read_body(gateway, session, ctx, holder, max).await?));
     }
     let max = operation.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max);
     if announced(session).is_some_and(|length| length > max) {
@@ -124,7 +127,9 @@ async fn choose(
 fn forward(gateway: &Gateway, session: &Session, ctx: &RequestContext, admitted: &Admitted) -> Result<Forward, Fault> {
     let operation = admitted.operation().ok_or(Fault::Internal("the operation is unknown"))?;
     let now = Instant::now();
+    let client = &admitted.caller.partner.client;
     Ok(Forward {
+        caller: pseudonym(&operation.institution.id, &client.tenant.id, &client.id)?,
         target: target(&operation.upstream_path(session.req_header().uri.path()), session.req_header().uri.query())?,
         started: std::time::Instant::now(),
         deadline: now + operation.timeout.unwrap_or(admitted.pool.timeouts().total),
@@ -172,20 +177,29 @@ fn body_bytes_max(gateway: &Gateway, operation: Option<&Operation>) -> usize {
     own.unwrap_or(usize::MAX).min(gateway.limits.buffered_bytes_max)
 }
 
-/// Reads the body whole, within limit, budget and time. `None` if there is none.
+/// Whose bodies count together.
+pub(super) fn holder<'a>(caller: &'a Identified, snapshot: &Snapshot) -> Holder<'a> {
+    Holder { client: &caller.partner.client.id, client_bytes_max: snapshot.buffered_client_bytes_max }
+}
+
+/// Reads the body whole, within limit, share, budget and time. `None` if there is none.
 async fn read_body(
     gateway: &Gateway,
     session: &mut Session,
     ctx: &mut RequestContext,
+    holder: Holder<'_>,
     bytes_max: usize,
 ) -> Result<Option<Held>, Fault> {
     if session.as_downstream_mut().is_body_empty() {
         return Ok(None);
     }
-    let body = Growing::new(&gateway.budget, bytes_max, announced(session))?;
+    let body = Growing::new(&gateway.budget, holder, bytes_max, announced(session))?;
     continue_if_expected(session, ctx).await?;
     let deadline = Instant::now() + gateway.limits.body_timeout;
-    read_whole(body, gateway.limits.body_idle_timeout, deadline, session.as_downstream_mut()).await.map(Some)
+    let began = std::time::Instant::now();
+    let read = read_whole(body, gateway.limits.body_idle_timeout, deadline, session.as_downstream_mut()).await;
+    ctx.body_wait += began.elapsed();
+    read.map(Some)
 }
 
 impl Source for ServerSession {

@@ -125,14 +125,14 @@ async fn attempt(
         }
     };
     picked.report(Outcome::Answered { status: header.status.as_u16() }, StdInstant::now());
-    if let Some((_, value)) = &credential
-        && header.status == StatusCode::UNAUTHORIZED
-    {
+    if let Some(fault) = Fault::of_status(header.status, credential.is_some()) {
         connection.end(false).await;
-        if parcel.pool.refused(value, StdInstant::now()).await {
+        if let (Some((_, value)), Fault::CredentialRefused) = (&credential, &fault)
+            && parcel.pool.refused(value, StdInstant::now()).await
+        {
             tried.forgive(&picked); // The back end itself is well: with a fresh token the same one may be asked.
         }
-        return Err(Fault::CredentialRefused.into());
+        return Err(fault.into());
     }
     let read = parcel.pool.timeouts().read;
     Ok(Answer { header, picked, waited: started.elapsed(), connection, read, deadline: parcel.deadline })

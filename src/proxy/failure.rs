@@ -3,6 +3,7 @@
 //! Invariants: our faults and the back end's are never told as a 401; no text of an error reaches a caller; a fault
 //! says whether the back end can have processed the request.
 
+use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType};
 
 use crate::problem::{Kind, Problem};
@@ -33,6 +34,9 @@ pub enum Fault {
     /// It refused our own credential.
     #[error("the back end refused our credential")]
     CredentialRefused,
+    /// It demands a credential of us where its pool has none, or one for a proxy.
+    #[error("the back end demands a credential that its pool does not have")]
+    CredentialDemanded,
     #[error("the request body exceeds the limit")]
     BodyTooLarge,
     #[error("the request body did not arrive in time")]
@@ -45,6 +49,9 @@ pub enum Fault {
     /// A bound of the gateway on bytes or work held at once.
     #[error("the gateway is at its capacity")]
     Overloaded,
+    /// The bound on bytes that are held for one client at once.
+    #[error("the client's share of the bytes held at once is taken")]
+    ClientOverloaded,
     #[error("a defect: {0}")]
     Internal(&'static str),
 }
@@ -56,12 +63,13 @@ impl Fault {
             Self::PoolFull(_) | Self::NoBackend(_) | Self::Connect(_) => Kind::BackendUnavailable,
             Self::Credential(_) => Kind::BackendUnavailable,
             Self::TimedOut => Kind::BackendTimeout,
-            Self::Broken(_) | Self::CredentialRefused => Kind::BackendFailed,
+            Self::Broken(_) | Self::CredentialRefused | Self::CredentialDemanded => Kind::BackendFailed,
             Self::Unusable(_) => Kind::BackendContract,
             Self::BodyTooLarge => Kind::BodyTooLarge,
             Self::BodyTimedOut => Kind::RequestTimeout,
             Self::BodyMalformed(_) => Kind::MalformedRequest,
             Self::Overloaded => Kind::Overloaded,
+            Self::ClientOverloaded => Kind::ClientOverloaded,
             Self::Internal(_) => Kind::Internal,
             Self::CallerGone => return None,
         };
@@ -72,7 +80,7 @@ impl Fault {
     fn with_retry_after(&self, problem: Problem) -> Problem {
         let seconds = match self {
             Self::NoBackend(NoBackend::AllOut { retry_after: Some(wait) }) => wait.as_secs().max(1),
-            Self::PoolFull(_) | Self::Overloaded => 1,
+            Self::PoolFull(_) | Self::Overloaded | Self::ClientOverloaded => 1,
             _ => return problem,
         };
         problem.header(http::header::RETRY_AFTER, seconds.into())
@@ -89,12 +97,24 @@ impl Fault {
             Self::Broken(_) => "broken",
             Self::Unusable(_) => "unusable",
             Self::CredentialRefused => "credential-refused",
+            Self::CredentialDemanded => "credential-demanded",
             Self::BodyTooLarge => "body-too-large",
             Self::BodyTimedOut => "body-timed-out",
             Self::BodyMalformed(_) => "body-malformed",
             Self::CallerGone => "caller-gone",
             Self::Overloaded => "overloaded",
+            Self::ClientOverloaded => "client-overloaded",
             Self::Internal(_) => "internal",
+        }
+    }
+
+    /// What a back end's doubt about its caller means. The caller's own token never reaches it, so the doubt is about us
+    /// and must not become the caller's 401.
+    pub fn of_status(status: StatusCode, presented: bool) -> Option<Self> {
+        match status {
+            StatusCode::UNAUTHORIZED if presented => Some(Self::CredentialRefused),
+            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some(Self::CredentialDemanded),
+            _ => None,
         }
     }
 
@@ -145,7 +165,6 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::StatusCode;
     use std::time::Duration;
 
     #[test]
@@ -161,10 +180,12 @@ mod tests {
             (Fault::Broken(secret.clone()), Some(502)),
             (Fault::Unusable("x"), Some(502)),
             (Fault::CredentialRefused, Some(502)),
+            (Fault::CredentialDemanded, Some(502)),
             (Fault::BodyTooLarge, Some(413)),
             (Fault::BodyTimedOut, Some(408)),
             (Fault::BodyMalformed(secret), Some(400)),
             (Fault::Overloaded, Some(503)),
+            (Fault::ClientOverloaded, Some(503)),
             (Fault::Internal("x"), Some(500)),
             (Fault::CallerGone, None),
         ] {

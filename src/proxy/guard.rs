@@ -7,7 +7,6 @@
 
 mod fields;
 mod source;
-mod upload;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -22,7 +21,6 @@ use pingora_proxy::Session;
 
 use crate::domain::{Connection, Downstream};
 use crate::problem::{Kind, Problem};
-pub use upload::UploadWatch;
 
 /// The names that are served.
 #[derive(Debug, Clone, Default)]
@@ -116,10 +114,12 @@ fn set_deadlines(session: &mut Session, settings: &GuardSettings) {
     if session.get_keepalive().is_some() {
         session.set_keepalive(Some(settings.idle_timeout.as_secs().max(1)));
     }
-    // The stream beneath keeps the same time and says so; Pingora's own clock comes second.
-    let second = settings.body_idle_timeout + Duration::from_secs(1);
-    session.set_read_timeout(Some(second));
-    session.set_write_timeout(Some(second));
+    // The stream beneath keeps the time of HTTP/1 and says so. Of HTTP/2 it cannot: there it sees frames, not messages.
+    if session.is_http2() {
+        let second = settings.body_idle_timeout + Duration::from_secs(1);
+        session.set_read_timeout(Some(second));
+        session.set_write_timeout(Some(second));
+    }
     session.set_total_drain_timeout(Some(settings.body_idle_timeout));
 }
 

@@ -5,10 +5,13 @@
 
 use std::net::IpAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::failure::Fault;
+use crate::domain::{ClientId, InstitutionId, TenantId};
 
 /// Who forwards, in `Via` and `Forwarded` (RFC 9110 §7.6.3, RFC 7239 §5.1: an obfuscated identifier).
 const VIA: HeaderValue = HeaderValue::from_static("1.1 clearway");
@@ -17,46 +20,46 @@ const BY: &str = "_clearway";
 /// Fields of one hop (RFC 9110 §7.6.1), whatever `Connection` names.
 const HOP_BY_HOP: [&str; 10] = [
     "connection",
+    "http2-settings",
     "keep-alive",
-    "proxy-connection",
     "proxy-authenticate",
     "proxy-authentication-info",
     "proxy-authorization",
+    "proxy-connection",
     "te",
     "trailer",
     "transfer-encoding",
-    "http2-settings",
 ];
 
 /// What a caller says to the gateway, or pretends to be, and what is nobody's business behind it. The access token and
 /// its proofs end here; cookies belong to the gateway's own pages; the rest are claims that only we may make.
 const REQUEST_ENDS_HERE: [&str; 26] = [
     "authorization",
-    "dpop",
-    "cookie",
-    "expect",
-    "via",
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-prefix",
-    "x-forwarded-client-cert",
-    "x-forwarded-user",
-    "x-forwarded-email",
-    "x-forwarded-groups",
-    "x-real-ip",
+    "baggage",
     "client-cert",
     "client-cert-chain",
+    "cookie",
+    "dpop",
+    "early-data",
+    "expect",
+    "forwarded",
+    "max-forwards",
+    "via",
     "x-client-cert",
-    "x-original-url",
-    "x-rewrite-url",
+    "x-forwarded-client-cert",
+    "x-forwarded-email",
+    "x-forwarded-for",
+    "x-forwarded-groups",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-forwarded-user",
     "x-http-method-override",
     "x-method-override",
-    "baggage",
-    "early-data",
-    "max-forwards",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
 ];
 
 /// Families of identity fields that other gateways and applications trust.
@@ -65,31 +68,36 @@ const REQUEST_PREFIXES: [&str; 6] =
 
 /// What a back end says that is not for callers: its machinery, its cookies on our host, its limits and origins.
 const RESPONSE_ENDS_HERE: [&str; 22] = [
-    "server",
-    "x-powered-by",
-    "x-aspnet-version",
-    "x-aspnetmvc-version",
-    "x-runtime",
-    "x-backend-server",
-    "via",
     "alt-svc",
-    "set-cookie",
     "clear-site-data",
-    "strict-transport-security",
-    "public-key-pins",
     "nel",
-    "report-to",
-    "reporting-endpoints",
     "proxy-status",
-    "server-timing",
+    "public-key-pins",
     "ratelimit",
     "ratelimit-policy",
-    "x-fapi-interaction-id",
-    "x-content-type-options",
     "refresh",
+    "report-to",
+    "reporting-endpoints",
+    "server",
+    "server-timing",
+    "set-cookie",
+    "strict-transport-security",
+    "via",
+    "x-aspnet-version",
+    "x-aspnetmvc-version",
+    "x-backend-server",
+    "x-content-type-options",
+    "x-fapi-interaction-id",
+    "x-powered-by",
+    "x-runtime",
 ];
 
 const RESPONSE_PREFIXES: [&str; 2] = ["access-control-", "x-clearway-"];
+
+/// Whether a sorted list has a name; a request asks this of each of its fields.
+pub(super) fn listed(sorted: &[&str], name: &str) -> bool {
+    sorted.binary_search(&name).is_ok()
+}
 
 /// What the request to the back end is made of, beside the caller's own fields.
 #[derive(Debug)]
@@ -99,7 +107,9 @@ pub(super) struct Outbound<'a> {
     /// Path and query at the back end, byte for byte as they are to be sent.
     pub target: &'a Uri,
     pub credential: Option<&'a (HeaderName, HeaderValue)>,
-    /// Who called, over what, under which host.
+    /// Names the calling client to this institution: [`pseudonym`].
+    pub caller: &'a HeaderValue,
+    /// From where it called, over what, under which host.
     pub client: IpAddr,
     pub secure: bool,
     pub host: &'a str,
@@ -131,6 +141,7 @@ pub(super) fn prepare_request(request: &mut RequestHeader, outbound: &Outbound<'
     set(header::VIA, VIA)?;
     set(header::FORWARDED, forwarded(outbound)?)?;
     set(INTERACTION_ID, outbound.interaction.clone())?;
+    set(CALLER, outbound.caller.clone())?;
     if let Some(value) = outbound.traceparent {
         set(TRACEPARENT, value.clone())?;
     }
@@ -151,6 +162,22 @@ pub(super) fn prepare_request(request: &mut RequestHeader, outbound: &Outbound<'
     Ok(())
 }
 
+/// What tells an institution one calling client from another, so that it can keep their idempotency keys apart.
+const CALLER: HeaderName = HeaderName::from_static("x-clearway-caller");
+
+/// The client's name towards one institution: always the same there, another at each, and of no use to whoever does
+/// not know the client's ids already.
+pub(super) fn pseudonym(
+    institution: &InstitutionId,
+    tenant: &TenantId,
+    client: &ClientId,
+) -> Result<HeaderValue, Fault> {
+    // Ids have no control characters, so the parts cannot be shifted.
+    let digest = crate::jose::sha256(format!("{institution}\0{tenant}\0{client}").as_bytes());
+    let (first, _) = digest.split_at_checked(16).ok_or(Fault::Internal("a digest is too short"))?;
+    HeaderValue::try_from(URL_SAFE_NO_PAD.encode(first)).map_err(|_| Fault::Internal("the caller cannot be named"))
+}
+
 pub(super) const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -158,12 +185,12 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 fn strip_request(request: &mut RequestHeader, websocket: bool) {
     let nominated = nominated(&request.headers);
     let ends_here = |name: &str| {
-        let hop = HOP_BY_HOP.contains(&name) || nominated.iter().any(|n| n == name) || name == "upgrade";
+        let hop = listed(&HOP_BY_HOP, name) || nominated.iter().any(|n| n == name) || name == "upgrade";
         // A handshake that the route allows keeps the two fields that make it one; Pingora has normalised them.
         let handshake = websocket && matches!(name, "connection" | "upgrade");
         (hop && !handshake)
             || name.contains('_') // `X_Forwarded_For` and its like become the real field in CGI-like back ends.
-            || REQUEST_ENDS_HERE.contains(&name)
+            || listed(&REQUEST_ENDS_HERE, name)
             || REQUEST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             || name == "traceparent"
             || name == "tracestate"
@@ -206,10 +233,10 @@ fn forwarded(outbound: &Outbound<'_>) -> Result<HeaderValue, Fault> {
 pub(super) fn strip_response(response: &mut ResponseHeader, upgrading: bool) {
     let nominated = nominated(&response.headers);
     let ends_here = |name: &str| {
-        let hop = HOP_BY_HOP.contains(&name) || nominated.iter().any(|n| n == name) || name == "upgrade";
+        let hop = listed(&HOP_BY_HOP, name) || nominated.iter().any(|n| n == name) || name == "upgrade";
         let handshake = upgrading && matches!(name, "connection" | "upgrade");
         (hop && !handshake)
-            || RESPONSE_ENDS_HERE.contains(&name)
+            || listed(&RESPONSE_ENDS_HERE, name)
             || RESPONSE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     };
     let gone: Vec<_> = response.headers.keys().filter(|n| ends_here(n.as_str())).cloned().collect();
@@ -288,10 +315,12 @@ mod tests {
         let mut request = request(fields);
         let (authority, interaction) = (HeaderValue::from_static("bank.internal:9443"), HeaderValue::from_static("id"));
         let target = "/v1/accounts?x=%2F".parse().unwrap();
+        let caller = HeaderValue::from_static("somebody");
         let mut outbound = Outbound {
             authority: &authority,
             target: &target,
             credential: None,
+            caller: &caller,
             client: "192.0.2.1".parse().unwrap(),
             secure: true,
             host: "api.example",
@@ -307,6 +336,25 @@ mod tests {
     }
 
     #[test]
+    fn a_client_has_one_name_at_each_institution_and_no_two_share_it() {
+        let name = |institution: &str, tenant: &str, client: &str| {
+            let institution = InstitutionId::parse(institution).unwrap();
+            pseudonym(&institution, &TenantId::parse(tenant).unwrap(), &ClientId::parse(client).unwrap()).unwrap()
+        };
+        let own = name("bank", "acme", "app");
+        assert_eq!(own, name("bank", "acme", "app"));
+        assert_eq!(own.len(), 22, "{own:?}");
+        for other in [
+            name("insurer", "acme", "app"),
+            name("bank", "acme", "app2"),
+            name("bank", "acme2", "app"),
+            name("bank", "acm", "eapp"),
+        ] {
+            assert_ne!(own, other);
+        }
+    }
+
+    #[test]
     fn no_claim_or_credential_of_a_caller_reaches_a_back_end() {
         let fields = [
             ("authorization", "Bearer t"),
@@ -319,6 +367,7 @@ mod tests {
             ("x_client_cert", "AA"),
             ("x-ssl-client-dn", "CN=bank"),
             ("x-consumer-id", "1"),
+            ("x-clearway-caller", "forged"),
             ("x-http-method-override", "DELETE"),
             ("traceparent", "00-0-0-00"),
             ("baggage", "a=b"),
@@ -335,13 +384,21 @@ mod tests {
         let request = prepared(&fields, |_| {});
         let mut names: Vec<_> = request.headers.keys().map(|name| name.as_str()).collect();
         names.sort_unstable();
-        assert_eq!(
-            names,
-            ["accept", "forwarded", "host", "via", "x-fapi-customer-ip-address", "x-fapi-interaction-id"]
-        );
+        let passed = ["accept", "x-fapi-customer-ip-address"];
+        let ours = ["forwarded", "host", "via", "x-clearway-caller", "x-fapi-interaction-id"];
+        let mut expected: Vec<_> = passed.into_iter().chain(ours).collect();
+        expected.sort_unstable();
+        assert_eq!(names, expected);
         assert_eq!(request.headers["forwarded"], "for=192.0.2.1;host=\"api.example\";proto=https;by=_clearway");
         assert_eq!(request.headers["host"], "bank.internal:9443");
         assert_eq!(request.raw_path(), b"/v1/accounts?x=%2F", "byte for byte");
+    }
+
+    #[test]
+    fn the_lists_are_sorted() {
+        for list in [&HOP_BY_HOP[..], &REQUEST_ENDS_HERE, &RESPONSE_ENDS_HERE] {
+            assert!(list.is_sorted(), "{list:?}");
+        }
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub(super) fn may_retry(method: &Method, fault: &Fault, attempt: Attempt) -> boo
         Fault::PoolFull(_)
         | Fault::NoBackend(_)
         | Fault::Credential(_)
+        | Fault::CredentialDemanded
         | Fault::TimedOut
         | Fault::Unusable(_)
         | Fault::BodyTooLarge
@@ -58,6 +59,7 @@ pub(super) fn may_retry(method: &Method, fault: &Fault, attempt: Attempt) -> boo
         | Fault::BodyMalformed(_)
         | Fault::CallerGone
         | Fault::Overloaded
+        | Fault::ClientOverloaded
         | Fault::Internal(_) => false,
     }
 }
@@ -96,6 +98,7 @@ mod tests {
             ("GET, third attempt", Method::GET, &connect, Attempt { attempts: 3, ..fresh }, false),
             ("GET, token refused", Method::GET, &Fault::CredentialRefused, fresh, true),
             ("POST, token refused", Method::POST, &Fault::CredentialRefused, fresh, false),
+            ("GET, a token that we do not have", Method::GET, &Fault::CredentialDemanded, fresh, false),
         ] {
             assert_eq!(may_retry(&method, fault, attempt), expected, "{name}");
         }

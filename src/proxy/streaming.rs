@@ -128,6 +128,7 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &mut 
         authority: picked.authority(),
         target: &forward.target,
         credential: forward.credential.as_ref(),
+        caller: &forward.caller,
         client,
         secure,
         host: &host,
@@ -176,7 +177,8 @@ pub(super) async fn response_header(header: &mut ResponseHeader, ctx: &mut Reque
     }
     forward.fuse = None;
     let fault = judge(header, upgrading, forward);
-    let refused = header.status == StatusCode::UNAUTHORIZED && forward.credential.is_some();
+    let doubt = Fault::of_status(header.status, forward.credential.is_some());
+    let refused = doubt == Some(Fault::CredentialRefused);
     let (status, waited) = (header.status.as_u16(), forward.started.elapsed());
     if let Some(picked) = &mut forward.picked {
         picked.report(Outcome::Answered { status }, StdInstant::now());
@@ -186,7 +188,7 @@ pub(super) async fn response_header(header: &mut ResponseHeader, ctx: &mut Reque
         let renewed = pool.refused(&value, StdInstant::now()).await;
         forward.credential_refused |= !renewed;
     }
-    let fault = if refused { Some(Fault::CredentialRefused) } else { fault };
+    let fault = doubt.or(fault);
     forward.fault.clone_from(&fault);
     ctx.note(|facts| (facts.upstream_status, facts.upstream_took) = (Some(status), Some(waited)));
     strip_response(header, upgrading);

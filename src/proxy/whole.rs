@@ -10,6 +10,7 @@ use pingora_proxy::Session;
 
 use super::answer::dress;
 use super::context::RequestContext;
+use super::entrance::holder;
 use super::exchange::{Answer, Parcel, send};
 use super::failure::Fault;
 use super::gateway::Gateway;
@@ -98,7 +99,7 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
     let trace = ctx.trace.clone();
     let traceparent = trace.as_ref().map(TraceContext::traceparent);
     let forward = ctx.forward()?;
-    let target = forward.target.clone();
+    let (target, caller) = (forward.target.clone(), forward.caller.clone());
     let body = held.map(|held| held.bytes.clone());
     let whole = whole(&base.method, body.as_ref());
     let prepare = |picked: &Picked, credential: Option<&(http::HeaderName, HeaderValue)>| {
@@ -107,6 +108,7 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
             authority: picked.authority(),
             target: &target,
             credential,
+            caller: &caller,
             client,
             secure,
             host: &host,
@@ -191,7 +193,7 @@ async fn inspect(gateway: &Gateway, admitted: &Admitted, answer: &mut Answer) ->
     if !must && operation.response_contract == Mode::Off {
         return Ok(Inspected::Passes);
     }
-    let body = match read(gateway, answer, must).await? {
+    let body = match read(gateway, admitted, answer, must).await? {
         Read::Whole(held) => held,
         Read::TooLarge(begin) => return Ok(Inspected::TooLargeToCheck(begin)),
     };
@@ -219,18 +221,19 @@ enum Read {
     TooLarge(Vec<Bytes>),
 }
 
-async fn read(gateway: &Gateway, answer: &mut Answer, must: bool) -> Result<Read, Fault> {
+async fn read(gateway: &Gateway, admitted: &Admitted, answer: &mut Answer, must: bool) -> Result<Read, Fault> {
     let max = gateway.limits.buffered_bytes_max;
     let too_large = Fault::Unusable("it is too large to be checked");
     let length = text(&answer.header.headers, header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
     if length.is_some_and(|length| length > max as u64) {
         return if must { Err(too_large) } else { Ok(Read::TooLarge(Vec::new())) };
     }
-    let mut body = Growing::new(&gateway.budget, max, None)?;
+    let holder = holder(&admitted.caller, &admitted.snapshot);
+    let mut body = Growing::new(&gateway.budget, holder, max, None)?;
     while let Some(chunk) = answer.next().await? {
         match body.push(&chunk) {
             Ok(()) => {}
-            Err(Fault::BodyTooLarge | Fault::Overloaded) if !must => {
+            Err(Fault::BodyTooLarge | Fault::Overloaded | Fault::ClientOverloaded) if !must => {
                 return Ok(Read::TooLarge(vec![body.finish().bytes, chunk]));
             }
             Err(Fault::BodyTooLarge) => return Err(too_large),

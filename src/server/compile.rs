@@ -22,17 +22,28 @@ use super::{Services, policies, revision, settings, world};
 /// Mistakes found so far.
 pub(super) type Mistakes = Vec<Diagnostic>;
 
+/// What a configuration compiles to.
+pub struct Compiled {
+    pub in_force: InForce,
+    /// What is not as its author may believe, and yet no mistake: parts of documents that no contract can hold.
+    pub warnings: Vec<Diagnostic>,
+}
+
 /// Compiles a snapshot and its published documents. `previous` lends its pools' health.
 pub fn compile(
     configuration: &Configuration,
     services: &Services,
     previous: Option<&Snapshot>,
-) -> Result<InForce, Vec<Diagnostic>> {
-    let mut mistakes = Mistakes::new();
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let (mut mistakes, mut warnings) = (Mistakes::new(), Vec::new());
     check_edges(configuration, &mut mistakes);
-    let in_force = assemble(configuration, services, previous, &mut mistakes);
+    let in_force = assemble(configuration, services, previous, &mut mistakes, &mut warnings);
     match in_force {
-        Some(in_force) if mistakes.is_empty() => Ok(in_force),
+        Some(in_force) if mistakes.is_empty() => {
+            warnings.sort();
+            warnings.dedup();
+            Ok(Compiled { in_force, warnings })
+        }
         _ => {
             if mistakes.is_empty() {
                 mistakes.push(Diagnostic::new(
@@ -67,6 +78,7 @@ fn assemble(
     services: &Services,
     previous: Option<&Snapshot>,
     mistakes: &mut Mistakes,
+    warnings: &mut Vec<Diagnostic>,
 ) -> Option<InForce> {
     let hints = Hints::default();
     let own = own_document()?;
@@ -80,8 +92,8 @@ fn assemble(
     let pools = pools(configuration, previous, mistakes);
     let documents = documents(configuration, &imported, &own, &drafts, mistakes);
     let authenticator = services.authenticator(configuration, mistakes);
-    let operations = operations(&apis, &drafts, configuration, &pools, services);
-    let policies = policies?;
+    let operations = operations(&apis, &drafts, configuration, &pools, services, warnings);
+    let policies = policies?.counting(services.metrics.policy_decisions());
     let snapshot = Snapshot {
         revision: revision::of(configuration, &imported).into(),
         routes: routes?,
@@ -96,6 +108,7 @@ fn assemble(
         policies,
         quotas: Arc::clone(&services.quotas),
         pools: pools.into_values().collect(),
+        buffered_client_bytes_max: configuration.gateway.buffered_client_bytes_max,
     };
     let documents = documents?;
     let gateway = &configuration.gateway;

@@ -20,7 +20,7 @@ mod sober;
 mod start;
 mod world;
 
-pub use compile::compile;
+pub use compile::{Compiled, compile};
 pub use running::Running;
 pub use services::{Services, SystemClock, SystemRandom};
 pub use settings::oauth_settings;

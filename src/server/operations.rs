@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::admission::{Operation, Snapshot};
+use crate::catalogue::{Written, written};
 use crate::config::{Configuration, Diagnostic, Place};
-use crate::contract::{Contract, Contracts};
+use crate::contract::{Contract, ContractIssue, Contracts};
 use crate::domain::{Environment, InstitutionId, OperationIndex};
 use crate::route::{RouteSpec, RouteTable};
 use crate::upstream::Pool;
@@ -70,8 +71,9 @@ pub(super) fn operations(
     configuration: &Configuration,
     pools: &Pools,
     services: &Services,
+    warnings: &mut Vec<Diagnostic>,
 ) -> Option<Vec<Operation>> {
-    let mut contracts = contracts(apis).into_iter();
+    let mut contracts = contracts(apis, warnings).into_iter();
     let institutions: HashMap<_, _> = configuration
         .institutions
         .iter()
@@ -104,16 +106,26 @@ pub(super) fn operations(
     Some(operations)
 }
 
-/// One contract per operation, in the order of the drafts.
-fn contracts(apis: &[Api<'_>]) -> Vec<Arc<Contract>> {
+/// One contract per operation, in the order of the drafts. What a contract cannot hold of its document is a warning.
+fn contracts(apis: &[Api<'_>], warnings: &mut Vec<Diagnostic>) -> Vec<Arc<Contract>> {
     let mut all = Vec::new();
     for api in apis {
         let specs: Vec<_> = api.imported.operations.iter().map(|operation| operation.spec.clone()).collect();
         let (contracts, issues) = Contracts::compile(&api.imported.document, &specs);
-        for issue in issues {
-            tracing::warn!(api = %api.imported.id, "contract: {issue}");
+        if !issues.is_empty() {
+            warnings.extend(contract_warnings(api, &issues));
         }
         all.extend(contracts);
     }
     all
+}
+
+fn contract_warnings(api: &Api<'_>, issues: &[ContractIssue]) -> Vec<Diagnostic> {
+    let places = written(&api.settings.value.source, api.imported, issues.iter().map(|issue| issue.pointer.as_str()));
+    let warning = |(issue, place): (&ContractIssue, Written)| {
+        let place = Place { file: place.file.into(), line: place.line as u64, column: place.column as u64 };
+        let message = format!("contract of API `{}`, {issue}", api.imported.id);
+        Diagnostic::new(place, message).remedy("mend the document, or rely on the institution to check it")
+    };
+    issues.iter().zip(places).map(warning).collect()
 }

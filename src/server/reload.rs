@@ -11,7 +11,7 @@ use crate::endpoint::InForce;
 use crate::oauth::AuthorizationServer;
 
 use super::change::ChangeWatch;
-use super::compile::chain;
+use super::compile::{Compiled, chain};
 use super::running::{Running, Shared, warm};
 use super::{background, compile, revision, settings};
 
@@ -103,6 +103,7 @@ struct Next {
     configuration: Configuration,
     in_force: InForce,
     restart_only: Vec<&'static str>,
+    warnings: Vec<Diagnostic>,
 }
 
 /// Reads until the files rest: half of one version and half of another is neither.
@@ -115,8 +116,9 @@ fn read(shared: &Shared) -> Result<Next, Vec<Diagnostic>> {
         let before = revision::of_files(&running);
         let next = config::load(&shared.folder, &shared.variables).and_then(|mut configuration| {
             let restart_only = keep_restart_only(&mut configuration, &running);
-            let in_force = compile::compile(&configuration, &shared.services, Some(&previous.snapshot))?;
-            Ok(Next { configuration, in_force, restart_only })
+            let compiled = compile::compile(&configuration, &shared.services, Some(&previous.snapshot))?;
+            let Compiled { in_force, warnings } = compiled;
+            Ok(Next { configuration, in_force, restart_only, warnings })
         });
         if revision::of_files(&running) == before || readings == READINGS_MAX {
             return next;
@@ -126,13 +128,17 @@ fn read(shared: &Shared) -> Result<Next, Vec<Diagnostic>> {
 
 /// Puts it in force. `false`: it is what was in force already.
 async fn take(shared: &Arc<Shared>, next: Next) -> Result<bool, Vec<Diagnostic>> {
-    let Next { configuration, in_force, restart_only } = next;
+    let Next { configuration, in_force, restart_only, warnings } = next;
     let roots = settings::partner_trust(&configuration).map_err(|mistake| vec![mistake])?;
     let server = settings::oauth_settings(&configuration, &settings::scopes(&in_force));
     let in_gateway = |text: String| vec![Diagnostic::new(Place::file("gateway.yaml"), text)];
     let server = AuthorizationServer::new(server, shared.parts.clone()).map_err(|error| in_gateway(chain(&error)))?;
     warm(&in_force.snapshot.pools).await;
-    shared.trust.replace(&roots).map_err(|error| in_gateway(chain(&error)))?;
+    // The trust store changes microseconds before the snapshot. A request between the two is judged by the certificates
+    // of the new configuration and the partners of the old one: nobody gets in whom both would keep out, and whoever is
+    // new is refused until the snapshot follows.
+    let registered = &in_force.snapshot.registered_certificates;
+    shared.trust.replace(&roots, registered).map_err(|error| in_gateway(chain(&error)))?;
     // Nothing fails from here on. The snapshot comes first: a client that is new must not get a token from the
     // authorization server before the gateway knows it.
     let revision = Arc::clone(&in_force.snapshot.revision);
@@ -148,6 +154,7 @@ async fn take(shared: &Arc<Shared>, next: Next) -> Result<bool, Vec<Diagnostic>>
         tracing::warn!(key, "changed, but a restart is needed before it is in force");
     }
     if changed {
+        warn(&warnings);
         tracing::info!(%revision, "the new configuration is in force");
     }
     Ok(changed)
@@ -167,6 +174,13 @@ fn report(mistakes: &[Diagnostic]) {
     tracing::error!(mistakes = mistakes.len(), "the new configuration is not taken; the one in force stays");
     for mistake in mistakes {
         tracing::error!("{mistake}");
+    }
+}
+
+/// Says what is in force and yet not all that it seems.
+pub(super) fn warn(warnings: &[Diagnostic]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
     }
 }
 

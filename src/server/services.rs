@@ -1,5 +1,6 @@
 //! What outlives every snapshot: time, randomness, counters, revocations, connections to back ends.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -33,10 +34,52 @@ impl Clock for SystemClock {
 pub struct SystemRandom;
 
 impl Random for SystemRandom {
-    #[expect(clippy::expect_used, reason = "without randomness no answer of ours would be safe: better none")]
     fn fill(&self, bytes: &mut [u8]) {
-        aws_lc_rs::rand::fill(bytes).expect("the system gives random bytes");
+        let drawn = AHEAD.try_with(|ahead| ahead.try_borrow_mut().is_ok_and(|mut ahead| ahead.give(bytes)));
+        if drawn != Ok(true) {
+            from_system(bytes);
+        }
     }
+}
+
+#[expect(clippy::expect_used, reason = "without randomness no answer of ours would be safe: better none")]
+fn from_system(bytes: &mut [u8]) {
+    aws_lc_rs::rand::fill(bytes).expect("the system gives random bytes");
+}
+
+/// Random bytes that a thread has drawn ahead: a call of the generator costs more than its bytes, and every request
+/// wants a few. Each byte is given once and wiped.
+struct Ahead {
+    bytes: [u8; Self::LEN],
+    left: usize,
+}
+
+impl Ahead {
+    const LEN: usize = 1024;
+    /// Longer wishes go to the generator itself.
+    const WISH_MAX: usize = 64;
+
+    /// False if the wish is not one for this store.
+    fn give(&mut self, wish: &mut [u8]) -> bool {
+        if wish.len() > Self::WISH_MAX {
+            return false;
+        }
+        if self.left < wish.len() {
+            from_system(&mut self.bytes);
+            self.left = Self::LEN;
+        }
+        let Some(drawn) = self.left.checked_sub(wish.len()).and_then(|at| self.bytes.get_mut(at..self.left)) else {
+            return false;
+        };
+        wish.copy_from_slice(drawn);
+        drawn.fill(0);
+        self.left -= wish.len();
+        true
+    }
+}
+
+thread_local! {
+    static AHEAD: RefCell<Ahead> = const { RefCell::new(Ahead { bytes: [0; Ahead::LEN], left: 0 }) };
 }
 
 /// Registered clients, as the authorization server asks for them; replaced whole at each reload.
@@ -135,5 +178,30 @@ impl Services {
     /// Notes which authenticator is in force.
     pub(super) fn took(&self, authenticator: &Arc<Authenticator>) {
         self.authenticator.store(Some(Arc::clone(authenticator)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Longer than the store, shorter than a wish, and at the seam between two fillings.
+    #[test]
+    fn no_bytes_are_given_twice_and_none_are_left_out() {
+        let mut seen = HashSet::new();
+        let random: &dyn Random = &SystemRandom;
+        for _ in 0..1_000 {
+            assert!(seen.insert(random.bytes::<24>().to_vec()), "24 bytes came twice");
+            assert!(seen.insert(random.bytes::<64>().to_vec()), "64 bytes came twice");
+            assert!(seen.insert(random.bytes::<65>().to_vec()), "65 bytes came twice");
+        }
+        let mut ahead = Ahead { bytes: [7; Ahead::LEN], left: 40 };
+        let mut wish = [0; 16];
+        assert!(ahead.give(&mut wish) && wish == [7; 16]);
+        assert_eq!((ahead.left, &ahead.bytes[24..40]), (24, &[0; 16][..]), "what was given is wiped");
+        assert!(ahead.give(&mut [0; 32]) && ahead.left == Ahead::LEN - 32, "too little left: drawn anew");
+        assert!(!ahead.give(&mut [0; 65]));
     }
 }

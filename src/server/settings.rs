@@ -1,5 +1,7 @@
 //! Settings of the rooms, as the configuration means them.
 
+use std::collections::HashSet;
+
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -82,7 +84,7 @@ fn partner_cas(configuration: &Configuration) -> Result<Vec<CertificateDer<'stat
 /// The partner CAs, proven to be usable as such.
 pub(super) fn partner_trust(configuration: &Configuration) -> Result<Vec<CertificateDer<'static>>, Diagnostic> {
     let roots = partner_cas(configuration)?;
-    match Trust::new(&roots) {
+    match Trust::new(&roots, HashSet::new()) {
         Ok(_) => Ok(roots),
         Err(error) => Err(Diagnostic::new(Place::file("gateway.yaml"), chain(&error))),
     }

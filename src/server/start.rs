@@ -125,14 +125,16 @@ pub async fn start(
     let opened = open(&configuration).await?;
     let services = opened.services.clone();
     services.clients.replace(&configuration);
-    let in_force = compile::compile(&configuration, &services, None).map_err(StartError::Configuration)?;
+    let compiled = compile::compile(&configuration, &services, None).map_err(StartError::Configuration)?;
+    reload::warn(&compiled.warnings);
+    let in_force = compiled.in_force;
     services.took(&in_force.snapshot.authenticator);
     let recorder = recorder(&configuration, &services)?;
     let parts = oauth_parts(&opened);
     let scopes = settings::scopes(&in_force);
     let server = AuthorizationServer::new(settings::oauth_settings(&configuration, &scopes), parts.clone())?;
     let roots = settings::partner_trust(&configuration).map_err(|mistake| StartError::Configuration(vec![mistake]))?;
-    let trust = Trust::new(&roots)?;
+    let trust = Trust::new(&roots, in_force.snapshot.registered_certificates.clone())?;
     let front = front(&configuration, &services, &trust, &recorder);
     let bound = gateway.listeners.iter().map(|listener| front.bind(listener)).collect::<Result<Vec<_>, _>>()?;
     let operations_listener = TcpListener::bind(gateway.operations_address).await.map_err(StartError::Operations)?;

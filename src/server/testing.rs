@@ -96,7 +96,7 @@ impl Folder {
 
     pub fn compile(&self) -> Result<InForce, Vec<Diagnostic>> {
         let configuration = self.load();
-        compile(&configuration, &Services::for_check(&configuration), None)
+        compile(&configuration, &Services::for_check(&configuration), None).map(|compiled| compiled.in_force)
     }
 
     /// Mistakes as `file: message`.

@@ -83,7 +83,7 @@ async fn a_reload_takes_partners_and_keeps_what_was_good_when_the_new_is_not() {
     running.reload().await;
     assert_eq!(get(&running, "/usage", Some("app")).await.status(), 200, "the last good one stays");
     folder.clients(&["new"]);
-    folder.write("subscriptions.yaml", "version: 1\n");
+    folder.write("subscriptions.yaml", "version: 1\nsubscriptions: []\n");
     running.reload().await;
     assert_eq!(get(&running, "/usage", Some("app")).await.status(), 401, "and goes when a better one comes");
     running.stop().await;

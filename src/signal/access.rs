@@ -179,15 +179,6 @@ fn write_lines(mut to: Box<dyn Write + Send>, queue: &Receiver<Box<AccessLine>>,
     }
 }
 
-/// Writes anything that has a text as a JSON string, without allocating.
-struct Text<T>(T);
-
-impl<T: std::fmt::Display> Serialize for Text<T> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&self.0)
-    }
-}
-
 /// RFC 3339, UTC, always six decimals.
 struct At(Timestamp);
 
@@ -204,7 +195,7 @@ impl Serialize for AccessLine {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut line = to.serialize_struct("access", 21)?;
         line.serialize_field("at", &At(self.started_at))?;
-        line.serialize_field("interaction_id", &Text(self.interaction_id))?;
+        line.serialize_field("interaction_id", self.interaction_id.encode(&mut [0; 36]))?;
         line.serialize_field("trace_id", &format_args!("{:032x}", u128::from_be_bytes(self.trace_id)))?;
         line.serialize_field("span_id", &format_args!("{:016x}", u64::from_be_bytes(self.span_id)))?;
         line.serialize_field("listener", &*self.listener)?;
@@ -212,11 +203,11 @@ impl Serialize for AccessLine {
         line.serialize_field("protocol", self.protocol)?;
         optional(&mut line, "tls", self.tls)?;
         line.serialize_field("method", self.method)?;
-        optional(&mut line, "operation", self.operation.as_ref().map(Text))?;
-        optional(&mut line, "api", self.api.as_ref().map(Text))?;
-        optional(&mut line, "institution", self.institution.as_ref().map(Text))?;
-        optional(&mut line, "tenant", self.tenant.as_ref().map(Text))?;
-        optional(&mut line, "client", self.client.as_ref().map(Text))?;
+        optional(&mut line, "operation", self.operation.as_ref().map(OperationId::as_str))?;
+        optional(&mut line, "api", self.api.as_ref().map(ApiId::as_str))?;
+        optional(&mut line, "institution", self.institution.as_ref().map(InstitutionId::as_str))?;
+        optional(&mut line, "tenant", self.tenant.as_ref().map(TenantId::as_str))?;
+        optional(&mut line, "client", self.client.as_ref().map(ClientId::as_str))?;
         optional(&mut line, "status", self.status)?;
         optional(&mut line, "code", self.code)?;
         optional(&mut line, "backend", self.backend.as_deref())?;

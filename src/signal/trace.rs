@@ -1,5 +1,6 @@
 //! The trace context of W3C Trace Context §3: which trace a request belongs to.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::tracestate;
@@ -87,16 +88,24 @@ impl TraceContext {
 
     /// `00-<trace id>-<span id>-<flags>`
     pub fn traceparent(&self) -> HeaderValue {
-        let trace = u128::from_be_bytes(self.trace_id);
-        let span = u64::from_be_bytes(self.span_id);
-        let text = format!("00-{trace:032x}-{span:016x}-{:02x}", u8::from(self.sampled));
+        let mut text = Vec::with_capacity(LEN);
+        text.extend_from_slice(b"00-");
+        push_hex(&mut text, &self.trace_id);
+        text.push(b'-');
+        push_hex(&mut text, &self.span_id);
+        text.extend_from_slice(if self.sampled { b"-01" } else { b"-00" });
         // Invariant: hexadecimal digits and hyphens are always a field value.
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+        HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
     pub fn tracestate(&self) -> Option<&HeaderValue> {
         self.state.as_ref()
     }
+}
+
+fn push_hex(text: &mut Vec<u8>, bytes: &[u8]) {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
 }
 
 /// The only value of a field; none if it is repeated.

@@ -170,11 +170,6 @@ impl Pool {
         }
     }
 
-    /// Whether a 401 of the back end speaks of our credential, and so must not reach the caller as one.
-    pub const fn has_credential(&self) -> bool {
-        !matches!(self.credential, Credential::None)
-    }
-
     pub const fn institution(&self) -> &InstitutionId {
         &self.settings.institution
     }

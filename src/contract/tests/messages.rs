@@ -136,3 +136,52 @@ fn an_answer_is_matched_by_code_class_and_default() {
     assert_eq!(lines(&undocumented), ["#status: 404 is not a documented status"]);
     assert_eq!(contracts[1].check_response(StatusCode::OK, json_type, b"{}"), [], "no content described");
 }
+
+#[test]
+fn numbers_are_judged_by_every_digit_that_was_written() {
+    let amount = json!({ "type": "number", "minimum": 0, "maximum": 10_000, "multipleOf": 0.01 });
+    let document = body_document(
+        json!({ "type": "object", "properties": {
+            "amount": amount, "count": { "type": "integer", "format": "int64" }, "large": { "multipleOf": 0.01 },
+            "kind": { "enum": [1, { "of": [9_007_199_254_740_993_i64] }] }, "list": { "uniqueItems": true },
+            "above": { "exclusiveMinimum": 1_000_000 },
+        } }),
+        json!({}),
+    );
+    let contract = compile(document).remove(0);
+    let check = |body: &str| {
+        let body = parse_body(Some("application/json"), body.as_bytes()).unwrap();
+        match contract.check_body(Some("application/json"), &body) {
+            Ok(()) => Vec::new(),
+            Err(BodyRefusal::Invalid(errors)) => lines(&errors),
+            Err(refusal) => panic!("{refusal:?}"),
+        }
+    };
+    for (body, wrong) in [
+        (r#"{"amount":9999.99}"#, None),
+        (r#"{"amount":10000.000000000000000001}"#, Some("/amount: must be at most 10000")),
+        (r#"{"amount":-0.00000000000000000000000000000000000000001}"#, Some("/amount: must be at least 0")),
+        (r#"{"above":1000000.0000000000000001}"#, None),
+        (r#"{"above":1000000.0000000000000000}"#, Some("/above: must be greater than 1000000")),
+        (r#"{"large":12345678901234567.89}"#, None),
+        (r#"{"large":12345678901234567.891}"#, Some("/large: must be a multiple of 0.01")),
+        (r#"{"count":12345678901234567.89}"#, Some("/count: must be an integer")),
+        (r#"{"count":9007199254740993.0}"#, None),
+        (r#"{"count":9223372036854775807.0}"#, None),
+        (r#"{"count":9223372036854775808.0}"#, Some("/count: must be between")),
+        (r#"{"kind":1.0000000000000000000001}"#, Some("/kind: must be one of")),
+        (r#"{"kind":1.0000000000000000000000}"#, None),
+        (r#"{"kind":{"of":[9007199254740993.0]}}"#, None),
+        (r#"{"kind":{"of":[9007199254740992.9]}}"#, Some("/kind: must be one of")),
+        (r#"{"list":[0.1234567890123456789,0.1234567890123456788]}"#, None),
+        (r#"{"list":[9007199254740993,9007199254740993.0]}"#, Some("/list: must not repeat")),
+        (r#"{"list":[{"a":0.1234567890123456789},{"a":12345678901234567.88e-17},1]}"#, None),
+        (r#"{"list":[[0.1234567890123456789],[1234567890123456789e-19]]}"#, Some("/list: must not repeat")),
+    ] {
+        let found = check(body);
+        match wrong {
+            None => assert_eq!(found, [""; 0], "{body}"),
+            Some(wrong) => assert!(found.iter().any(|line| line.starts_with(wrong)), "{body}: {found:?}"),
+        }
+    }
+}

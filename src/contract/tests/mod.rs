@@ -120,7 +120,7 @@ fn body_document(schema: Value, components: Value) -> Value {
 }
 
 fn request_errors(contract: &Contract, body: &Value) -> Vec<FieldError> {
-    match contract.check_body(Some("application/json"), &Body::Json(body.clone())) {
+    match contract.check_body(Some("application/json"), &Body::Json(body.clone().into())) {
         Ok(()) => Vec::new(),
         Err(BodyRefusal::Invalid(errors)) => errors,
         Err(refusal) => panic!("{refusal:?}"),

@@ -75,7 +75,7 @@ fn checks_are_cheap() {
     );
     let body = compile(document).remove(0);
     let payment = Body::Json(
-        json!({ "Data": { "Amount": "12.50", "Currency": "GBP", "Reference": "FRESCO-101", "When": "2026-05-31T12:00:00Z" }, "Risk": {} }),
+        json!({ "Data": { "Amount": "12.50", "Currency": "GBP", "Reference": "FRESCO-101", "When": "2026-05-31T12:00:00Z" }, "Risk": {} }).into(),
     );
     let each =
         timed("body of 7 members", 2_000, || assert_eq!(body.check_body(Some("application/json"), &payment), Ok(())));

@@ -1,8 +1,11 @@
 //! Caps, floods, panics, and the orderly end.
 
-use super::pki::Pki;
+use rcgen::ExtendedKeyUsagePurpose::ClientAuth;
+
+use super::pki::{Ca, Identity, Pki};
 use super::*;
 use crate::front::FloodKey;
+use crate::front::certificate::read_chain;
 
 #[tokio::test]
 async fn connections_are_capped_in_all_and_by_address_and_a_close_makes_room() {
@@ -32,6 +35,52 @@ async fn an_address_that_goes_on_failing_is_not_accepted_any_more() {
     assert_eq!(house.events.count("refused flood"), 1);
     house.clock.forward(61);
     assert!(get(&mut house.connect().await, "/one").await.ends_with("ok"));
+}
+
+/// Fails once on a connection of its own; what the flood guard said before.
+async fn fail(house: &House, pki: &Pki, identity: &Identity) -> String {
+    let client = pki.client(Some(identity), &["http/1.1"]);
+    let mut stream = pki.connect(house.address, &client).await.unwrap();
+    let answer = get(&mut stream, "/fail").await;
+    answer.rsplit("\r\n").next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_certificate_with_standing_answers_for_itself_and_all_others_for_their_address() {
+    let (pki, partners) = (Pki::new(), Ca::new("partners"));
+    let tls = Some(pki.listener(ClientCertificate::Required));
+    let house = House::open(patient(), tls, std::slice::from_ref(&partners.der)).await;
+    let [one, two] = ["one.example", "two.example"].map(|name| partners.issue(name, ClientAuth));
+    let [stranger, other] = ["stranger.example", "other.example"].map(Identity::self_signed);
+    let registered = Identity::self_signed("registered.example");
+    let thumbprint = read_chain(std::slice::from_ref(&registered.der)).unwrap().thumbprint;
+    house.trust.replace(std::slice::from_ref(&partners.der), &HashSet::from([thumbprint])).unwrap();
+    for _ in 0..3 {
+        assert_eq!(fail(&house, &pki, &one).await, "failed");
+    }
+    assert_eq!(fail(&house, &pki, &one).await, "blocked", "on any connection of the certificate");
+    assert_eq!(fail(&house, &pki, &two).await, "failed", "not its neighbour behind the same address");
+    for _ in 0..3 {
+        assert_eq!(fail(&house, &pki, &stranger).await, "failed", "nor the address itself");
+    }
+    assert_eq!(fail(&house, &pki, &other).await, "blocked", "a certificate that anybody can make is worth nothing");
+    assert_eq!(fail(&house, &pki, &two).await, "failed", "whoever shares the address of a stranger");
+    assert_eq!(fail(&house, &pki, &registered).await, "failed", "whose own certificate a client registered");
+
+    let key = FloodKey::address("127.0.0.1".parse().unwrap());
+    (0..12).for_each(|_| house.flood.failed(key, house.clock.now()));
+    let client = pki.client(Some(&stranger), &["http/1.1"]);
+    if let Ok(mut stream) = pki.connect(house.address, &client).await {
+        assert_eq!(read_to_end(&mut stream).await, "", "an address that is shut out");
+    }
+    house.events.wait("refused flood").await;
+    assert_eq!(fail(&house, &pki, &two).await, "failed", "does not shut out a partner");
+    house.trust.replace(&[], &HashSet::new()).unwrap();
+    let client = pki.client(Some(&two), &["http/1.1"]);
+    if let Ok(mut stream) = pki.connect(house.address, &client).await {
+        assert_eq!(read_to_end(&mut stream).await, "", "until its standing is gone");
+    }
+    house.events.wait_for("refused flood", 2).await;
 }
 
 #[tokio::test]

@@ -151,7 +151,7 @@ impl pingora_core::apps::ServerApp for Greedy {
 async fn a_parser_that_disagrees_on_where_a_header_ends_gets_nothing_more() {
     let events = Arc::new(Events::default());
     let clock = Arc::new(Hands(AtomicI64::new(0)));
-    let front = door(&patient(), Trust::new(&[]).unwrap(), Arc::new(guard()), &events, &clock);
+    let front = door(&patient(), Trust::new(&[], Default::default()).unwrap(), Arc::new(guard()), &events, &clock);
     let settings = ListenerSettings { name: "public".into(), address: "127.0.0.1:0".parse().unwrap(), tls: None };
     let listener = front.bind(&settings).unwrap();
     let address = listener.local_addr();

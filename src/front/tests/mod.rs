@@ -6,6 +6,7 @@ mod framing;
 mod pki;
 mod tls;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -73,6 +74,7 @@ impl Events {
 }
 
 impl FrontEvents for Events {
+    fn connection_opened(&self, _: &str) {}
     fn connection_closed(&self, _: &str) {
         self.push("closed".into());
     }
@@ -172,6 +174,13 @@ impl ProxyHttp for Probe {
                     ChainTrust::Unverified => "unverified",
                 });
                 Self::answer(session, format!("{} {tls} {peer}", facts.listener)).await
+            }
+            "/fail" => {
+                let connection = ctx.in_work.as_ref().unwrap().downstream();
+                let source = connection.facts(self.clock.now()).peer.ip();
+                let blocked = connection.blocked(source, self.clock.now()).is_some();
+                connection.failed(source, self.clock.now());
+                Self::answer(session, if blocked { "blocked".into() } else { "failed".into() }).await
             }
             "/hang" => {
                 let now = self.at_work.fetch_add(1, Ordering::SeqCst) + 1;
@@ -311,7 +320,7 @@ impl House {
         let _ = rustls::crypto::CryptoProvider::install_default(crypto_provider());
         let clock = Arc::new(Hands(AtomicI64::new(1_800_000_000_000_000)));
         let events = Arc::new(Events::default());
-        let trust = Trust::new(roots).unwrap();
+        let trust = Trust::new(roots, HashSet::new()).unwrap();
         let flood = Arc::new(guard());
         let front = door(&limits, Arc::clone(&trust), Arc::clone(&flood), &events, &clock);
         let settings = ListenerSettings { name: "public".into(), address: "127.0.0.1:0".parse().unwrap(), tls };

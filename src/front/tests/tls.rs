@@ -66,9 +66,9 @@ async fn a_certificate_is_judged_again_when_trust_or_time_changes() {
     let mut stream = pki.connect(house.address, &config).await.unwrap();
     assert_eq!(facts(&mut stream).await, "trusted");
     assert_eq!(facts(&mut stream).await, "trusted");
-    house.trust.replace(&[]).unwrap();
+    house.trust.replace(&[], &HashSet::new()).unwrap();
     assert_eq!(facts(&mut stream).await, "unverified", "on the connection that is open");
-    house.trust.replace(std::slice::from_ref(&partners.der)).unwrap();
+    house.trust.replace(std::slice::from_ref(&partners.der), &HashSet::new()).unwrap();
     assert_eq!(facts(&mut stream).await, "trusted");
     house.clock.forward(4 * 365 * 86_400);
     assert_eq!(facts(&mut stream).await, "none", "expired on the connection that is open");

@@ -197,20 +197,26 @@ async fn a_silent_back_end_is_a_504_at_the_operations_deadline() {
 }
 
 #[tokio::test]
-async fn a_401_about_our_credential_is_not_the_callers() {
-    let bank = Server::plain(|_| Act::json(401, "WWW-Authenticate: Bearer\r\n", "{}")).await;
-    let mut keyed = settings(&[bank.url()]);
-    keyed.credential = CredentialSettings::ApiKey {
-        header: HeaderName::from_static("x-api-key"),
-        secret: SecretString::from("k".to_owned()),
-    };
-    let rig = Rig::start(keyed).await;
-    for path in ["/bank/accounts/1", "/bank/hidden"] {
-        assert_eq!(rig.get(path).await.status(), 502, "{path}");
-        assert_eq!(rig.records.summary().await, (Ending::Refused, Some(502), Some("backend-failed")));
+async fn a_back_ends_401_is_about_us_and_never_the_callers() {
+    for status in [401, 407] {
+        let mut bank = Server::plain(move |_| Act::json(status, "WWW-Authenticate: Bearer\r\n", "{}")).await;
+        let mut keyed = settings(&[bank.url()]);
+        keyed.credential = CredentialSettings::ApiKey {
+            header: HeaderName::from_static("x-api-key"),
+            secret: SecretString::from("k".to_owned()),
+        };
+        for (name, pool) in [("a key", keyed), ("no credential", settings(&[bank.url()]))] {
+            let rig = Rig::start(pool).await;
+            for path in ["/bank/accounts/1", "/bank/hidden"] {
+                let answer = rig.get(path).await;
+                assert_eq!(answer.status(), 502, "{status}, {name}, {path}");
+                assert!(!answer.headers().contains_key("www-authenticate"), "{status}, {name}, {path}");
+                assert_eq!(rig.records.summary().await, (Ending::Refused, Some(502), Some("backend-failed")));
+                bank.next().await;
+                assert_eq!(bank.count(), 0, "{status}, {name}, {path}: asked once");
+            }
+        }
     }
-    let rig = Rig::start(settings(&[bank.url()])).await;
-    assert_eq!(rig.get("/bank/accounts/1").await.status(), 401, "without one, it is the institution's own word");
 }
 
 #[tokio::test]

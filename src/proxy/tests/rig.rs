@@ -69,6 +69,8 @@ impl ProxyEvents for Records {
         true
     }
 
+    fn begun(&self) {}
+
     fn finished(&self, facts: RequestFacts) {
         self.all.lock().unwrap().push(facts);
         self.more.notify_one();
@@ -103,6 +105,8 @@ impl Records {
 struct Quiet;
 
 impl FrontEvents for Quiet {
+    fn connection_opened(&self, _: &str) {}
+    fn connection_closed(&self, _: &str) {}
     fn connection_refused(&self, _: &str, _: SocketAddr, _: ConnectionRefusal) {}
     fn connection_cut(&self, _: &str, _: SocketAddr, _: Cut) {}
     fn handshake_failed(&self, _: &str, _: SocketAddr, _: &HandshakeFailure) {}
@@ -252,12 +256,13 @@ impl Rig {
         let pool = Pool::new(pool, None).map_err(|errors| format!("{errors:?}")).unwrap();
         pool.warm().await;
         let (key, _) = SigningKey::generate(Algorithm::EdDsa).unwrap();
-        let snapshot = Arc::new(snapshot(&ops, &pool, &key));
+        let share = limits.buffered_total_bytes_max / 4;
+        let snapshot = Arc::new(snapshot(&ops, &pool, &key, share));
         let records = Arc::new(Records::default());
         let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(StoppedClock), Arc::new(SystemRandom));
         let front = Front::new(FrontParts {
             limits: limits.clone(),
-            trust: Trust::new(&[]).unwrap(),
+            trust: Trust::new(&[], HashSet::new()).unwrap(),
             flood: Arc::new(FloodGuard::new(FloodSettings { failures_max: 50, window: Duration::from_secs(60) })),
             events: Arc::new(Quiet),
             clock: Arc::clone(&clock),
@@ -287,13 +292,22 @@ impl Rig {
         format!("{}://{}{path}", if self.ca.is_some() { "https" } else { "http" }, self.address)
     }
 
-    /// A request with a valid token.
-    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    /// Whoever keeps it keeps its connections.
+    pub fn client(&self) -> reqwest::Client {
         let mut client = reqwest::Client::builder().no_proxy();
         if let Some(ca) = &self.ca {
             client = client.tls_certs_only(reqwest::Certificate::from_pem_bundle(ca).unwrap());
         }
-        client.build().unwrap().request(method, self.url(path)).bearer_auth(&self.token)
+        client.build().unwrap()
+    }
+
+    /// A request with a valid token, on a connection of its own.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.send(&self.client(), method, path)
+    }
+
+    pub fn send(&self, client: &reqwest::Client, method: Method, path: &str) -> reqwest::RequestBuilder {
+        client.request(method, self.url(path)).bearer_auth(&self.token)
     }
 
     pub async fn get(&self, path: &str) -> reqwest::Response {
@@ -356,7 +370,7 @@ fn token(key: &SigningKey) -> String {
     key.sign("at+jwt", &claims).unwrap()
 }
 
-fn snapshot(ops: &[Op], pool: &Arc<Pool>, key: &SigningKey) -> Snapshot {
+fn snapshot(ops: &[Op], pool: &Arc<Pool>, key: &SigningKey, buffered_client_bytes_max: usize) -> Snapshot {
     let scopes = ScopeSet::parse("accounts").unwrap();
     let institution = Arc::new(Institution {
         id: pool.institution().clone(),
@@ -382,6 +396,7 @@ fn snapshot(ops: &[Op], pool: &Arc<Pool>, key: &SigningKey) -> Snapshot {
         policies,
         quotas,
         pools: vec![Arc::clone(pool)],
+        buffered_client_bytes_max,
     }
 }
 
