@@ -308,7 +308,10 @@ fn yaml_files(folder: &Path) -> Vec<PathBuf> {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            files.extend(yaml_files(&path));
+            // An example brings its API documents along.
+            if !path.ends_with("openapi") {
+                files.extend(yaml_files(&path));
+            }
         } else if path.extension().is_some_and(|extension| extension == "yaml") {
             files.push(path);
         }
