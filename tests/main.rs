@@ -14,6 +14,7 @@ mod catalogue;
 mod failures;
 mod forwarding;
 mod harness;
+mod metrics;
 mod oauth;
 mod outside;
 mod policies;

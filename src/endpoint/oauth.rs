@@ -17,7 +17,7 @@ use utoipa::OpenApi;
 use crate::domain::{ClientId, Connection};
 use crate::oauth::{
     AuthenticatedClient, AuthenticationFailed, AuthorizationServer, Cause, FORM_BYTES_MAX, IntrospectionResponse,
-    OAuthError, Request, TokenResponse,
+    OAuthError, Request, TokenIssued, TokenResponse,
 };
 
 /// The authorization server in force; a reload stores a new one.
@@ -139,7 +139,9 @@ struct Document;
 async fn token(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
     let envelope = Envelope::read(request).await?;
     let answer = server.load_full().token(envelope.request()).await?;
-    Ok(private_json(&answer.client.id, &answer.body))
+    let mut response = private_json(&answer.client.id, &answer.body);
+    response.extensions_mut().insert(TokenIssued(answer.body.method));
+    Ok(response)
 }
 
 /// Ask about a token

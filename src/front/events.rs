@@ -60,12 +60,9 @@ pub struct Malformed {
 
 /// Who wants to know: audit and metrics. Called on connection tasks, so it must not block.
 pub trait FrontEvents: Send + Sync {
-    fn connection_opened(&self, listener: &str) {
-        let _ = listener;
-    }
-    fn connection_closed(&self, listener: &str) {
-        let _ = listener;
-    }
+    fn connection_opened(&self, listener: &str);
+    /// Follows each [`Self::connection_opened`], however the connection ends.
+    fn connection_closed(&self, listener: &str);
     fn connection_refused(&self, listener: &str, peer: SocketAddr, refusal: ConnectionRefusal);
     fn connection_cut(&self, listener: &str, peer: SocketAddr, cut: Cut);
     fn handshake_failed(&self, listener: &str, peer: SocketAddr, failure: &HandshakeFailure);

@@ -42,6 +42,10 @@ pub struct AuthenticationFailed;
 #[derive(Debug, Clone)]
 pub struct AuthenticatedClient(pub crate::domain::ClientId);
 
+/// Left among the extensions of an answer that carries a new token: how the client authenticated, for the metrics.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenIssued(pub &'static str);
+
 /// Left among the extensions of a refusal: its cause, for the audit record and never for the client.
 #[derive(Debug, Clone)]
 pub struct Cause(pub std::sync::Arc<OAuthError>);

@@ -60,6 +60,15 @@ impl ClientAuthentication {
     /// What client assertions may be signed with (FAPI 2.0 §5.4.1-1b).
     pub const ASSERTION_ALGORITHMS: [Algorithm; 3] = [Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
 
+    /// Its name as `token_endpoint_auth_method` (RFC 7591 §2, RFC 8705 §2).
+    pub const fn method(&self) -> &'static str {
+        match self {
+            Self::PrivateKeyJwt { .. } => "private_key_jwt",
+            Self::TlsClientAuth(_) => "tls_client_auth",
+            Self::SelfSignedTlsClientAuth { .. } => "self_signed_tls_client_auth",
+        }
+    }
+
     /// Reads a client's JWK set (RFC 7517 §5). Also returns the keys that were skipped and why, for the operator.
     pub fn private_key_jwt(jwks: &Value) -> Result<(Self, Vec<SkippedKey>), JwksError> {
         let parsed = KeySet::parse(jwks, &Self::ASSERTION_ALGORITHMS)?;

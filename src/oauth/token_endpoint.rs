@@ -25,6 +25,9 @@ pub struct TokenResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "accounts")]
     pub scope: Option<String>,
+    /// How the client authenticated; not told.
+    #[serde(skip)]
+    pub method: &'static str,
 }
 
 // Not derived: the token would be in it.
@@ -87,7 +90,8 @@ impl AuthorizationServer {
         }
         let access_token = self.parts.keys.current().sign("at+jwt", &claims).map_err(OAuthError::Signing)?;
         let scope = (!scopes.is_empty()).then(|| scopes.to_string());
-        Ok(TokenResponse { access_token, token_type: "Bearer", expires_in: lifetime, scope })
+        let method = caller.registration.authentication.method();
+        Ok(TokenResponse { access_token, token_type: "Bearer", expires_in: lifetime, scope, method })
     }
 }
 

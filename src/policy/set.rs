@@ -18,6 +18,7 @@ use super::question::{Question, World};
 use super::request::Vocabulary;
 use super::slice::{Slice, Slices};
 use crate::domain::OperationIndex;
+use crate::signal::PolicyDecisions;
 
 /// Most memory that remembered decisions take, in bytes. Callers choose some of the facts (an amount, their scopes), so
 /// what they can fill has a bound; past it, decisions that are asked for rarely are forgotten.
@@ -38,6 +39,7 @@ pub struct PolicySet {
     authorizer: Authorizer,
     memory: Cache<Key, Decision>,
     evaluations: AtomicU64,
+    decided: PolicyDecisions,
 }
 
 /// What can decide about one operation, for `explain`.
@@ -75,7 +77,14 @@ impl PolicySet {
             authorizer: Authorizer::new(),
             memory: Cache::builder().max_capacity(MEMORY_BYTES_MAX).weigher(weigher).build(),
             evaluations: AtomicU64::new(0),
+            decided: PolicyDecisions::default(),
         }
+    }
+
+    /// The same set, which counts its decisions here.
+    pub fn counting(mut self, decided: PolicyDecisions) -> Self {
+        self.decided = decided;
+        self
     }
 
     /// SHA-256 over the sorted texts, in lower-case hexadecimal; where a file lies does not matter.
@@ -118,8 +127,10 @@ impl PolicySet {
         }
         let key = slice.plan.key(question, action);
         if let Some(decision) = self.memory.get(key.as_slice()) {
+            self.decided.hits.add();
             return decision;
         }
+        self.decided.misses.add();
         self.evaluations.fetch_add(1, Ordering::Relaxed);
         match self.evaluate(question, action, slice, slice.plan.facts) {
             Ok(decision) => {

@@ -51,6 +51,8 @@ pub struct RequestContext {
     pub(super) interaction: InteractionId,
     pub(super) interaction_value: HeaderValue,
     pub(super) arrived: StdInstant,
+    /// How long admission waited for the body.
+    pub(super) body_wait: Duration,
     pub(super) source: IpAddr,
     /// From the guard: the caller waits for `100 Continue`; whoever reads the body says so.
     pub(super) expects_continue: bool,
@@ -76,6 +78,7 @@ impl RequestContext {
             interaction,
             interaction_value: value.unwrap_or_else(|_| HeaderValue::from_static("")), // A UUID is a field value.
             arrived: StdInstant::now(),
+            body_wait: Duration::ZERO,
             source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             expects_continue: false,
             websocket: false,

@@ -192,7 +192,10 @@ async fn read_body(
     let body = Growing::new(&gateway.budget, holder, bytes_max, announced(session))?;
     continue_if_expected(session, ctx).await?;
     let deadline = Instant::now() + gateway.limits.body_timeout;
-    read_whole(body, gateway.limits.body_idle_timeout, deadline, session.as_downstream_mut()).await.map(Some)
+    let began = std::time::Instant::now();
+    let read = read_whole(body, gateway.limits.body_idle_timeout, deadline, session.as_downstream_mut()).await;
+    ctx.body_wait += began.elapsed();
+    read.map(Some)
 }
 
 impl Source for ServerSession {

@@ -1,7 +1,7 @@
 //! Pingora's phases, thin: what happens when, and nothing else.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 
 use async_trait::async_trait;
 use axum::Router;
@@ -206,7 +206,11 @@ impl ProxyHttp for Gateway {
                 Err(refusal) => self.refuse(ctx, refusal),
             };
         }
-        let held = match enter(self, session, ctx).await {
+        let began = StdInstant::now();
+        let entered = enter(self, session, ctx).await;
+        let admission = began.elapsed().saturating_sub(ctx.body_wait);
+        ctx.note(|facts| facts.admission = Some(admission));
+        let held = match entered {
             Ok(Lane::Stream) => {
                 ctx.carried = true;
                 return Ok(false); // On to `upstream_peer`.

@@ -7,7 +7,7 @@ use super::bridge::{self, BridgeLimits, Call};
 use super::context::{Refusal, RequestContext};
 use super::failure::Fault;
 use super::gateway::Gateway;
-use crate::oauth::{AuthenticatedClient, AuthenticationFailed};
+use crate::oauth::{AuthenticatedClient, AuthenticationFailed, TokenIssued};
 use crate::problem::{Kind, Problem};
 
 /// Largest body that an endpoint of ours takes; each has its own, smaller bound.
@@ -44,6 +44,9 @@ pub(super) async fn serve(gateway: &Gateway, session: &mut Session, ctx: &mut Re
     }
     if let Some(AuthenticatedClient(client)) = served.extensions.get() {
         ctx.note(|facts| facts.own_client = Some(client.clone()));
+    }
+    if let Some(TokenIssued(method)) = served.extensions.get() {
+        ctx.note(|facts| facts.token_issued = Some(method));
     }
     Ok(())
 }

@@ -49,6 +49,10 @@ pub struct RequestFacts {
     pub trace: Option<TraceContext>,
     /// The audit file has a place for this request; without one it was refused.
     pub reserved: bool,
+    /// Our own work until the request was admitted or refused, without the wait for its body.
+    pub admission: Option<Duration>,
+    /// How the client authenticated to whom we issued a token.
+    pub token_issued: Option<&'static str>,
     pub permit: Option<Arc<Permit>>,
     pub refusal: Option<Arc<Refusal>>,
     pub ending: Ending,
@@ -88,6 +92,8 @@ impl RequestFacts {
             quotas_refused: Vec::new(),
             trace: None,
             reserved: false,
+            admission: None,
+            token_issued: None,
             permit: None,
             refusal: None,
             ending: Ending::Aborted,
@@ -109,6 +115,8 @@ impl RequestFacts {
 pub trait ProxyEvents: Send + Sync {
     /// Takes a place for the record of one request; `false`: the evidence would have a gap, so refuse the request.
     fn reserve(&self) -> bool;
+    /// A request is under way; [`Self::finished`] follows, whatever becomes of it.
+    fn begun(&self);
     /// Takes the record, whatever became of the request.
     fn finished(&self, facts: RequestFacts);
 }
@@ -122,6 +130,7 @@ pub(super) struct Record {
 
 impl Record {
     pub fn open(facts: RequestFacts, events: Arc<dyn ProxyEvents>) -> Self {
+        events.begun();
         Self { facts: Some(facts), started: Instant::now(), events }
     }
 
@@ -151,18 +160,24 @@ impl Drop for Record {
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicIsize, Ordering};
 
     use super::*;
 
     #[derive(Default)]
-    struct Collected(Mutex<Vec<RequestFacts>>);
+    struct Collected(Mutex<Vec<RequestFacts>>, AtomicIsize);
 
     impl ProxyEvents for Collected {
         fn reserve(&self) -> bool {
             true
         }
 
+        fn begun(&self) {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+
         fn finished(&self, facts: RequestFacts) {
+            self.1.fetch_sub(1, Ordering::SeqCst);
             self.0.lock().unwrap().push(facts);
         }
     }
@@ -197,6 +212,7 @@ mod tests {
         assert!(unwound.is_err());
         let expected = [(Ending::Answered, Some(200)), (Ending::Aborted, Some(201)), (Ending::Aborted, None)];
         assert_eq!(endings(&collected), expected);
+        assert_eq!(collected.1.load(Ordering::SeqCst), 0, "as many began as were finished");
     }
 
     #[tokio::test]

@@ -93,7 +93,7 @@ fn assemble(
     let documents = documents(configuration, &imported, &own, &drafts, mistakes);
     let authenticator = services.authenticator(configuration, mistakes);
     let operations = operations(&apis, &drafts, configuration, &pools, services, warnings);
-    let policies = policies?;
+    let policies = policies?.counting(services.metrics.policy_decisions());
     let snapshot = Snapshot {
         revision: revision::of(configuration, &imported).into(),
         routes: routes?,

@@ -46,7 +46,12 @@ impl ProxyEvents for Recorder {
         self.audit.reserve().is_ok()
     }
 
+    fn begun(&self) {
+        self.metrics.request_began();
+    }
+
     fn finished(&self, facts: RequestFacts) {
+        self.metrics.request_ended();
         self.measure(&facts);
         let record = record(&facts);
         if self.access.enabled() {
@@ -65,11 +70,18 @@ impl Recorder {
         match operation.and_then(|(snapshot, index)| snapshot.operation(index)) {
             Some(operation) => {
                 operation.metrics.record(facts.status, facts.took);
-                if let Some(took) = facts.upstream_took {
-                    self.metrics.institution(&operation.institution.id).record(upstream_outcome(facts), took);
+                if let Some(outcome) = upstream_outcome(facts) {
+                    let took = facts.upstream_took.unwrap_or(facts.took);
+                    self.metrics.institution(&operation.institution.id).record(outcome, took);
                 }
             }
             None => self.metrics.unrouted(facts.status, facts.took),
+        }
+        if let Some(admission) = facts.admission {
+            self.metrics.admission(admission);
+        }
+        if let Some(method) = facts.token_issued {
+            self.metrics.token_issued(method);
         }
         if let Some(kind) = facts.problem {
             self.metrics.refused(kind.code());
@@ -87,15 +99,18 @@ impl Recorder {
     }
 }
 
-fn upstream_outcome(facts: &RequestFacts) -> UpstreamOutcome {
+/// What became of the request at its institution; nothing if it never got there, or the caller spoilt it.
+fn upstream_outcome(facts: &RequestFacts) -> Option<UpstreamOutcome> {
     use crate::problem::Kind;
-    match (facts.problem, facts.upstream_status) {
-        (Some(Kind::BackendTimeout), _) => UpstreamOutcome::Timeout,
+    Some(match (facts.problem, facts.upstream_status) {
+        (Some(Kind::BackendUnavailable), _) if facts.attempts == 0 => UpstreamOutcome::NoBackend,
         (Some(Kind::BackendUnavailable), _) => UpstreamOutcome::ConnectFailed,
-        (Some(_), _) | (None, None) => UpstreamOutcome::Broken,
-        (None, Some(500..)) => UpstreamOutcome::ServerError,
-        (None, Some(_)) => UpstreamOutcome::Answered,
-    }
+        (Some(Kind::BackendTimeout), _) => UpstreamOutcome::Timeout,
+        (Some(Kind::BackendFailed | Kind::BackendContract), _) => UpstreamOutcome::Broken,
+        (_, None) => return None,
+        (_, Some(500..)) => UpstreamOutcome::ServerError,
+        (_, Some(_)) => UpstreamOutcome::Answered,
+    })
 }
 
 fn micros(span: Duration) -> u64 {
@@ -120,7 +135,11 @@ fn record(facts: &RequestFacts) -> RequestRecord {
         status: facts.upstream_status,
         attempts: u32::try_from(facts.attempts).unwrap_or(u32::MAX),
     });
-    record.latency = Latency { total: micros(facts.took), admission: None, upstream: facts.upstream_took.map(micros) };
+    record.latency = Latency {
+        total: micros(facts.took),
+        admission: facts.admission.map(micros),
+        upstream: facts.upstream_took.map(micros),
+    };
     record.quantities = Quantities { bytes_in: facts.request_bytes, bytes_out: facts.response_bytes };
     record.quotas_refused.clone_from(&facts.quotas_refused);
     record.contract_violations = u32::try_from(facts.observed.0 + facts.observed.1).unwrap_or(u32::MAX);
@@ -216,6 +235,14 @@ fn known_method(method: &Method) -> &'static str {
 }
 
 impl FrontEvents for Recorder {
+    fn connection_opened(&self, listener: &str) {
+        self.metrics.listener(listener).opened();
+    }
+
+    fn connection_closed(&self, listener: &str) {
+        self.metrics.listener(listener).closed();
+    }
+
     fn connection_refused(&self, listener: &str, peer: SocketAddr, refusal: ConnectionRefusal) {
         self.metrics.listener(listener).refused.add();
         self.connection(listener, peer, refusal.label());

@@ -45,8 +45,7 @@ struct All {
     listeners: Capped<ListenerMetrics>,
     handshake_failures: Capped<Tally>,
     tokens_issued: Capped<Tally>,
-    policy_hits: Tally,
-    policy_misses: Tally,
+    policy_decisions: PolicyDecisions,
     reloads: Capped<Tally>,
     audit_waiting: Level,
     audit_healthy: Level,
@@ -96,7 +95,7 @@ pub struct InstitutionMetrics {
 }
 
 impl InstitutionMetrics {
-    /// Notes one attempt; `duration` runs from its start to the end of the answer, or to its failure.
+    /// Notes one request; `duration` runs to the header of the answer, or to the failure.
     pub fn record(&self, outcome: UpstreamOutcome, duration: Duration) {
         self.duration.observe(duration);
         if let Some(tally) = self.outcomes.get(outcome as usize) {
@@ -115,32 +114,24 @@ pub struct ListenerMetrics {
 }
 
 impl ListenerMetrics {
-    /// Counts a connection for as long as the guard lives.
-    pub fn accept(self: &Arc<Self>) -> OpenConnection {
+    /// A connection was accepted; [`Self::closed`] must follow.
+    pub fn opened(&self) {
         self.accepted.add();
         self.open.0.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(Arc::clone(self))
+    }
+
+    pub fn closed(&self) {
+        self.open.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A connection that is open.
-#[must_use = "the connection counts as open for as long as this lives"]
-pub struct OpenConnection(Arc<ListenerMetrics>);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.open.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A request under way.
-#[must_use = "the request counts as active for as long as this lives"]
-pub struct ActiveRequest(Arc<All>);
-
-impl Drop for ActiveRequest {
-    fn drop(&mut self) {
-        self.0.active_requests.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// How policy decisions were come by.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyDecisions {
+    /// Remembered.
+    pub hits: Arc<Tally>,
+    /// Made.
+    pub misses: Arc<Tally>,
 }
 
 impl Metrics {
@@ -165,8 +156,7 @@ impl Metrics {
             listeners: Capped::new("listener", LISTENERS_MAX),
             handshake_failures: Capped::new("reason", WORDS_MAX),
             tokens_issued: Capped::new("method", WORDS_MAX),
-            policy_hits: Tally::default(),
-            policy_misses: Tally::default(),
+            policy_decisions: PolicyDecisions::default(),
             reloads: Capped::new("outcome", WORDS_MAX),
             audit_waiting: Level::default(),
             audit_healthy: Level(AtomicI64::new(1)),
@@ -187,10 +177,13 @@ impl Metrics {
         self.all.unrouted.record(status, duration);
     }
 
-    /// Counts a request as under way for as long as the guard lives.
-    pub fn request_begins(&self) -> ActiveRequest {
+    /// A request is under way; [`Self::request_ended`] must follow.
+    pub fn request_began(&self) {
         self.all.active_requests.0.fetch_add(1, Ordering::Relaxed);
-        ActiveRequest(Arc::clone(&self.all))
+    }
+
+    pub fn request_ended(&self) {
+        self.all.active_requests.0.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Our own work from the head of a request until it was admitted or refused.
@@ -232,12 +225,12 @@ impl Metrics {
         self.all.tokens_issued.find(method).add();
     }
 
-    /// A policy decision was found (`true`) or had to be made.
-    pub fn policy_decided(&self, remembered: bool) {
-        if remembered { self.all.policy_hits.add() } else { self.all.policy_misses.add() }
+    /// For the policy sets: each counts its decisions here.
+    pub fn policy_decisions(&self) -> PolicyDecisions {
+        self.all.policy_decisions.clone()
     }
 
-    /// A configuration was put in force (`applied`) or kept out (`refused`).
+    /// A configuration was put in force (`taken`), was in force already (`unchanged`), or was kept out (`refused`).
     pub fn reloaded(&self, outcome: &'static str) {
         self.all.reloads.find(outcome).add();
     }
@@ -359,10 +352,10 @@ impl Exposition {
 
     fn institutions(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let institutions = &self.0.institutions;
-        let help = "Duration of attempts at an institution's back ends";
+        let help = "Duration of requests to an institution's back ends";
         let mut durations = durations(encoder, "http_client_request_duration", help)?;
         institutions.encode_parts(&mut durations, |metrics| vec![(None, &metrics.duration)])?;
-        let help = "Attempts at an institution's back ends, by their outcome";
+        let help = "Requests to an institution's back ends, by their outcome";
         let mut attempts = family(encoder, "clearway_upstream_attempts", help, MetricType::Counter)?;
         institutions.encode_parts(&mut attempts, |metrics| {
             let outcomes = UpstreamOutcome::ALL.into_iter().zip(&metrics.outcomes);
@@ -391,7 +384,7 @@ impl Exposition {
         all.tokens_issued.encode(&mut family(encoder, "clearway_tokens_issued", help, MetricType::Counter)?)?;
         let help = "Policy decisions, found in the cache or made";
         let mut decisions = family(encoder, "clearway_policy_decisions", help, MetricType::Counter)?;
-        for (cache, tally) in [("hit", &all.policy_hits), ("miss", &all.policy_misses)] {
+        for (cache, tally) in [("hit", &all.policy_decisions.hits), ("miss", &all.policy_decisions.misses)] {
             tally.encode(decisions.encode_family(&[("cache", cache)])?)?;
         }
         let help = "Configurations put in force or kept out";

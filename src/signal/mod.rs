@@ -18,8 +18,6 @@ mod tracestate;
 
 pub use access::{AccessLine, AccessLog, AccessLogError, AccessOutput};
 pub use capped::Tally;
-pub use metrics::{
-    ActiveRequest, CONTENT_TYPE, InstitutionMetrics, ListenerMetrics, Metrics, OpenConnection, UpstreamOutcome,
-};
+pub use metrics::{CONTENT_TYPE, InstitutionMetrics, ListenerMetrics, Metrics, PolicyDecisions, UpstreamOutcome};
 pub use operation::{OperationMetrics, SERIES_MAX};
 pub use trace::TraceContext;

@@ -74,6 +74,7 @@ impl Events {
 }
 
 impl FrontEvents for Events {
+    fn connection_opened(&self, _: &str) {}
     fn connection_closed(&self, _: &str) {
         self.push("closed".into());
     }

@@ -69,6 +69,8 @@ impl ProxyEvents for Records {
         true
     }
 
+    fn begun(&self) {}
+
     fn finished(&self, facts: RequestFacts) {
         self.all.lock().unwrap().push(facts);
         self.more.notify_one();
@@ -103,6 +105,8 @@ impl Records {
 struct Quiet;
 
 impl FrontEvents for Quiet {
+    fn connection_opened(&self, _: &str) {}
+    fn connection_closed(&self, _: &str) {}
     fn connection_refused(&self, _: &str, _: SocketAddr, _: ConnectionRefusal) {}
     fn connection_cut(&self, _: &str, _: SocketAddr, _: Cut) {}
     fn handshake_failed(&self, _: &str, _: SocketAddr, _: &HandshakeFailure) {}

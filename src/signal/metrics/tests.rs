@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use http::Method;
 
 use super::super::histogram::LINES;
@@ -29,14 +27,15 @@ fn the_exposition_reads_as_its_readers_expect() {
     metrics.flood_refused();
     metrics.institution(&InstitutionId::parse("northbank").unwrap()).record(UpstreamOutcome::Timeout, Duration::ZERO);
     let listener = metrics.listener("public");
-    let (open, closed) = (listener.accept(), listener.accept());
-    drop(closed);
+    listener.opened();
+    listener.opened();
+    listener.closed();
     metrics.handshake_failed("timeout");
     metrics.token_issued("tls_client_auth");
-    metrics.policy_decided(true);
+    metrics.policy_decisions().hits.add();
     metrics.reloaded("applied");
     metrics.audit(3, false);
-    let active = metrics.request_begins();
+    metrics.request_began();
     let page = metrics.render();
     for expected in [
         "# TYPE http_server_request_duration_seconds histogram",
@@ -70,7 +69,7 @@ fn the_exposition_reads_as_its_readers_expect() {
         assert!(page.lines().any(|line| line == expected), "{expected}\nis not in\n{page}");
     }
     assert!(page.ends_with("# EOF\n"));
-    drop((open, active));
+    metrics.request_ended();
     assert!(metrics.render().contains("http_server_active_requests 0\n"));
 }
 
@@ -125,22 +124,4 @@ fn labels_that_are_too_many_or_too_long_become_other() {
 fn one_method_of_its_own_making_is_not_a_label() {
     assert_eq!(known_method(&Method::from_bytes(b"BREW").unwrap()), "_OTHER");
     assert_eq!(known_method(&Method::PATCH), "PATCH");
-}
-
-/// Run with `--ignored --nocapture` in a release build. Prints; never fails.
-#[test]
-#[ignore = "a measurement, not a test"]
-fn measure() {
-    let metrics = Metrics::new("0");
-    let one = metrics.operation(&operation("a.Get"), &Method::GET);
-    let started = Instant::now();
-    for n in 0..10_000_000_u64 {
-        one.record(Some(200), Duration::from_nanos(n));
-    }
-    println!("record: {:?}", started.elapsed() / 10_000_000);
-    let held: Vec<_> = (0..1_000).map(|n| metrics.operation(&operation(&format!("a.{n}")), &Method::GET)).collect();
-    held.iter().for_each(|one| one.record(Some(200), Duration::ZERO));
-    let started = Instant::now();
-    let page = metrics.render();
-    println!("render of {} lines, {} bytes: {:?}", page.lines().count(), page.len(), started.elapsed());
 }
