@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -498,34 +498,4 @@ fn a_clock_set_back_locks_nobody_out() {
     assert!(house.spend(&compiled, "acme", "app").is_err(), "nor does it give anything away");
     house.hands.turn(Duration::from_secs(1));
     assert!(house.spend(&compiled, "acme", "app").is_ok());
-}
-
-/// Run with `--ignored --nocapture` in a release build. Prints; never fails.
-#[test]
-#[ignore = "a measurement, not a test"]
-fn measure() {
-    for clients in [10_usize, 1_000, 100_000] {
-        let house = House::new();
-        let compiled = house.compile(vec![
-            rate("r", 1_000_000, 1, 1_000_000),
-            window("w", CountedPer::Tenant, 1 << 35, Period::Day),
-            concurrency("c", 100),
-        ]);
-        let ids: Vec<(TenantId, ClientId)> = (0..clients)
-            .map(|n| (tenant_id(&format!("tenant-{}", n / 10)), client_id(&format!("client-{n}"))))
-            .collect();
-        let now = house.hands.now();
-        let run = || {
-            let started = Instant::now();
-            for n in 0..1_000_000 {
-                let (tenant, client) = &ids[n * 7_919 % clients];
-                drop(house.quotas.spend(&compiled, tenant, client, now).unwrap());
-            }
-            started.elapsed().as_nanos() / 1_000_000
-        };
-        let (cold, warm) = (run(), run());
-        let started = Instant::now();
-        house.quotas.retire_idle();
-        println!("{clients} clients: {cold} ns first, {warm} ns then; idle sweep {:?}", started.elapsed());
-    }
 }

@@ -328,21 +328,3 @@ async fn a_closed_store_answers_with_an_error() {
     store.close().await;
     assert!(store.mark(&client(), "j", secs(60), NOW).await.is_err());
 }
-
-/// Run with `--ignored --nocapture`. Prints; never fails.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement, not a test"]
-async fn measure() {
-    let place = Place::new();
-    let store = place.open().await;
-    let started = Instant::now();
-    for n in 0..500 {
-        store.mark(&client(), &format!("s{n}"), secs(60), NOW).await.unwrap();
-    }
-    println!("mark, one after the other: {:?}", started.elapsed() / 500);
-    let counts: Vec<WindowCount> = (0..1_000).map(|n| count(&format!("t{n}"), 1)).collect();
-    let started = Instant::now();
-    store.save(&counts).await.unwrap();
-    println!("save of 1000 counts: {:?}", started.elapsed());
-    store.close().await;
-}

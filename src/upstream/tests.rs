@@ -436,24 +436,3 @@ async fn an_api_key_travels_in_its_field_and_an_unchanged_grant_keeps_its_token(
     server.next().await;
     assert_eq!(server.count(), 0, "no second token request after a reload");
 }
-
-#[test]
-#[ignore = "a measurement, not a test: cargo test --release -- --ignored --nocapture pools_are_cheap"]
-fn pools_are_cheap() {
-    provider();
-    let started = Instant::now();
-    let pools: Vec<_> = (0..1000).map(|_| pool(three())).collect();
-    println!("{} pools in {:?}", pools.len(), started.elapsed());
-    let now = Instant::now();
-    for _ in 0..1_000_000 {
-        let mut picked = pools[0].pick(&mut Tried::default(), now).unwrap();
-        picked.report(Outcome::Answered { status: 200 }, now);
-    }
-    println!("a million picks with report in {:?}", now.elapsed());
-    let picked = pools[0].pick(&mut Tried::default(), now).unwrap();
-    let now = Instant::now();
-    for _ in 0..100_000 {
-        std::hint::black_box(picked.peer(TERMS));
-    }
-    println!("100 000 peers in {:?}", now.elapsed());
-}

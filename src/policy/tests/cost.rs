@@ -63,27 +63,3 @@ fn two_hundred_policies_cost_what_two_do() {
     println!("not remembered, 200 policies: {:?}", start.elapsed());
     println!("remembered: 2 policies {:?}, 200 policies {:?}", hit(&few, &calls, 2_000), hit(&many, &calls, 2_000));
 }
-
-/// The size that the design names; run it with `--release -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures; prints and asserts nothing"]
-fn ten_thousand_operations() {
-    for (actions, policies) in [(10_000, 10), (10_000, 200), (1_000, 200), (10_000, 2_000)] {
-        let (owned, sources) = grown(actions, policies, policies);
-        let start = Instant::now();
-        let set = owned.compile_all(&sources).unwrap_or_else(|issues| panic!("{:#?}", &issues[..1]));
-        let compiled = start.elapsed();
-        let calls = [Call::new(ACCOUNTS), Call::new(PAYMENT)];
-        let start = Instant::now();
-        calls.iter().for_each(|call| drop(call.ask(&set)));
-        let first = start.elapsed() / 2;
-        let start = Instant::now();
-        (0..1_000).for_each(|round| drop(std::hint::black_box(set.forgetful(&calls[round % 2].question()))));
-        let cold = start.elapsed() / 1_000;
-        println!(
-            "{actions} operations, {policies} policies: compiled in {compiled:?}, {} slices; first {first:?}; without memory {cold:?}; remembered {:?}",
-            set.slices(),
-            hit(&set, &calls, 100_000),
-        );
-    }
-}
