@@ -534,3 +534,20 @@ async fn a_websocket_passes_where_it_is_allowed_and_nowhere_else() {
     let seen = backend.last();
     assert_eq!((seen.field("upgrade"), seen.field("http2-settings")), (None, None));
 }
+
+#[tokio::test]
+async fn a_back_end_can_tell_callers_apart_and_learns_nothing_else() {
+    let (backend, _site, gateway) = rig().await;
+    let named = async |client: &str, method: &str, path: &str| {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let request =
+            reqwest::Client::new().request(method, gateway.url(path)).bearer_auth(outside_token("acme", client));
+        let request = request.header("x-clearway-caller", "forged").header("content-type", "text/plain").body("");
+        assert_eq!(request.send().await.unwrap().status(), 200, "{path}");
+        backend.last().field("x-clearway-caller").unwrap().to_owned()
+    };
+    let one = named("one", "POST", "/shop/notes").await;
+    assert_eq!(named("one", "GET", "/shop/items").await, one, "the same in both lanes");
+    assert_ne!(named("two", "POST", "/shop/notes").await, one);
+    assert!(one.len() == 22 && !one.contains("one") && one != "forged", "{one}");
+}

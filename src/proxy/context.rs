@@ -118,6 +118,8 @@ impl RequestContext {
 /// An admitted request on its way to a back end.
 pub(super) struct Forward {
     pub target: Uri,
+    /// The client's name towards the institution.
+    pub caller: HeaderValue,
     pub started: StdInstant,
     pub deadline: Instant,
     pub tried: Tried,

@@ -12,6 +12,7 @@ use super::context::{Forward, Refusal, RequestContext};
 use super::failure::Fault;
 use super::gateway::Gateway;
 use super::guard::say_continue;
+use super::headers::pseudonym;
 use super::held::{Growing, Held, Holder, Source, read_whole};
 use super::rewrite::{is_coded, text};
 use crate::admission::{Admitted, BodyNeed, Head, Identified, Operation, Pending, Rejection, Snapshot, admit_head};
@@ -126,7 +127,9 @@ async fn choose(
 fn forward(gateway: &Gateway, session: &Session, ctx: &RequestContext, admitted: &Admitted) -> Result<Forward, Fault> {
     let operation = admitted.operation().ok_or(Fault::Internal("the operation is unknown"))?;
     let now = Instant::now();
+    let client = &admitted.caller.partner.client;
     Ok(Forward {
+        caller: pseudonym(&operation.institution.id, &client.tenant.id, &client.id)?,
         target: target(&operation.upstream_path(session.req_header().uri.path()), session.req_header().uri.query())?,
         started: std::time::Instant::now(),
         deadline: now + operation.timeout.unwrap_or(admitted.pool.timeouts().total),

@@ -5,10 +5,13 @@
 
 use std::net::IpAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::failure::Fault;
+use crate::domain::{ClientId, InstitutionId, TenantId};
 
 /// Who forwards, in `Via` and `Forwarded` (RFC 9110 §7.6.3, RFC 7239 §5.1: an obfuscated identifier).
 const VIA: HeaderValue = HeaderValue::from_static("1.1 clearway");
@@ -99,7 +102,9 @@ pub(super) struct Outbound<'a> {
     /// Path and query at the back end, byte for byte as they are to be sent.
     pub target: &'a Uri,
     pub credential: Option<&'a (HeaderName, HeaderValue)>,
-    /// Who called, over what, under which host.
+    /// Names the calling client to this institution: [`pseudonym`].
+    pub caller: &'a HeaderValue,
+    /// From where it called, over what, under which host.
     pub client: IpAddr,
     pub secure: bool,
     pub host: &'a str,
@@ -131,6 +136,7 @@ pub(super) fn prepare_request(request: &mut RequestHeader, outbound: &Outbound<'
     set(header::VIA, VIA)?;
     set(header::FORWARDED, forwarded(outbound)?)?;
     set(INTERACTION_ID, outbound.interaction.clone())?;
+    set(CALLER, outbound.caller.clone())?;
     if let Some(value) = outbound.traceparent {
         set(TRACEPARENT, value.clone())?;
     }
@@ -149,6 +155,22 @@ pub(super) fn prepare_request(request: &mut RequestHeader, outbound: &Outbound<'
         }
     }
     Ok(())
+}
+
+/// What tells an institution one calling client from another, so that it can keep their idempotency keys apart.
+const CALLER: HeaderName = HeaderName::from_static("x-clearway-caller");
+
+/// The client's name towards one institution: always the same there, another at each, and of no use to whoever does
+/// not know the client's ids already.
+pub(super) fn pseudonym(
+    institution: &InstitutionId,
+    tenant: &TenantId,
+    client: &ClientId,
+) -> Result<HeaderValue, Fault> {
+    // Ids have no control characters, so the parts cannot be shifted.
+    let digest = crate::jose::sha256(format!("{institution}\0{tenant}\0{client}").as_bytes());
+    let (first, _) = digest.split_at_checked(16).ok_or(Fault::Internal("a digest is too short"))?;
+    HeaderValue::try_from(URL_SAFE_NO_PAD.encode(first)).map_err(|_| Fault::Internal("the caller cannot be named"))
 }
 
 pub(super) const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
@@ -288,10 +310,12 @@ mod tests {
         let mut request = request(fields);
         let (authority, interaction) = (HeaderValue::from_static("bank.internal:9443"), HeaderValue::from_static("id"));
         let target = "/v1/accounts?x=%2F".parse().unwrap();
+        let caller = HeaderValue::from_static("somebody");
         let mut outbound = Outbound {
             authority: &authority,
             target: &target,
             credential: None,
+            caller: &caller,
             client: "192.0.2.1".parse().unwrap(),
             secure: true,
             host: "api.example",
@@ -307,6 +331,25 @@ mod tests {
     }
 
     #[test]
+    fn a_client_has_one_name_at_each_institution_and_no_two_share_it() {
+        let name = |institution: &str, tenant: &str, client: &str| {
+            let institution = InstitutionId::parse(institution).unwrap();
+            pseudonym(&institution, &TenantId::parse(tenant).unwrap(), &ClientId::parse(client).unwrap()).unwrap()
+        };
+        let own = name("bank", "acme", "app");
+        assert_eq!(own, name("bank", "acme", "app"));
+        assert_eq!(own.len(), 22, "{own:?}");
+        for other in [
+            name("insurer", "acme", "app"),
+            name("bank", "acme", "app2"),
+            name("bank", "acme2", "app"),
+            name("bank", "acm", "eapp"),
+        ] {
+            assert_ne!(own, other);
+        }
+    }
+
+    #[test]
     fn no_claim_or_credential_of_a_caller_reaches_a_back_end() {
         let fields = [
             ("authorization", "Bearer t"),
@@ -319,6 +362,7 @@ mod tests {
             ("x_client_cert", "AA"),
             ("x-ssl-client-dn", "CN=bank"),
             ("x-consumer-id", "1"),
+            ("x-clearway-caller", "forged"),
             ("x-http-method-override", "DELETE"),
             ("traceparent", "00-0-0-00"),
             ("baggage", "a=b"),
@@ -335,10 +379,11 @@ mod tests {
         let request = prepared(&fields, |_| {});
         let mut names: Vec<_> = request.headers.keys().map(|name| name.as_str()).collect();
         names.sort_unstable();
-        assert_eq!(
-            names,
-            ["accept", "forwarded", "host", "via", "x-fapi-customer-ip-address", "x-fapi-interaction-id"]
-        );
+        let passed = ["accept", "x-fapi-customer-ip-address"];
+        let ours = ["forwarded", "host", "via", "x-clearway-caller", "x-fapi-interaction-id"];
+        let mut expected: Vec<_> = passed.into_iter().chain(ours).collect();
+        expected.sort_unstable();
+        assert_eq!(names, expected);
         assert_eq!(request.headers["forwarded"], "for=192.0.2.1;host=\"api.example\";proto=https;by=_clearway");
         assert_eq!(request.headers["host"], "bank.internal:9443");
         assert_eq!(request.raw_path(), b"/v1/accounts?x=%2F", "byte for byte");

@@ -113,6 +113,7 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &mut 
         authority: picked.authority(),
         target: &forward.target,
         credential: forward.credential.as_ref(),
+        caller: &forward.caller,
         client,
         secure,
         host: &host,

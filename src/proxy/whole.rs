@@ -99,7 +99,7 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
     let trace = ctx.trace.clone();
     let traceparent = trace.as_ref().map(TraceContext::traceparent);
     let forward = ctx.forward()?;
-    let target = forward.target.clone();
+    let (target, caller) = (forward.target.clone(), forward.caller.clone());
     let body = held.map(|held| held.bytes.clone());
     let whole = whole(&base.method, body.as_ref());
     let prepare = |picked: &Picked, credential: Option<&(http::HeaderName, HeaderValue)>| {
@@ -108,6 +108,7 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
             authority: picked.authority(),
             target: &target,
             credential,
+            caller: &caller,
             client,
             secure,
             host: &host,

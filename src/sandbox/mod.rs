@@ -128,6 +128,13 @@ impl World {
     }
 }
 
+/// An idempotency key as far as this caller's. Through the gateway its clients are told apart by the name that it gives
+/// each of them; who calls without one shares a space with its like.
+fn scoped_key(headers: &HeaderMap, key: &str) -> String {
+    let caller = headers.get("x-clearway-caller").and_then(|name| name.to_str().ok()).filter(|name| name.len() <= 64);
+    format!("{} {key}", caller.unwrap_or_default().replace(' ', ""))
+}
+
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     let digest = digest(&SHA256, bytes);

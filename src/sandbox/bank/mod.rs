@@ -172,7 +172,7 @@ fn idempotency_key(headers: &HeaderMap, body: &[u8]) -> Result<Key, Refusal> {
     };
     let text = value.to_str().ok().filter(|text| !text.is_empty() && text.chars().count() <= KEY_CHARS_MAX);
     let text = text.ok_or_else(|| BankError::new("U006", "The key must have 1 to 40 characters.", name))?;
-    Ok(Key { text: text.to_owned(), digest: super::sha256(body) })
+    Ok(Key { text: super::scoped_key(headers, text), digest: super::sha256(body) })
 }
 
 async fn list_accounts(State(bank): Branch, uri: Uri, headers: HeaderMap) -> Answer {

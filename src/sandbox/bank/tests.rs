@@ -261,6 +261,24 @@ async fn payments_are_refused_with_the_code_of_the_rule() {
     assert_error(&reused, StatusCode::BAD_REQUEST, "U006", "x-idempotency-key");
 }
 
+#[tokio::test]
+async fn an_idempotency_key_is_its_callers_own() {
+    let scene = Scene::new().await;
+    let ask = async |caller: &str, amount: &str| {
+        let request = scene.request(Method::POST, "/pisp/domestic-payment-consents");
+        let request = request.header("x-idempotency-key", "one").header("x-clearway-caller", caller);
+        let (status, body) = answer(request.json(&payment_consent(amount))).await;
+        (status.as_u16(), body["Data"]["ConsentId"].as_str().map(str::to_owned))
+    };
+    let first = ask("abc", "10.00").await;
+    assert_eq!(first.0, 201);
+    assert_eq!(ask("abc", "10.00").await, first, "the same caller repeats itself");
+    assert_eq!(ask("abc", "11.00").await.0, 400, "with another body it does not");
+    let other = ask("xyz", "11.00").await;
+    assert_eq!(other.0, 201, "another caller's key is another");
+    assert_ne!(other.1, first.1);
+}
+
 #[test]
 fn the_examples_of_the_document_are_valid() {
     let document: Value = serde_saphyr::from_str(BANK_DOCUMENT).unwrap();

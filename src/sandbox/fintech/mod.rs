@@ -185,6 +185,7 @@ async fn create_transfer(State(fintech): Branch, Path(id): Path<String>, headers
     }
     let asked = fintech.transfer.read(&body)?;
     let text = |pointer: &str| asked.pointer(pointer).and_then(Value::as_str);
+    let key = super::scoped_key(&headers, key);
     let digested = [id.as_bytes(), &[0], &body].concat();
     let order = Order {
         from: &id,
@@ -192,7 +193,7 @@ async fn create_transfer(State(fintech): Branch, Path(id): Path<String>, headers
         minor_units: minor_units(&asked),
         currency: text("/amount/currency").unwrap_or_default(),
         note: text("/note"),
-        key,
+        key: &key,
         digest: sha256(&digested),
     };
     let transfer = fintech.desk().transfer(&order, fintech.now())?;

@@ -91,6 +91,24 @@ async fn money_moves_between_wallets_once() {
 }
 
 #[tokio::test]
+async fn an_idempotency_key_is_its_callers_own() {
+    let scene = Scene::new().await;
+    let send = async |caller: &str, wallet: &str| {
+        let request = scene.request(Method::POST, &format!("/wallets/{wallet}/transfers"));
+        let request = request.header("idempotency-key", "key-00000001").header("x-clearway-caller", caller);
+        let (status, body) = answer(request.json(&transfer())).await;
+        (status.as_u16(), body)
+    };
+    let first = send("abc", "wal_2001").await;
+    assert_eq!(first.0, 201);
+    assert_eq!(send("abc", "wal_2001").await, first);
+    assert_eq!(send("abc", "wal_2003").await.0, 409);
+    let other = send("xyz", "wal_2003").await;
+    assert_eq!(other.0, 201, "another caller's key is another");
+    assert_ne!(other.1, first.1);
+}
+
+#[tokio::test]
 async fn a_loan_from_score_to_wallet() {
     let scene = Scene::new().await;
     let (_, score) = scene.read("/customers/cus_1001/credit-score?consent_reference=consent-1").await;
