@@ -37,8 +37,6 @@ pub trait Downstream: Send + Sync + fmt::Debug {
     fn finish(&self);
     /// From here on the connection's bytes are a tunnel (101 was agreed by both sides).
     fn upgraded(&self);
-    /// Closes the connection at once, with everything on it.
-    fn cut(&self);
     /// How long whoever answers for this connection is still refused for failed authentications: its certificate if that
     /// has standing, else `source`.
     fn blocked(&self, source: IpAddr, now: Timestamp) -> Option<Duration>;

@@ -144,6 +144,12 @@ impl ConnectionState {
         self.draining.load(Ordering::Acquire)
     }
 
+    /// Ends the connection at once, with everything on it.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
     pub(super) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Acquire)
     }
@@ -242,11 +248,6 @@ impl Downstream for ConnectionState {
 
     fn upgraded(&self) {
         self.upgraded.store(true, Ordering::Release);
-        self.reader.wake();
-    }
-
-    fn cut(&self) {
-        self.cut.store(true, Ordering::Release);
         self.reader.wake();
     }
 

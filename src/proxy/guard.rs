@@ -7,7 +7,6 @@
 
 mod fields;
 mod source;
-mod upload;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -22,7 +21,6 @@ use pingora_proxy::Session;
 
 use crate::domain::{Connection, Downstream};
 use crate::problem::{Kind, Problem};
-pub use upload::UploadWatch;
 
 /// The names that are served.
 #[derive(Debug, Clone, Default)]

@@ -116,7 +116,7 @@ impl GuardedStream {
             return Poll::Pending;
         }
         self.state.report_cut(Cut::WriteStall);
-        crate::domain::Downstream::cut(&*self.state);
+        self.state.cut();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }

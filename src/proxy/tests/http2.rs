@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http::{Method, Version};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -119,4 +123,25 @@ async fn an_answer_without_end_is_cut_at_the_deadline() {
         assert_eq!(record.ending, Ending::BrokenOff, "{path}");
         assert!(record.took < Duration::from_secs(3), "{path}");
     }
+}
+
+/// An upload that begins and never goes on.
+fn paused() -> reqwest::Body {
+    let begin = Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"half")));
+    reqwest::Body::wrap(StreamBody::new(stream::iter([begin]).chain(stream::pending())))
+}
+
+#[tokio::test]
+async fn an_upload_that_pauses_ends_with_the_back_ends_patience() {
+    let bank = Server::plain(|_| Act::ok("{}")).await;
+    let mut quick = settings(&[bank.url()]);
+    quick.timeouts.read = Duration::from_millis(300);
+    let rig = Rig::tls(quick).await;
+    let client = rig.client();
+    let paused = rig.send(&client, Method::POST, "/bank/payments").body(paused()).send();
+    let answer = tokio::time::timeout(Duration::from_secs(10), paused).await.expect("an end").unwrap();
+    assert_eq!((answer.status().as_u16(), answer.version()), (408, Version::HTTP_2));
+    assert_eq!(rig.records.summary().await, (Ending::Refused, Some(408), Some("request-timeout")));
+    let next = rig.send(&client, Method::POST, "/bank/payments").body("{}").send().await.unwrap();
+    assert_eq!(next.status(), 200, "and its client goes on");
 }

@@ -292,13 +292,22 @@ impl Rig {
         format!("{}://{}{path}", if self.ca.is_some() { "https" } else { "http" }, self.address)
     }
 
-    /// A request with a valid token.
-    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    /// Whoever keeps it keeps its connections.
+    pub fn client(&self) -> reqwest::Client {
         let mut client = reqwest::Client::builder().no_proxy();
         if let Some(ca) = &self.ca {
             client = client.tls_certs_only(reqwest::Certificate::from_pem_bundle(ca).unwrap());
         }
-        client.build().unwrap().request(method, self.url(path)).bearer_auth(&self.token)
+        client.build().unwrap()
+    }
+
+    /// A request with a valid token, on a connection of its own.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.send(&self.client(), method, path)
+    }
+
+    pub fn send(&self, client: &reqwest::Client, method: Method, path: &str) -> reqwest::RequestBuilder {
+        client.request(method, self.url(path)).bearer_auth(&self.token)
     }
 
     pub async fn get(&self, path: &str) -> reqwest::Response {
