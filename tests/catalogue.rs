@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::harness::gateway::check;
-use crate::harness::token::outside_token;
+use crate::harness::token::{outside_claims, outside_key, outside_token, with};
 use crate::harness::wire::Wire;
 use crate::harness::{Backend, Gateway, Site, field, json as read_json, problem, refused, run};
 
@@ -341,4 +341,73 @@ fn lint_says_what_it_could_not_use() {
     let missing = run(&["catalogue", "lint", site.path("openapi/none.json").to_str().unwrap()]);
     assert_eq!(missing.status.code(), Some(1));
     assert_eq!(run(&["catalogue", "lint"]).status.code(), Some(2), "no file: wrong usage");
+}
+
+const ROOT: &str = "
+openapi: 3.1.0
+info: { title: Root, version: '1' }
+paths:
+  /{a}:
+    parameters: [{ $ref: '#/components/parameters/A' }]
+    get: { operationId: one, responses: { '200': { description: One } } }
+  /{a}/{b}:
+    parameters: [{ $ref: '#/components/parameters/A' }, { $ref: '#/components/parameters/B' }]
+    get: { operationId: two, responses: { '200': { description: Two } } }
+    post: { operationId: make, responses: { '200': { description: Made } } }
+components:
+  parameters:
+    A: { name: a, in: path, required: true, schema: { type: string } }
+    B: { name: b, in: path, required: true, schema: { type: string } }
+";
+
+#[tokio::test]
+async fn a_template_at_the_root_takes_only_what_our_own_paths_leave() {
+    let backend = Backend::agreeable().await;
+    let site = Site::plain(&[&backend]);
+    site.write("openapi/root.yaml", ROOT);
+    site.append("config/apis.yaml", "  - { id: root, institution: store, document: ../openapi/root.yaml }\n");
+    site.edit("config/products.yaml", "'shop.*'", "'shop.*', 'root.*'");
+    let gateway = site.start().await;
+    let claims = with(outside_claims("acme", "app"), json!({ "scope": "shop root" }));
+    let token = outside_key().jwt("at+jwt", &claims);
+    let ask = async |method: &str, path: &str| {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let request = reqwest::Client::new().request(method, gateway.url(path)).bearer_auth(&token);
+        request.send().await.unwrap().status().as_u16()
+    };
+    for (method, path, expected) in [("GET", "/one", 200), ("GET", "/one/two", 200), ("POST", "/oauth2/token", 200)] {
+        let before = backend.total();
+        assert_eq!(ask(method, path).await, expected, "{method} {path}");
+        assert_eq!(backend.total(), before + 1, "{method} {path}");
+    }
+    let before = backend.total();
+    for (method, path, expected) in [
+        ("GET", "/", 200),
+        ("GET", "/usage", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/openapi/root.json", 200),
+        ("GET", "/openapi/nothing.json", 404),
+        ("GET", "/.well-known/oauth-authorization-server", 200),
+        ("GET", "/.well-known/nothing", 404),
+        ("GET", "/problems/token-missing", 200),
+        ("POST", "/oauth/token", 400),
+        ("POST", "/oauth/nothing", 404),
+        ("POST", "/%6fauth/token", 404),
+        ("GET", "/%75sage", 404),
+        ("GET", "/openapi%2ejson", 404),
+        ("GET", "/%2ewell-known/openid-configuration", 404),
+    ] {
+        assert_eq!(ask(method, path).await, expected, "{method} {path}");
+    }
+    assert_eq!(backend.total(), before, "none of these is a back end's");
+
+    site.edit(
+        "openapi/root.yaml",
+        "  /{a}:\n",
+        "  /oauth/jwks:\n    get: { operationId: own, responses: { '200': { description: Ours } } }\n  /{a}:\n",
+    );
+    let (code, printed) = check(&site.config());
+    assert_eq!(code, 1);
+    let said = printed.to_string();
+    assert!(said.contains("`root.own`") && said.contains("/oauth/jwks on /oauth/…"), "{said}");
 }

@@ -21,6 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
+use percent_encoding::percent_decode_str;
 
 use crate::admission::Snapshot;
 use crate::catalogue::Documents;
@@ -66,7 +67,24 @@ const BELOW: &[&str] = &["/.well-known/", "/oauth/", "/openapi/", "/problems/", 
 
 /// Whether a path belongs to us rather than to a published operation.
 pub fn is_own_path(path: &str) -> bool {
-    EXACT.contains(&path) || BELOW.iter().any(|prefix| path.starts_with(prefix))
+    own_path(path).is_some()
+}
+
+/// The path of ours on or below which a path lies, however it is encoded: a template such as `/{a}/{b}` must not take
+/// for its own what only looks different.
+pub fn own_path(path: &str) -> Option<&'static str> {
+    let plain = !path.contains('%');
+    let exact = EXACT.iter().find(|own| if plain { **own == path } else { lies_on(path, own) });
+    exact.or_else(|| BELOW.iter().find(|own| if plain { path.starts_with(**own) } else { lies_on(path, own) })).copied()
+}
+
+/// Segment by segment, decoded; an encoded slash divides nothing. `own` may end with a slash, for all that is below it.
+fn lies_on(path: &str, own: &str) -> bool {
+    let (own, below) = own.strip_suffix('/').filter(|own| !own.is_empty()).map_or((own, false), |own| (own, true));
+    let mut segments = path.split('/');
+    let mut same =
+        own.split('/').map(|own| segments.next().is_some_and(|part| percent_decode_str(part).eq(own.bytes())));
+    same.by_ref().all(|same| same) && segments.next().is_some() == below
 }
 
 /// All edges of the public and mutual-TLS listeners. `oauth` is the authorization server's part.
@@ -151,16 +169,42 @@ mod tests {
 
     #[test]
     fn our_paths_are_ours_as_written_and_no_others() {
-        for path in
-            ["/", "/usage", "/openapi.json", "/openapi/", "/openapi/x", "/oauth/token", "/oauth/", "/.well-known/x"]
-        {
-            assert!(is_own_path(path), "{path}");
+        for (path, own) in [
+            ("/", "/"),
+            ("/usage", "/usage"),
+            ("/openapi.json", "/openapi.json"),
+            ("/openapi/", "/openapi/"),
+            ("/openapi/x", "/openapi/"),
+            ("/oauth/token", "/oauth/"),
+            ("/oauth/", "/oauth/"),
+            ("/.well-known/x", "/.well-known/"),
+            ("/%75sage", "/usage"),
+            ("/%6Fauth/token", "/oauth/"),
+            ("/oauth/%74oken", "/oauth/"),
+            ("/openapi%2Ejson", "/openapi.json"),
+            ("/%2ewell-known/a/b", "/.well-known/"),
+        ] {
+            assert_eq!(own_path(path), Some(own), "{path}");
         }
-        // What is not written so is routed, and finds no operation: none may lie on our paths.
-        for path in
-            ["/usage/", "/usage/x", "/Usage", "/%75sage", "/oauth", "/oauthx/token", "/openapi", "//oauth/token", "*"]
-        {
-            assert!(!is_own_path(path), "{path}");
+        for path in [
+            "/usage/",
+            "/usage/x",
+            "/Usage",
+            "/%55sage",
+            "/oauth",
+            "/%6fauth",
+            "/oauthx/token",
+            "/openapi",
+            "//oauth/token",
+            "*",
+            "/oauth%2ftoken",
+            "/%2f",
+            "/usage%00",
+            "/%zzusage",
+            "/usage%",
+            "%2fusage",
+        ] {
+            assert_eq!(own_path(path), None, "{path}");
         }
     }
 }

@@ -2,13 +2,11 @@
 
 use std::collections::HashMap;
 
-use percent_encoding::percent_decode_str;
-
 use crate::admission::AmountAt;
 use crate::catalogue::{ImportedApi, ImportedOperation};
 use crate::config::{ApiSettings, Diagnostic, Hints, Located, OperationSettings};
 use crate::domain::{LicenceRole, ScopeSet};
-use crate::endpoint::is_own_path;
+use crate::endpoint::own_path;
 
 use super::compile::Mistakes;
 
@@ -65,11 +63,14 @@ pub(super) fn drafts<'c>(apis: &[Api<'c>], hints: &Hints, mistakes: &mut Mistake
     drafts
 }
 
-/// A template that is written encoded is routed decoded, so it is judged decoded.
+/// Our own paths come first, so what lies on one of them could never be called. A template such as `/{a}/{b}` may
+/// stand beside them: it takes what they leave.
 fn check_own_paths(api: Api<'_>, operation: &ImportedOperation, mistakes: &mut Mistakes) {
     let path = &operation.spec.path;
-    if is_own_path(path) || is_own_path(&percent_decode_str(path).decode_utf8_lossy()) {
-        let message = format!("`{}` would lie on a path of the gateway's own, {path}", operation.spec.id);
+    if let Some(own) = own_path(path) {
+        let below = if own.ends_with('/') && own != "/" { "…" } else { "" };
+        let id = &operation.spec.id;
+        let message = format!("`{id}` would lie on a path of the gateway's own, {path} on {own}{below}");
         let remedy = "set `base_path` of the API to a path that is free";
         mistakes.push(Diagnostic::new(api.settings.place.clone(), message).remedy(remedy));
     }

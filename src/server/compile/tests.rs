@@ -50,8 +50,8 @@ fn every_mistake_is_found_in_one_run() {
         folder.write("gateway.yaml", &format!("{GATEWAY}partner_ca_files: [ca.pem]\n"));
         let found = folder.mistakes();
         for expected in [
-            "apis.yaml:4:5: `own.token` would lie on a path of the gateway's own, /oauth/token",
-            "`own.encoded` would lie on a path of the gateway's own",
+            "apis.yaml:4:5: `own.token` would lie on a path of the gateway's own, /oauth/token on /oauth/…",
+            "`own.encoded` would lie on a path of the gateway's own, /oauth/%74oken/x on /oauth/…",
             "the API has no operation `acounts`\n    remedy: did you mean `accounts`?",
             "bank and twin both claim GET /bank/accounts",
             "selects no operation: bank.acounts\n    remedy: did you mean `bank.accounts`?",
