@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use crate::harness::gateway::check;
 use crate::harness::token::{outside_claims, outside_key, outside_token, with};
 use crate::harness::wire::Wire;
-use crate::harness::{Backend, Gateway, Reply, Site, field, problem, refused, run};
+use crate::harness::{Backend, Gateway, Reply, Site, field, problem, refused, run, within};
 
 #[tokio::test]
 async fn it_starts_and_tells_how_it_is() {
@@ -322,6 +322,24 @@ async fn sigterm_lets_the_request_under_way_finish_and_takes_no_more() {
     let status = gateway.ended().await;
     assert_eq!(status.code(), Some(0), "{}", gateway.log());
     assert_eq!(gateway.said("cut=0"), 1, "{}", gateway.log());
+}
+
+#[tokio::test]
+async fn sigterm_does_not_wait_for_a_reload() {
+    let backend = Backend::agreeable().await;
+    let site = Site::plain(&[&backend]);
+    let gateway = site.start().await;
+    // A pipe that nobody writes to: who reads the document waits for ever.
+    let pipe = site.path("openapi/shop.yaml");
+    std::fs::remove_file(&pipe).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    gateway.signal("HUP");
+    let (opened, reads) = tokio::sync::oneshot::channel();
+    // Opening it for writing returns when somebody has opened it for reading.
+    std::thread::spawn(move || opened.send(std::fs::OpenOptions::new().write(true).open(pipe)));
+    let held = within("the reload to read", reads).await.unwrap().unwrap();
+    assert!(gateway.stop().await.success());
+    drop(held);
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
         }
     };
     let runtime = super::serve::runtime(configuration.gateway.workers)?;
-    runtime.block_on(async {
+    let ending = runtime.block_on(async {
         let folder = arguments.config.config.clone();
         let running = match start(Arc::new(configuration), folder, Variables::new()).await {
             Ok(running) => running,
@@ -42,7 +42,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
         let signals = Signals::listen()?;
         announce(&running, arguments.json);
         Ok(signals.serve_until_told_to_stop(running).await)
-    })
+    });
+    // What had to be written was written by `stop`; a reload may still be reading, and nobody waits for it.
+    runtime.shutdown_background();
+    ending
 }
 
 /// The runtime that serves requests: as many threads as asked for, one per core by default.
@@ -87,11 +90,14 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,
-                _ = self.hangup.recv() => {
-                    running.reload().await;
-                    // Whatever became of it: who sends a signal waits for an answer.
-                    tracing::info!(revision = %running.revision(), "SIGHUP was followed");
-                }
+                _ = self.hangup.recv() => {}
+            }
+            // A reload that is given up here has changed nothing: it swaps in one step, at its very end.
+            tokio::select! {
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
+                // Whatever became of it: who sends a signal waits for an answer.
+                () = running.reload() => tracing::info!(revision = %running.revision(), "SIGHUP was followed"),
             }
         }
         tracing::info!("draining");

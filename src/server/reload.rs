@@ -134,6 +134,9 @@ async fn take(shared: &Arc<Shared>, next: Next) -> Result<bool, Vec<Diagnostic>>
     let in_gateway = |text: String| vec![Diagnostic::new(Place::file("gateway.yaml"), text)];
     let server = AuthorizationServer::new(server, shared.parts.clone()).map_err(|error| in_gateway(chain(&error)))?;
     warm(&in_force.snapshot.pools).await;
+    // The trust store changes microseconds before the snapshot. A request between the two is judged by the certificates
+    // of the new configuration and the partners of the old one: nobody gets in whom both would keep out, and whoever is
+    // new is refused until the snapshot follows.
     let registered = &in_force.snapshot.registered_certificates;
     shared.trust.replace(&roots, registered).map_err(|error| in_gateway(chain(&error)))?;
     // Nothing fails from here on. The snapshot comes first: a client that is new must not get a token from the
