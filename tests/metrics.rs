@@ -85,8 +85,8 @@ async fn every_metric_moves_with_what_it_counts() {
         within("the attempts", async { while value(&gateway, &line).await != Some(expected) {} }).await;
     }
     backend.stop().await;
-    let other = http(Some(client_identity("farview-tls")));
-    let others = token_of(&gateway, "farview-tls").await;
+    let other = http(Some(client_identity("acme-second")));
+    let others = token_of(&gateway, "acme-second").await;
     assert_eq!(get(&gateway, &other, "mtls", "/shop/items", &others).await, 503);
     reaches(&gateway, "clearway_upstream_attempts_total{institution=\"store\",outcome=\"connect-failed\"}", 1.0).await;
 
