@@ -10,6 +10,7 @@
 mod architecture;
 mod audit;
 mod catalogue;
+mod differential;
 mod failures;
 mod forwarding;
 mod harness;
