@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::context::{Forward, RequestContext};
 use super::failure::Fault;
+use super::framing;
 use super::headers::{Outbound, prepare_request, strip_response};
 use super::retry::{Attempt, Body, may_retry};
 use crate::signal::TraceContext;
@@ -181,6 +182,9 @@ fn judge(header: &ResponseHeader, upgrading: bool, forward: &Forward) -> Option<
     let bytes: usize = header.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if bytes > HEADER_BYTES_MAX {
         return Some(Fault::Broken("the header section is too large".into()));
+    }
+    if !framing::is_sound(header) {
+        return Some(Fault::Broken("its length is said in more than one way".into()));
     }
     (upgrading && !forward.websocket).then(|| Fault::Broken("protocols switched without being asked".into()))
 }

@@ -43,7 +43,8 @@ struct Hostile {
 }
 
 const JSON: &str = "content-type: application/json\r\n";
-const SMUGGLED: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 17\r\n\r\n{\"smuggled\":true}";
+const SMUGGLED: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 17\r\n\r\n{\"smuggled\":true}";
 const OWN: &str = r#"{"own":true}"#;
 
 /// Text forms: `{j}` is the content type, `{s}` a whole second answer.
@@ -92,17 +93,47 @@ const TEXTS: &[(&str, Due, Then, &str)] = &[
     ("name with a space", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}x a: b\r\ncontent-length: 12\r\n\r\n{o}"),
     ("name with a zero byte", Fails, Closes, "HTTP/1.1 200 OK\r\n{j}x\0a: b\r\ncontent-length: 12\r\n\r\n{o}"),
     ("value with a zero byte", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}x-a: b\0c\r\ncontent-length: 12\r\n\r\n{o}"),
-    ("value with a carriage return", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}x-a: b\rset-cookie: c\r\ncontent-length: 12\r\n\r\n{o}"),
-    ("value with a control character", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}x-a: b\x01c\r\ncontent-length: 12\r\n\r\n{o}"),
+    (
+        "value with a carriage return",
+        Sound,
+        Closes,
+        "HTTP/1.1 200 OK\r\n{j}x-a: b\rset-cookie: c\r\ncontent-length: 12\r\n\r\n{o}",
+    ),
+    (
+        "value with a control character",
+        Sound,
+        Closes,
+        "HTTP/1.1 200 OK\r\n{j}x-a: b\x01c\r\ncontent-length: 12\r\n\r\n{o}",
+    ),
     ("value beyond ASCII", Sound, Goes, "HTTP/1.1 200 OK\r\n{j}x-a: \u{e9}\r\ncontent-length: 12\r\n\r\n{o}"),
     ("endless value", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}x-a: {long}\r\ncontent-length: 12\r\n\r\n{o}"),
     ("a thousand fields", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}{many}content-length: 12\r\n\r\n{o}"),
-    ("fields of the hop", Passes, Goes, "HTTP/1.1 200 OK\r\n{j}keep-alive: timeout=5\r\nproxy-connection: close\r\nconnection: x-a\r\nx-a: b\r\ncontent-length: 12\r\n\r\n{o}"),
-    ("connection names a length", Sound, Goes, "HTTP/1.1 200 OK\r\n{j}connection: content-length, transfer-encoding\r\ncontent-length: 12\r\n\r\n{o}"),
+    (
+        "fields of the hop",
+        Passes,
+        Goes,
+        "HTTP/1.1 200 OK\r\n{j}keep-alive: timeout=5\r\nproxy-connection: close\r\nconnection: x-a\r\nx-a: b\r\ncontent-length: 12\r\n\r\n{o}",
+    ),
+    (
+        "connection names a length",
+        Sound,
+        Goes,
+        "HTTP/1.1 200 OK\r\n{j}connection: content-length, transfer-encoding\r\ncontent-length: 12\r\n\r\n{o}",
+    ),
     // --- lengths
     ("two lengths", Sound, Goes, "HTTP/1.1 200 OK\r\n{j}content-length: 12\r\ncontent-length: 12\r\n\r\n{o}"),
-    ("two lengths that differ", Fails, Goes, "HTTP/1.1 200 OK\r\n{j}content-length: 12\r\ncontent-length: 0\r\n\r\n{o}{s}"),
-    ("two lengths that differ, the longer last", Fails, Closes, "HTTP/1.1 200 OK\r\n{j}content-length: 2\r\ncontent-length: 12\r\n\r\n{o}"),
+    (
+        "two lengths that differ",
+        Fails,
+        Goes,
+        "HTTP/1.1 200 OK\r\n{j}content-length: 12\r\ncontent-length: 0\r\n\r\n{o}{s}",
+    ),
+    (
+        "two lengths that differ, the longer last",
+        Fails,
+        Closes,
+        "HTTP/1.1 200 OK\r\n{j}content-length: 2\r\ncontent-length: 12\r\n\r\n{o}",
+    ),
     ("two lengths in one", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}content-length: 12, 12\r\n\r\n{o}"),
     ("signed length", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}content-length: +12\r\n\r\n{o}"),
     ("negative length", Fails, Closes, "HTTP/1.1 200 OK\r\n{j}content-length: -12\r\n\r\n{o}"),
@@ -114,41 +145,156 @@ const TEXTS: &[(&str, Due, Then, &str)] = &[
     ("more than said", Sound, Goes, "HTTP/1.1 200 OK\r\n{j}content-length: 12\r\n\r\n{o}{s}"),
     ("more than said, closing", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}content-length: 12\r\n\r\n{o} and more"),
     ("length zero and a body", Sound, Goes, "HTTP/1.1 200 OK\r\n{j}content-length: 0\r\n\r\n{s}"),
-    ("length and chunks", Sound, Goes, "HTTP/1.1 200 OK\r\n{j}content-length: 3\r\ntransfer-encoding: chunked\r\n\r\nc\r\n{o}\r\n0\r\n\r\n"),
-    ("chunks and length", Sound, Goes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\ncontent-length: 3\r\n\r\nc\r\n{o}\r\n0\r\n\r\n{s}"),
-    ("gzip, chunked", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: gzip, chunked\r\n\r\nc\r\n{o}\r\n0\r\n\r\n"),
-    ("chunked, gzip", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked, gzip\r\n\r\nc\r\n{o}\r\n0\r\n\r\n"),
+    (
+        "length and chunks",
+        Sound,
+        Goes,
+        "HTTP/1.1 200 OK\r\n{j}content-length: 3\r\ntransfer-encoding: chunked\r\n\r\nc\r\n{o}\r\n0\r\n\r\n",
+    ),
+    (
+        "chunks and length",
+        Sound,
+        Goes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\ncontent-length: 3\r\n\r\nc\r\n{o}\r\n0\r\n\r\n{s}",
+    ),
+    (
+        "gzip, chunked",
+        Sound,
+        Closes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: gzip, chunked\r\n\r\nc\r\n{o}\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked, gzip",
+        Sound,
+        Closes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked, gzip\r\n\r\nc\r\n{o}\r\n0\r\n\r\n",
+    ),
     ("xchunked", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: xchunked\r\n\r\nc\r\n{o}\r\n0\r\n\r\n"),
-    ("chunked twice", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\nc\r\n{o}\r\n0\r\n\r\n"),
+    (
+        "chunked twice",
+        Sound,
+        Closes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\nc\r\n{o}\r\n0\r\n\r\n",
+    ),
     ("chunked in 1.0", Sound, Closes, "HTTP/1.0 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc\r\n{o}\r\n0\r\n\r\n"),
     // --- chunks
     ("chunks without an end", Fails, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc\r\n{o}\r\n"),
     ("chunk cut short", Fails, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nff\r\n{o}"),
-    ("chunk of no size", Fails, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nxyz\r\n{o}\r\n0\r\n\r\n"),
-    ("chunk of a negative size", Fails, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\n-c\r\n{o}\r\n0\r\n\r\n"),
-    ("chunk beyond 64 bits", Fails, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\n1000000000000000c\r\n{o}\r\n0\r\n\r\n"),
-    ("chunk with more than said", Fails, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\n2\r\n{o}\r\n0\r\n\r\n"),
-    ("chunk without its line end", Fails, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc\r\n{o}0\r\n\r\n"),
+    (
+        "chunk of no size",
+        Fails,
+        Closes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nxyz\r\n{o}\r\n0\r\n\r\n",
+    ),
+    (
+        "chunk of a negative size",
+        Fails,
+        Closes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\n-c\r\n{o}\r\n0\r\n\r\n",
+    ),
+    (
+        "chunk beyond 64 bits",
+        Fails,
+        Closes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\n1000000000000000c\r\n{o}\r\n0\r\n\r\n",
+    ),
+    (
+        "chunk with more than said",
+        Fails,
+        Closes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\n2\r\n{o}\r\n0\r\n\r\n",
+    ),
+    (
+        "chunk without its line end",
+        Fails,
+        Closes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc\r\n{o}0\r\n\r\n",
+    ),
     ("chunks of line feeds", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc\n{o}\n0\n\n"),
-    ("chunk extension", Sound, Goes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc;a=b\r\n{o}\r\n0;c\r\n\r\n"),
-    ("endless chunk extension", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc;{long}\r\n{o}\r\n0\r\n\r\n"),
-    ("trailers", Sound, Goes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\ntrailer: x-a\r\n\r\nc\r\n{o}\r\n0\r\nx-a: b\r\n\r\n"),
-    ("trailers that frame", Sound, Goes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc\r\n{o}\r\n0\r\ncontent-length: 3\r\nset-cookie: a=b\r\n\r\n"),
-    ("endless trailers", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc\r\n{o}\r\n0\r\nx-a: {long}\r\n\r\n"),
-    ("an answer as a trailer", Sound, Closes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc\r\n{o}\r\n0\r\n{s}"),
-    ("an answer behind the chunks", Sound, Goes, "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc\r\n{o}\r\n0\r\n\r\n{s}"),
+    (
+        "chunk extension",
+        Sound,
+        Goes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc;a=b\r\n{o}\r\n0;c\r\n\r\n",
+    ),
+    (
+        "endless chunk extension",
+        Sound,
+        Closes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc;{long}\r\n{o}\r\n0\r\n\r\n",
+    ),
+    (
+        "trailers",
+        Sound,
+        Goes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\ntrailer: x-a\r\n\r\nc\r\n{o}\r\n0\r\nx-a: b\r\n\r\n",
+    ),
+    (
+        "trailers that frame",
+        Sound,
+        Goes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc\r\n{o}\r\n0\r\ncontent-length: 3\r\nset-cookie: a=b\r\n\r\n",
+    ),
+    (
+        "endless trailers",
+        Sound,
+        Closes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc\r\n{o}\r\n0\r\nx-a: {long}\r\n\r\n",
+    ),
+    (
+        "an answer as a trailer",
+        Sound,
+        Closes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc\r\n{o}\r\n0\r\n{s}",
+    ),
+    (
+        "an answer behind the chunks",
+        Sound,
+        Goes,
+        "HTTP/1.1 200 OK\r\n{j}transfer-encoding: chunked\r\n\r\nc\r\n{o}\r\n0\r\n\r\n{s}",
+    ),
     // --- interim answers, and answers without a body
-    ("continue first", Passes, Goes, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n{j}content-length: 12\r\n\r\n{o}"),
-    ("early hints first", Passes, Goes, "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n{j}content-length: 12\r\n\r\n{o}"),
+    (
+        "continue first",
+        Passes,
+        Goes,
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n{j}content-length: 12\r\n\r\n{o}",
+    ),
+    (
+        "early hints first",
+        Passes,
+        Goes,
+        "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n{j}content-length: 12\r\n\r\n{o}",
+    ),
     ("a flood of interim answers", Sound, Closes, "{interim}HTTP/1.1 200 OK\r\n{j}content-length: 12\r\n\r\n{o}"),
     ("only interim answers", Fails, Closes, "{interim}"),
-    ("an interim answer with a body", Sound, Closes, "HTTP/1.1 103 Early Hints\r\ncontent-length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\n{j}content-length: 12\r\n\r\n{o}"),
-    ("an interim answer with chunks", Sound, Closes, "HTTP/1.1 100 Continue\r\ntransfer-encoding: chunked\r\n\r\nHTTP/1.1 200 OK\r\n{j}content-length: 12\r\n\r\n{o}"),
-    ("switches protocols unasked", Fails, Closes, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n{s}"),
+    (
+        "an interim answer with a body",
+        Sound,
+        Closes,
+        "HTTP/1.1 103 Early Hints\r\ncontent-length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\n{j}content-length: 12\r\n\r\n{o}",
+    ),
+    (
+        "an interim answer with chunks",
+        Sound,
+        Closes,
+        "HTTP/1.1 100 Continue\r\ntransfer-encoding: chunked\r\n\r\nHTTP/1.1 200 OK\r\n{j}content-length: 12\r\n\r\n{o}",
+    ),
+    (
+        "switches protocols unasked",
+        Fails,
+        Closes,
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n{s}",
+    ),
     ("switches protocols and goes on", Fails, Goes, "HTTP/1.1 101 Switching Protocols\r\n\r\n{s}"),
     ("no content, and a body", Sound, Goes, "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nhello"),
     ("no content, and an answer", Sound, Goes, "HTTP/1.1 204 No Content\r\n\r\n{s}"),
-    ("no content, and chunks", Sound, Goes, "HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+    (
+        "no content, and chunks",
+        Sound,
+        Goes,
+        "HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ),
     ("not modified, and a body", Sound, Goes, "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\nhello"),
     ("not modified, and an answer", Sound, Goes, "HTTP/1.1 304 Not Modified\r\n\r\n{s}"),
     ("reset content, and a body", Sound, Goes, "HTTP/1.1 205 Reset Content\r\ncontent-length: 5\r\n\r\nhello"),
@@ -168,7 +314,12 @@ fn hostile() -> Vec<Hostile> {
             .into_bytes()
     };
     let texts = TEXTS.iter();
-    let texts = texts.map(|(name, due, then, text)| Hostile { name: (*name).into(), bytes: fill(text), then: *then, due: *due });
+    let texts = texts.map(|(name, due, then, text)| Hostile {
+        name: (*name).into(),
+        bytes: fill(text),
+        then: *then,
+        due: *due,
+    });
     texts.chain(large()).collect()
 }
 
@@ -203,7 +354,13 @@ fn bomb(bytes: usize) -> Vec<u8> {
 const LANES: [(&str, &str, &str, &str, &str); 5] = [
     ("streamed", "GET", "/shop/items", "", ""),
     ("streamed upload", "POST", "/shop/notes", "Content-Type: text/plain\r\nContent-Length: 4\r\n", "note"),
-    ("held", "POST", "/shop/items", "Content-Type: application/json\r\nContent-Length: 25\r\n", r#"{"name":"tea","quantity":1}"#),
+    (
+        "held",
+        "POST",
+        "/shop/items",
+        "Content-Type: application/json\r\nContent-Length: 25\r\n",
+        r#"{"name":"tea","quantity":1}"#,
+    ),
     ("redacted", "GET", "/shop/items/1", "", ""),
     ("head", "HEAD", "/shop/items", "", ""),
 ];
@@ -290,7 +447,9 @@ async fn ask(
 }
 
 fn judge(answer: &Answer, hostile: &Hostile, lane: usize) -> Result<(), String> {
-    let shown = || format!("{} {:?}", answer.status, String::from_utf8_lossy(&answer.body).chars().take(200).collect::<String>());
+    let shown = || {
+        format!("{} {:?}", answer.status, String::from_utf8_lossy(&answer.body).chars().take(200).collect::<String>())
+    };
     if String::from_utf8_lossy(&answer.body).starts_with("{\"smuggled") {
         return Err("the second answer for the first".into());
     }

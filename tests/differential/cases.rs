@@ -15,9 +15,21 @@ pub struct Base {
 
 pub const BASES: [Base; 4] = [
     Base { name: "read", method: "GET", path: "/shop/items", kind: "", body: "" },
-    Base { name: "held", method: "POST", path: "/shop/items", kind: "application/json", body: r#"{"name":"a","quantity":1}"# },
+    Base {
+        name: "held",
+        method: "POST",
+        path: "/shop/items",
+        kind: "application/json",
+        body: r#"{"name":"a","quantity":1}"#,
+    },
     Base { name: "streamed", method: "POST", path: "/shop/notes", kind: "text/plain", body: "a note of some length" },
-    Base { name: "uploaded", method: "PUT", path: "/shop/upload", kind: "application/octet-stream", body: "some bytes" },
+    Base {
+        name: "uploaded",
+        method: "PUT",
+        path: "/shop/upload",
+        kind: "application/octet-stream",
+        body: "some bytes",
+    },
 ];
 
 /// One change of a sound request.
@@ -149,8 +161,16 @@ pub const CHANGES: &[(&str, Change)] = &[
     ("connection closes and goes on", Fields("Connection: close, keep-alive\r\n")),
     ("connection of no names", Fields("Connection: @, ;\r\n")),
     ("proxy connection", Fields("Proxy-Connection: keep-alive\r\nKeep-Alive: timeout=5\r\n")),
-    ("upgrade to HTTP/2", Fields("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n")),
-    ("upgrade to a websocket", Fields("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n")),
+    (
+        "upgrade to HTTP/2",
+        Fields("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"),
+    ),
+    (
+        "upgrade to a websocket",
+        Fields(
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n",
+        ),
+    ),
     ("expects 100", Fields("Expect: 100-continue\r\n")),
     ("expects something else", Fields("Expect: 200-ok\r\n")),
     ("expects 100 twice", Fields("Expect: 100-continue\r\nExpect: 100-continue\r\n")),
@@ -164,7 +184,10 @@ pub const CHANGES: &[(&str, Change)] = &[
     ("no length", Framing("", "{b}")),
     ("length and chunks", Framing("Content-Length: {n}\r\nTransfer-Encoding: chunked\r\n", "{x}\r\n{b}\r\n0\r\n\r\n")),
     ("chunks and length", Framing("Transfer-Encoding: chunked\r\nContent-Length: {n}\r\n", "{x}\r\n{b}\r\n0\r\n\r\n")),
-    ("length zero and chunks", Framing("Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", "{x}\r\n{b}\r\n0\r\n\r\n")),
+    (
+        "length zero and chunks",
+        Framing("Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", "{x}\r\n{b}\r\n0\r\n\r\n"),
+    ),
     ("two lengths", Framing("Content-Length: {n}\r\nContent-Length: {n}\r\n", "{b}")),
     ("two lengths that differ", Framing("Content-Length: {n}\r\nContent-Length: 0\r\n", "{b}")),
     ("two lengths in one", Framing("Content-Length: {n}, {n}\r\n", "{b}")),
@@ -199,7 +222,10 @@ pub const CHANGES: &[(&str, Change)] = &[
     ("chunked, extension", Framing("Transfer-Encoding: chunked\r\n", "{x};a=b\r\n{b}\r\n0;c\r\n\r\n")),
     ("chunked, quoted extension", Framing("Transfer-Encoding: chunked\r\n", "{x};a=\"b;c\"\r\n{b}\r\n0\r\n\r\n")),
     ("chunked, line feed in an extension", Framing("Transfer-Encoding: chunked\r\n", "{x};a\nb\r\n{b}\r\n0\r\n\r\n")),
-    ("chunked, carriage return in an extension", Framing("Transfer-Encoding: chunked\r\n", "{x};a\rb\r\n{b}\r\n0\r\n\r\n")),
+    (
+        "chunked, carriage return in an extension",
+        Framing("Transfer-Encoding: chunked\r\n", "{x};a\rb\r\n{b}\r\n0\r\n\r\n"),
+    ),
     ("chunked, space before an extension", Framing("Transfer-Encoding: chunked\r\n", "{x} ;a\r\n{b}\r\n0\r\n\r\n")),
     ("chunked, space behind a size", Framing("Transfer-Encoding: chunked\r\n", "{x} \r\n{b}\r\n0\r\n\r\n")),
     ("chunked, space before a size", Framing("Transfer-Encoding: chunked\r\n", " {x}\r\n{b}\r\n0\r\n\r\n")),
@@ -208,7 +234,10 @@ pub const CHANGES: &[(&str, Change)] = &[
     ("chunked, 0x", Framing("Transfer-Encoding: chunked\r\n", "0x{x}\r\n{b}\r\n0\r\n\r\n")),
     ("chunked, an underscore", Framing("Transfer-Encoding: chunked\r\n", "0_{x}\r\n{b}\r\n0\r\n\r\n")),
     ("chunked, no size", Framing("Transfer-Encoding: chunked\r\n", "\r\n{b}\r\n0\r\n\r\n")),
-    ("chunked, size beyond 64 bits", Framing("Transfer-Encoding: chunked\r\n", "1000000000000000{x}\r\n{b}\r\n0\r\n\r\n")),
+    (
+        "chunked, size beyond 64 bits",
+        Framing("Transfer-Encoding: chunked\r\n", "1000000000000000{x}\r\n{b}\r\n0\r\n\r\n"),
+    ),
     ("chunked, size of 16 digits", Framing("Transfer-Encoding: chunked\r\n", "ffffffffffffffff\r\n{b}\r\n0\r\n\r\n")),
     ("chunked, only line feeds", Framing("Transfer-Encoding: chunked\r\n", "{x}\n{b}\n0\n\n")),
     ("chunked, line feed behind data", Framing("Transfer-Encoding: chunked\r\n", "{x}\r\n{b}\n0\r\n\r\n")),
@@ -219,11 +248,26 @@ pub const CHANGES: &[(&str, Change)] = &[
     ("chunked, no end", Framing("Transfer-Encoding: chunked\r\n", "{x}\r\n{b}\r\n")),
     ("chunked, no last line end", Framing("Transfer-Encoding: chunked\r\n", "{x}\r\n{b}\r\n0\r\n")),
     ("chunked, trailers", Framing("Transfer-Encoding: chunked\r\n", "{x}\r\n{b}\r\n0\r\nX-A: b\r\n\r\n")),
-    ("chunked, a length as a trailer", Framing("Transfer-Encoding: chunked\r\n", "{x}\r\n{b}\r\n0\r\nContent-Length: 3\r\nHost: other\r\n\r\n")),
+    (
+        "chunked, a length as a trailer",
+        Framing("Transfer-Encoding: chunked\r\n", "{x}\r\n{b}\r\n0\r\nContent-Length: 3\r\nHost: other\r\n\r\n"),
+    ),
     ("chunked, a folded trailer", Framing("Transfer-Encoding: chunked\r\n", "{x}\r\n{b}\r\n0\r\nX-A: b\r\n c\r\n\r\n")),
-    ("chunked, a request as a trailer", Framing("Transfer-Encoding: chunked\r\n", "{x}\r\n{b}\r\n0\r\nGET /shop/items?c=smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n")),
-    ("chunked, a request behind it", Framing("Transfer-Encoding: chunked\r\n", "{x}\r\n{b}\r\n0\r\n\r\nGET /shop/items?c=smuggled HTTP/1.1\r\n\r\n")),
-    ("chunked twice", Framing("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "{x}\r\n{b}\r\n0\r\n\r\n")),
+    (
+        "chunked, a request as a trailer",
+        Framing(
+            "Transfer-Encoding: chunked\r\n",
+            "{x}\r\n{b}\r\n0\r\nGET /shop/items?c=smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        ),
+    ),
+    (
+        "chunked, a request behind it",
+        Framing("Transfer-Encoding: chunked\r\n", "{x}\r\n{b}\r\n0\r\n\r\nGET /shop/items?c=smuggled HTTP/1.1\r\n\r\n"),
+    ),
+    (
+        "chunked twice",
+        Framing("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "{x}\r\n{b}\r\n0\r\n\r\n"),
+    ),
     ("chunked twice in one", Framing("Transfer-Encoding: chunked, chunked\r\n", "{x}\r\n{b}\r\n0\r\n\r\n")),
     ("gzip, chunked", Framing("Transfer-Encoding: gzip, chunked\r\n", "{x}\r\n{b}\r\n0\r\n\r\n")),
     ("chunked, gzip", Framing("Transfer-Encoding: chunked, gzip\r\n", "{x}\r\n{b}\r\n0\r\n\r\n")),
@@ -238,11 +282,17 @@ pub const CHANGES: &[(&str, Change)] = &[
     ("empty coding", Framing("Transfer-Encoding:\r\nContent-Length: {n}\r\n", "{b}")),
     ("chunked behind a tab", Framing("Transfer-Encoding:\tchunked\r\n", "{x}\r\n{b}\r\n0\r\n\r\n")),
     ("chunked behind a vertical tab", Framing("Transfer-Encoding: \x0bchunked\r\n", "{x}\r\n{b}\r\n0\r\n\r\n")),
-    ("chunked, space before the colon", Framing("Transfer-Encoding : chunked\r\nContent-Length: {n}\r\n", "{x}\r\n{b}\r\n0\r\n\r\n")),
+    (
+        "chunked, space before the colon",
+        Framing("Transfer-Encoding : chunked\r\nContent-Length: {n}\r\n", "{x}\r\n{b}\r\n0\r\n\r\n"),
+    ),
     ("chunked, folded", Framing("Transfer-Encoding:\r\n chunked\r\n", "{x}\r\n{b}\r\n0\r\n\r\n")),
     ("chunked behind a zero byte", Framing("Transfer-Encoding: \0chunked\r\n", "{x}\r\n{b}\r\n0\r\n\r\n")),
     ("chunked with a byte beyond ASCII", Framing("Transfer-Encoding: chunked\u{a0}\r\n", "{x}\r\n{b}\r\n0\r\n\r\n")),
-    ("chunked behind a carriage return", Framing("X-A: b\rTransfer-Encoding: chunked\r\nContent-Length: {n}\r\n", "{b}")),
+    (
+        "chunked behind a carriage return",
+        Framing("X-A: b\rTransfer-Encoding: chunked\r\nContent-Length: {n}\r\n", "{b}"),
+    ),
     ("chunked behind a line feed", Framing("X-A: b\nTransfer-Encoding: chunked\r\nContent-Length: {n}\r\n", "{b}")),
     // --- paths (RFC 3986)
     ("dot segment", Path("/shop/./items")),

@@ -4,11 +4,52 @@
 pub struct Random(u64);
 
 const TOKENS: &[&str] = &[
-    "\r\n", "\n", "\r", "\0", " ", "\t", "\x0b", "\x7f", "\u{a0}", ":", ";", ",", "/", "//", "%00", "%2e", "%2f", "..",
-    "#", "?", "@", "\\", "0", "1", "a", "f", "\r\n\r\n", "\r\n ", "0\r\n\r\n", "5\r\nhello\r\n", ";a=b", "chunked",
-    "Content-Length: 5\r\n", "Content-Length: 0\r\n", "Transfer-Encoding: chunked\r\n", "Transfer-Encoding : chunked\r\n",
-    "Host: localhost\r\n", "Host: other\r\n", "Connection: close\r\n", "Expect: 100-continue\r\n", "X-A: b\r\n",
-    "HTTP/1.0", "HTTP/1.1", "GET /shop/items?c=smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n", "HEAD", "http://localhost",
+    "\r\n",
+    "\n",
+    "\r",
+    "\0",
+    " ",
+    "\t",
+    "\x0b",
+    "\x7f",
+    "\u{a0}",
+    ":",
+    ";",
+    ",",
+    "/",
+    "//",
+    "%00",
+    "%2e",
+    "%2f",
+    "..",
+    "#",
+    "?",
+    "@",
+    "\\",
+    "0",
+    "1",
+    "a",
+    "f",
+    "\r\n\r\n",
+    "\r\n ",
+    "0\r\n\r\n",
+    "5\r\nhello\r\n",
+    ";a=b",
+    "chunked",
+    "Content-Length: 5\r\n",
+    "Content-Length: 0\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Transfer-Encoding : chunked\r\n",
+    "Host: localhost\r\n",
+    "Host: other\r\n",
+    "Connection: close\r\n",
+    "Expect: 100-continue\r\n",
+    "X-A: b\r\n",
+    "HTTP/1.0",
+    "HTTP/1.1",
+    "GET /shop/items?c=smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "HEAD",
+    "http://localhost",
 ];
 
 impl Random {
@@ -28,10 +69,10 @@ impl Random {
         (self.next() % if bound == 0 { 1 } else { bound as u64 }) as usize
     }
 
-    /// One to three changes. Half of them hit a line's beginning or end.
+    /// One change, or two. Half of them hit a line's beginning or end.
     pub fn spoil(&mut self, sound: &[u8]) -> Vec<u8> {
         let mut bytes = sound.to_vec();
-        for _ in 0..=self.below(3) {
+        for _ in 0..=self.below(2) {
             let at = self.place(&bytes);
             let end = (at + 1 + self.below(4)).min(bytes.len());
             let token = TOKENS[self.below(TOKENS.len())].as_bytes();

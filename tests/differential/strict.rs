@@ -90,8 +90,7 @@ fn read_request(bytes: &[u8]) -> Verdict<(Request, usize)> {
         Framing::Unstated => (Vec::new(), false),
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let request =
-        Request { method: text(method), target: text(target), version: text(version), fields, body, extras };
+    let request = Request { method: text(method), target: text(target), version: text(version), fields, body, extras };
     Ok((request, at))
 }
 
@@ -234,5 +233,6 @@ fn chunks(bytes: &[u8], at: &mut usize) -> Verdict<(Vec<u8>, bool)> {
 }
 
 const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
