@@ -134,9 +134,14 @@ pub(super) fn host(session: &Session) -> Option<&str> {
 }
 
 /// A chunk of the request passes.
-pub(super) fn request_chunk(chunk: Option<&Bytes>, end: bool, ctx: &mut RequestContext) -> Result<(), Fault> {
+pub(super) fn request_chunk(chunk: &mut Option<Bytes>, end: bool, ctx: &mut RequestContext) -> Result<(), Fault> {
     let forward = ctx.forward()?;
-    forward.body_bytes = forward.body_bytes.saturating_add(chunk.map_or(0, |bytes| bytes.len() as u64));
+    if end && chunk.as_ref().is_some_and(Bytes::is_empty) {
+        // HTTP/2 clients may end a body with an empty frame. Pingora would write it as a chunk of no bytes, and then
+        // the terminating one: five bytes that the back end takes for the begin of the connection's next request.
+        *chunk = None;
+    }
+    forward.body_bytes = forward.body_bytes.saturating_add(chunk.as_ref().map_or(0, |bytes| bytes.len() as u64));
     forward.body_ended |= end;
     let fault = if forward.is_late() && !forward.websocket {
         Fault::TimedOut
