@@ -75,7 +75,8 @@ fn key(request: &Request) -> Key {
 
 /// What a request is behind the gateway; `None` if it is for the gateway itself.
 fn behind(request: &Request) -> Option<Key> {
-    let target = match request.target.split_once("://") {
+    let absolute = !request.target.starts_with('/');
+    let target = match request.target.split_once("://").filter(|_| absolute) {
         Some((_, rest)) => &rest[rest.find('/').unwrap_or(rest.len())..],
         None => &request.target,
     };

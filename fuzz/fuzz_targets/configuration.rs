@@ -55,7 +55,7 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(format!("{first:?}"), format!("{second:?}"));
             let declared = |id: &str| first.tenants.iter().any(|tenant| tenant.id.as_str() == id);
             assert!(
-                first.clients.iter().all(|client| declared(client.value.tenant.id.as_str())),
+                first.clients.iter().all(|client| declared(client.value.client.tenant.id.as_str())),
                 "a client of no tenant"
             );
         }
