@@ -67,11 +67,14 @@ pub fn read_chain(chain: &[CertificateDer<'_>]) -> Result<CertificateFacts, Cert
 
 fn read(der: &[u8]) -> Result<CertificateFacts, CertificateFault> {
     let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| CertificateFault::Encoding)?;
-    if !rest.is_empty() || !der::is_whole(der) {
+    if !rest.is_empty() {
         return Err(CertificateFault::Encoding);
     }
     if certificate.version() != X509Version::V3 {
         return Err(CertificateFault::Version);
+    }
+    if !der::is_whole(der) {
+        return Err(CertificateFault::Encoding);
     }
     check_signature_algorithm(&certificate)?;
     check_key(&certificate)?;
