@@ -11,6 +11,7 @@ mod architecture;
 mod audit;
 mod bounds;
 mod catalogue;
+mod differential;
 mod edge;
 mod failures;
 mod faults;

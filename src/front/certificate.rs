@@ -3,10 +3,11 @@
 //! Webpki takes certificates that other parsers refuse or panic on. What passes here is complete DER, X.509 v3, with
 //! a key and a signature of today's strength, fit for client authentication, and within its validity.
 
+mod der;
 mod name;
 
 use rustls_pki_types::CertificateDer;
-use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509Version};
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509Extension, X509Version};
 use x509_parser::public_key::PublicKey;
 
 use crate::domain::{SubjectAltNames, Thumbprint, Timestamp};
@@ -72,6 +73,9 @@ fn read(der: &[u8]) -> Result<CertificateFacts, CertificateFault> {
     if certificate.version() != X509Version::V3 {
         return Err(CertificateFault::Version);
     }
+    if !der::is_whole(der) {
+        return Err(CertificateFault::Encoding);
+    }
     check_signature_algorithm(&certificate)?;
     check_key(&certificate)?;
     check_purpose(&certificate)?;
@@ -133,8 +137,12 @@ fn check_key(certificate: &X509Certificate<'_>) -> Result<(), CertificateFault> 
 
 fn check_purpose(certificate: &X509Certificate<'_>) -> Result<(), CertificateFault> {
     certificate.extensions_map().map_err(|_| CertificateFault::Extension)?;
-    let malformed = |extension: &ParsedExtension<'_>| matches!(extension, ParsedExtension::ParseError { .. });
-    if certificate.extensions().iter().any(|extension| malformed(extension.parsed_extension())) {
+    let malformed = |extension: &X509Extension<'_>| match extension.parsed_extension() {
+        ParsedExtension::ParseError { .. } => true,
+        ParsedExtension::UnsupportedExtension { .. } => false, // Nobody here reads it.
+        _ => !der::is_whole(extension.value),
+    };
+    if certificate.extensions().iter().any(malformed) {
         return Err(CertificateFault::Extension);
     }
     match certificate.extended_key_usage() {
@@ -151,9 +159,9 @@ fn alt_names(certificate: &X509Certificate<'_>) -> Result<SubjectAltNames, Certi
     let extension = certificate.subject_alternative_name().map_err(|_| CertificateFault::Extension)?;
     for name in extension.iter().flat_map(|extension| &extension.value.general_names) {
         match name {
-            GeneralName::DNSName(text) => names.dns.push((*text).to_owned()),
-            GeneralName::URI(text) => names.uri.push((*text).to_owned()),
-            GeneralName::RFC822Name(text) => names.email.push((*text).to_owned()),
+            GeneralName::DNSName(text) => names.dns.push(ia5(text)?),
+            GeneralName::URI(text) => names.uri.push(ia5(text)?),
+            GeneralName::RFC822Name(text) => names.email.push(ia5(text)?),
             GeneralName::IPAddress(bytes) => names.ip.push(name::ip(bytes).ok_or(CertificateFault::Extension)?),
             GeneralName::Invalid(..) => return Err(CertificateFault::Extension),
             GeneralName::OtherName(..)
@@ -164,6 +172,13 @@ fn alt_names(certificate: &X509Certificate<'_>) -> Result<SubjectAltNames, Certi
         }
     }
     Ok(names)
+}
+
+/// RFC 5280 §4.2.1.6: names are ASCII, and never empty; a space, a zero byte or an umlaut is read in as many ways as
+/// there are parsers.
+fn ia5(text: &str) -> Result<String, CertificateFault> {
+    let sound = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if sound { Ok(text.to_owned()) } else { Err(CertificateFault::Extension) }
 }
 
 #[cfg(test)]
@@ -226,6 +241,18 @@ mod tests {
             let extension = CustomExtension::from_oid_content(&[2, 5, 29, 17], vec![0x30, 3, 0x82, 1, b'a']);
             params.custom_extensions = vec![extension];
         });
+        // Found by fuzzing: names that are not ASCII, and a name whose second half a lenient parser leaves unread.
+        let named = |text: &[u8]| {
+            let content = [&[0x30, text.len() as u8 + 2, 0x86, text.len() as u8][..], text].concat();
+            issue(|params| {
+                params.subject_alt_names.clear();
+                params.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 5, 29, 17], content)];
+            })
+        };
+        let mut unread = sound.clone();
+        let common_name = [0x06, 3, 0x55, 4, 3];
+        let places: Vec<_> = (0..unread.len() - 5).filter(|at| unread[*at..at + 5] == common_name).collect();
+        places.iter().for_each(|at| unread[at + 1] = 0x7e);
         let server_only = issue(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
         for (name, der, fault) in [
             ("bytes after the end", trailing, CertificateFault::Encoding),
@@ -237,6 +264,11 @@ mod tests {
             ("two signature algorithms", differing, CertificateFault::Signature),
             ("an extension twice", twice, CertificateFault::Extension),
             ("for servers only", server_only, CertificateFault::Purpose),
+            ("a name beyond ASCII", named("urn:\u{11e}".as_bytes()), CertificateFault::Extension),
+            ("a name with a zero byte", named(b"urn:a\0b"), CertificateFault::Extension),
+            ("a name with a space", named(b"urn:a b"), CertificateFault::Extension),
+            ("an empty name", named(b""), CertificateFault::Extension),
+            ("half a subject", unread, CertificateFault::Encoding),
         ] {
             assert_eq!(read(&der).map(drop), Err(fault), "{name}");
         }

@@ -46,6 +46,13 @@ pub use trust::{Trust, TrustError};
 
 use crate::domain::Downstream;
 
+/// Parsers that no other room needs, for the fuzzers.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use super::certificate::{CertificateFacts, read_chain};
+    pub use super::http2::FrameWatch;
+}
+
 /// The connection beneath a Pingora session, from `session.digest()`.
 pub fn downstream(digest: Option<&Digest>) -> Option<&Arc<dyn Downstream>> {
     digest?.proxy_digest.as_deref()?.user_data.as_deref()?.downcast_ref()

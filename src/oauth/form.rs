@@ -14,11 +14,11 @@ const NAME_BYTES_MAX: usize = 128;
 const VALUE_BYTES_MAX: usize = 32 * 1024;
 
 /// Decoded parameters. No `Debug`: tokens and assertions are in here.
-pub(super) struct Form(Vec<(String, String)>); // Invariant: names are unique, `resource` (RFC 8707 §2) excepted.
+pub struct Form(Vec<(String, String)>); // Invariant: names are unique, `resource` (RFC 8707 §2) excepted.
 
 impl Form {
     /// Reads a body. RFC 6749 §3.2: no parameter twice; unknown ones are ignored.
-    pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, OAuthError> {
+    pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, OAuthError> {
         if body.len() > FORM_BYTES_MAX {
             return Err(OAuthError::BodyTooLarge);
         }
@@ -42,12 +42,12 @@ impl Form {
     }
 
     /// The parameter's value. RFC 6749 §3.2: an empty value counts as omitted.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
     /// All values of a parameter that may be repeated.
-    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         let wanted = move |(other, value): &&(String, String)| *other == name && !value.is_empty();
         self.0.iter().filter(wanted).map(|(_, value)| value.as_str())
     }

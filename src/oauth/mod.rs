@@ -34,6 +34,12 @@ pub use store::{KeyState, KeyStore, ReplayStore, RevocationStore, RevokedToken, 
 pub use subject_name::{DistinguishedName, NameError};
 pub use token_endpoint::TokenResponse;
 
+/// Parsers that no other room needs, for the fuzzers.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use super::form::Form;
+}
+
 /// Left among the extensions of an answer when a client failed to authenticate: the flood guard counts it.
 #[derive(Debug, Clone, Copy)]
 pub struct AuthenticationFailed;

@@ -66,7 +66,7 @@ const RESERVED_PREFIXES: &[&str] = &[
 
 /// Why a text is not a header that a policy may set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum HeaderError {
+pub enum HeaderError {
     #[error("a header is written `Name: value`, not {0:?}")]
     Form(String),
     #[error("{0:?} is not a field name (RFC 9110 §5.1)")]
@@ -78,7 +78,7 @@ pub(super) enum HeaderError {
 }
 
 /// Reads one `Name: value`.
-pub(super) fn parse(text: &str) -> Result<(HeaderName, HeaderValue), HeaderError> {
+pub fn parse(text: &str) -> Result<(HeaderName, HeaderValue), HeaderError> {
     let (name, value) = text.split_once(':').ok_or_else(|| HeaderError::Form(text.chars().take(80).collect()))?;
     let name =
         HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeaderError::Name(name.chars().take(80).collect()))?;

@@ -32,6 +32,13 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+/// Parsers that no other room needs, for the fuzzers.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use super::header::{HeaderError, parse as parse_header};
+    pub use super::pattern::{Pattern, PatternError};
+}
+
 pub use decision::{Decision, Permit, Refusal};
 pub use issue::{PolicyIssue, PolicySource};
 pub use obligation::Obligations;

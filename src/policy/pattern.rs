@@ -8,7 +8,7 @@ const STEPS_MAX: usize = 32;
 
 /// Why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum PatternError {
+pub enum PatternError {
     #[error("a pointer pattern begins with `/`")]
     NoSlash,
     #[error("a pointer pattern has at most {LEN_MAX} bytes and {STEPS_MAX} steps")]
@@ -31,7 +31,7 @@ enum Step {
 
 /// A pattern such as `/Data/Account/*/Identification`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Pattern {
+pub struct Pattern {
     parents: Vec<Step>,
     last: Step,
 }

@@ -16,6 +16,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::failure::Fault;
+use super::framing;
 use super::retry::{Attempt, Body, may_retry};
 use crate::upstream::{Outcome, PeerTerms, Picked, Pool, Tried};
 
@@ -209,6 +210,9 @@ async fn read_header(session: &mut HttpSession) -> pingora_core::Result<Response
         }
         if !header.status.is_informational() {
             check_size(header)?;
+            if !framing::is_sound(header) {
+                return Error::e_explain(ErrorType::InvalidHTTPHeader, "the length is said in more than one way");
+            }
             return Ok(header.clone());
         }
     }

@@ -289,7 +289,7 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        streaming::request_chunk(body.as_ref(), end_of_stream, ctx).map_err(|fault| as_error(&fault))
+        streaming::request_chunk(body, end_of_stream, ctx).map_err(|fault| as_error(&fault))
     }
 
     async fn upstream_response_filter(

@@ -106,7 +106,23 @@ pub fn downstream(digest: Option<&Digest>) -> Option<&Arc<dyn Downstream>> {
 /// [`GuardRefusal::problem`], after `session.set_keepalive(None)` if it says `close`.
 pub fn check(session: &mut Session, connection: &Connection, settings: &GuardSettings) -> Result<Passed, GuardRefusal> {
     set_deadlines(session, settings);
-    check_head(session.req_header_mut(), connection, settings)
+    let passed = check_head(session.req_header_mut(), connection, settings)?;
+    doubt_zero_length(session);
+    Ok(passed)
+}
+
+/// RFC 9113 §8.1.1: over HTTP/2 a length of zero is a claim until the stream has ended. Pingora believes it, and would
+/// have sent the request on, whole, before the DATA that contradicts it resets the stream.
+fn doubt_zero_length(session: &mut Session) {
+    let zero = |length: &HeaderValue| !length.is_empty() && length.as_bytes().iter().all(|digit| *digit == b'0');
+    let head = session.req_header_mut();
+    if head.version != Version::HTTP_2 || !head.headers.get(CONTENT_LENGTH).is_some_and(zero) {
+        return;
+    }
+    head.remove_header(&CONTENT_LENGTH);
+    if session.as_downstream_mut().is_body_empty() {
+        let _ = session.req_header_mut().insert_header(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
 }
 
 fn set_deadlines(session: &mut Session, settings: &GuardSettings) {

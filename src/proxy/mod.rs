@@ -9,6 +9,7 @@ mod context;
 mod entrance;
 mod exchange;
 mod failure;
+mod framing;
 mod gateway;
 pub mod guard;
 mod headers;

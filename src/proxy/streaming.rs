@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::context::{Forward, RequestContext};
 use super::failure::Fault;
+use super::framing;
 use super::headers::{Outbound, prepare_request, strip_response};
 use super::retry::{Attempt, Body, may_retry};
 use crate::signal::TraceContext;
@@ -149,9 +150,14 @@ pub(super) fn host(session: &Session) -> Option<&str> {
 }
 
 /// A chunk of the request passes.
-pub(super) fn request_chunk(chunk: Option<&Bytes>, end: bool, ctx: &mut RequestContext) -> Result<(), Fault> {
+pub(super) fn request_chunk(chunk: &mut Option<Bytes>, end: bool, ctx: &mut RequestContext) -> Result<(), Fault> {
     let forward = ctx.forward()?;
-    forward.body_bytes = forward.body_bytes.saturating_add(chunk.map_or(0, |bytes| bytes.len() as u64));
+    if end && chunk.as_ref().is_some_and(Bytes::is_empty) {
+        // HTTP/2 clients may end a body with an empty frame. Pingora would write it as a chunk of no bytes, and then
+        // the terminating one: five bytes that the back end takes for the begin of the connection's next request.
+        *chunk = None;
+    }
+    forward.body_bytes = forward.body_bytes.saturating_add(chunk.as_ref().map_or(0, |bytes| bytes.len() as u64));
     forward.body_ended |= end;
     let fault = if forward.is_late() && !forward.websocket {
         Fault::TimedOut
@@ -199,6 +205,9 @@ fn judge(header: &ResponseHeader, upgrading: bool, forward: &Forward) -> Option<
     let bytes: usize = header.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if bytes > HEADER_BYTES_MAX {
         return Some(Fault::Broken("the header section is too large".into()));
+    }
+    if !framing::is_sound(header) {
+        return Some(Fault::Broken("its length is said in more than one way".into()));
     }
     (upgrading && !forward.websocket).then(|| Fault::Broken("protocols switched without being asked".into()))
 }

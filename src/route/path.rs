@@ -26,7 +26,7 @@ pub enum PathError {
     EncodedSeparator { at: usize },
     #[error("the path has an encoded control character at byte {at}")]
     EncodedControl { at: usize },
-    #[error("the path looks encoded twice at byte {at} (`%25` before two hexadecimal digits)")]
+    #[error("the path looks encoded twice at byte {at} (`%25` before two hexadecimal digits, plain or escaped)")]
     EncodedTwice { at: usize },
     #[error("the path's encoded bytes are not UTF-8")]
     NotUtf8,
@@ -126,11 +126,19 @@ fn escaped(rest: &[u8], at: usize) -> Result<u8, PathError> {
         b'/' | b'\\' => Err(PathError::EncodedSeparator { at }),
         0..=0x1f | 0x7f => Err(PathError::EncodedControl { at }),
         // `%252e%252e` and its kind: harmless to us, a dot segment to whoever decodes twice.
-        b'%' if matches!(rest.get(3..5), Some(digits) if digits.iter().all(u8::is_ascii_hexdigit)) => {
-            Err(PathError::EncodedTwice { at })
-        }
+        b'%' if begins_with_digits(rest.get(3..).unwrap_or_default()) => Err(PathError::EncodedTwice { at }),
         byte => Ok(byte),
     }
+}
+
+/// Whether two hexadecimal digits come next, each as it is or escaped itself: `%25%32%65` is `.`, decoded twice.
+fn begins_with_digits(rest: &[u8]) -> bool {
+    let mut rest = rest;
+    (0..2).all(|_| {
+        let (digit, width) = unescape(rest).map_or((rest.first().copied(), 1), |byte| (Some(byte), 3));
+        rest = rest.get(width..).unwrap_or_default();
+        digit.is_some_and(|digit| digit.is_ascii_hexdigit())
+    })
 }
 
 #[cfg(test)]
@@ -181,6 +189,9 @@ mod tests {
             ("/a%7F", PathError::EncodedControl { at: 2 }),
             ("/a%252e%252e/b", PathError::EncodedTwice { at: 2 }),
             ("/a%252Fb", PathError::EncodedTwice { at: 2 }),
+            ("/x/%25%32%65%25%32%65/y", PathError::EncodedTwice { at: 3 }), // Found by fuzzing, as are the next.
+            ("/a%25a%35", PathError::EncodedTwice { at: 2 }),
+            ("/a%25%35a", PathError::EncodedTwice { at: 2 }),
             ("/a%c0%af", PathError::NotUtf8),
             ("/a%ff", PathError::NotUtf8),
         ] {
@@ -201,6 +212,8 @@ mod tests {
             "/caf%C3%A9",
             "/a%3Bb",
             "/100%25",
+            "/100%25a",
+            "/100%25%61-",
             "/users/a%40b.example",
             "/x:cancel/@me/$a!b'(c)*+,=",
             "/~user/a-b_c",

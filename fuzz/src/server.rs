@@ -1,0 +1,137 @@
+//! An authorization server in memory, with one registered client whose key is at hand.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clearway::authn::{Issuer, Revocations};
+use clearway::domain::{Client, ClientId, Clock, Timestamp};
+use clearway::jose::{Algorithm, SigningKey};
+use clearway::oauth::{
+    AuthorizationServer, ClientAuthentication, ClientRegistration, Clients, KeyRing, KeyStore, Parts, ReplayStore,
+    RevocationStore, RevokedToken, Settings, StoreError, StoredKey,
+};
+use serde_json::json;
+
+use crate::{NOW, Sevens, Still, partner};
+
+pub const ISSUER: &str = "https://as.example";
+pub const CLIENT: &str = "jwt";
+pub const LIFETIME_MAX: i64 = 600;
+pub const SKEW_MAX: i64 = 30;
+
+#[derive(Default)]
+struct Memory {
+    keys: Mutex<Vec<StoredKey>>,
+    marks: Mutex<HashSet<String>>,
+}
+
+#[async_trait]
+impl KeyStore for Memory {
+    async fn load(&self) -> Result<Vec<StoredKey>, StoreError> {
+        Ok(self.keys.lock().unwrap().clone())
+    }
+
+    async fn replace(&self, keys: &[StoredKey]) -> Result<(), StoreError> {
+        *self.keys.lock().unwrap() = keys.to_vec();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ReplayStore for Memory {
+    async fn mark(&self, _: &ClientId, jti: &str, _: Timestamp, _: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.marks.lock().unwrap().insert(jti.to_owned()))
+    }
+}
+
+#[async_trait]
+impl RevocationStore for Memory {
+    async fn load(&self, _: Timestamp) -> Result<Vec<RevokedToken>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn revoke(&self, _: &RevokedToken) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn purge(&self, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+struct Registry(Arc<Client>, Arc<ClientRegistration>);
+
+impl Clients for Registry {
+    fn find(&self, id: &ClientId) -> Option<(Arc<Client>, Arc<ClientRegistration>)> {
+        (*id == self.0.id).then(|| (Arc::clone(&self.0), Arc::clone(&self.1)))
+    }
+}
+
+pub struct World {
+    pub server: AuthorizationServer,
+    pub key: SigningKey,
+    pub runtime: tokio::runtime::Runtime,
+    memory: Arc<Memory>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (key, _) = SigningKey::generate(Algorithm::Es256).unwrap();
+        let memory = Arc::new(Memory::default());
+        let settings = settings();
+        let keys = runtime.block_on(KeyRing::open(memory.clone(), &settings, Still.now())).unwrap();
+        let parts = Parts {
+            clients: Arc::new(registry(&key)),
+            issuer: Issuer::own(&settings.issuer, &settings.resource, keys.published()),
+            keys,
+            replay: memory.clone(),
+            revocation_store: memory.clone(),
+            revocations: Arc::new(Revocations::new()),
+            clock: Arc::new(Still),
+            random: Arc::new(Sevens),
+        };
+        Self { server: AuthorizationServer::new(settings, parts).unwrap(), key, runtime, memory }
+    }
+
+    /// Forgets which assertions were used.
+    pub fn forget(&self) {
+        self.memory.marks.lock().unwrap().clear();
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn registry(key: &SigningKey) -> Registry {
+    let client = partner::client(CLIENT);
+    let registration = ClientRegistration {
+        client_id: client.id.clone(),
+        authentication: ClientAuthentication::private_key_jwt(&json!({ "keys": [key.public_jwk()] })).unwrap().0,
+        certificate_bound_access_tokens: false,
+        resource_server: true,
+    };
+    Registry(Arc::new(client), Arc::new(registration))
+}
+
+fn settings() -> Settings {
+    Settings {
+        issuer: ISSUER.into(),
+        mtls_url: None,
+        resource: "https://api.example".into(),
+        access_token_lifetime: Duration::from_secs(300),
+        signing_algorithm: Algorithm::Es256,
+        key_rotation_period: Duration::from_secs(86_400),
+        assertion_lifetime_max: Duration::from_secs(LIFETIME_MAX.unsigned_abs()),
+        clock_skew_max: Duration::from_secs(SKEW_MAX.unsigned_abs()),
+        scopes_supported: vec!["accounts".into(), "payments".into()],
+        trusted_issuers: vec![],
+    }
+}
+
+const _: () = assert!(NOW > LIFETIME_MAX);
