@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use clearway::admission::{Head, Identified, Operation, Snapshot, admit_head, identify};
-use clearway::audit::{AuditFile, Outcome, Recorder as _, RequestRecord};
+use clearway::audit::{AuditFile, Outcome, RequestRecord};
 use clearway::contract::Body;
 use clearway::domain::{Clock, Connection, InteractionId, Timestamp};
 use clearway::jose::{Algorithm, KeySet, SigningKey};
@@ -63,7 +63,7 @@ impl Bench {
         };
         let now = SystemClock.now();
         let mut bench = Self {
-            snapshot: compiled.snapshot,
+            snapshot: compiled.in_force.snapshot,
             connection,
             headers: HeaderMap::new(),
             path: path.to_owned(),
