@@ -5,6 +5,7 @@ mod answers;
 mod cases;
 mod client;
 mod frames;
+mod http2;
 mod random;
 mod recorder;
 mod strict;
@@ -50,7 +51,8 @@ impl Rig {
         let mut arrived: Vec<Key> = self.recorder.requests().iter().map(key).collect();
         arrived.retain(|key| !tally.allowed.contains(key) || tally.expected.contains(key));
         let mut expected = tally.expected;
-        (arrived.sort(), expected.sort());
+        arrived.sort();
+        expected.sort();
         println!(
             "{name}: {} cases, {} requests forwarded, {} refused, {} broken off at the back end",
             tally.cases,
