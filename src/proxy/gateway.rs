@@ -31,6 +31,7 @@ use crate::endpoint::is_own_path;
 use crate::front::{EdgeLimits, downstream};
 use crate::problem::{Kind, Problem};
 use crate::signal::TraceContext;
+use crate::upstream::Fuses;
 
 /// The snapshot in force now.
 pub type InForce = dyn Fn() -> Arc<Snapshot> + Send + Sync;
@@ -40,6 +41,7 @@ pub struct Gateway {
     pub(super) in_force: Box<InForce>,
     pub(super) limits: EdgeLimits,
     pub(super) budget: ByteBudget,
+    pub(super) fuses: Arc<Fuses>,
     pub(super) public_url: Arc<str>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
@@ -54,6 +56,8 @@ pub struct Parts {
     pub limits: EdgeLimits,
     /// For all bodies that are held whole.
     pub budget: ByteBudget,
+    /// For all exchanges that are streamed; whoever starts the gateway burns them.
+    pub fuses: Arc<Fuses>,
     pub public_url: Arc<str>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
@@ -65,8 +69,8 @@ pub struct Parts {
 
 impl Gateway {
     pub fn new(parts: Parts) -> Self {
-        let Parts { in_force, limits, budget, public_url, clock, random, events, guard, own } = parts;
-        Self { in_force, limits, budget, public_url, clock, random, events, guard, own }
+        let Parts { in_force, limits, budget, fuses, public_url, clock, random, events, guard, own } = parts;
+        Self { in_force, limits, budget, fuses, public_url, clock, random, events, guard, own }
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
@@ -264,7 +268,7 @@ impl ProxyHttp for Gateway {
         _: Option<&Digest>,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        match streaming::connected(descriptor, ctx) {
+        match streaming::connected(&self.fuses, descriptor, ctx) {
             Ok(()) => Ok(()),
             Err(fault) => self.refuse(ctx, fault.into()),
         }

@@ -22,7 +22,7 @@ use super::framing;
 use super::headers::{Outbound, prepare_request, strip_response};
 use super::retry::{Attempt, Body, may_retry};
 use crate::signal::TraceContext;
-use crate::upstream::{Fuse, Outcome, PeerTerms};
+use crate::upstream::{Fuses, Outcome, PeerTerms};
 
 /// Largest header section of an answer.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
@@ -64,12 +64,12 @@ pub(super) fn not_connected(session: &mut Session, ctx: &mut RequestContext, err
 }
 
 /// A connection is there. One that carries other exchanges too (HTTP/2) times its headers by itself.
-pub(super) fn connected(descriptor: RawFd, ctx: &mut RequestContext) -> Result<(), Fault> {
+pub(super) fn connected(fuses: &Arc<Fuses>, descriptor: RawFd, ctx: &mut RequestContext) -> Result<(), Fault> {
     let shared = ctx.admitted.as_ref().is_some_and(|admitted| admitted.pool.settings().http2);
     let forward = ctx.forward()?;
     if !shared && !forward.websocket {
         // Without a descriptor for the fuse it goes on without one: better than to fail who has a connection already.
-        forward.fuse = Fuse::light(descriptor, forward.deadline).ok();
+        forward.fuse = fuses.light(descriptor, forward.deadline.into_std()).ok();
     }
     Ok(())
 }

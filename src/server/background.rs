@@ -1,7 +1,7 @@
 //! What runs beside the requests: counters to disk, keys on schedule, revocations that have expired.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::oauth::{KeyRing, ReplayStore, purge_revocations};
 use crate::quota::WindowStore;
 use crate::store::Store;
+use crate::upstream::{BURN_EVERY, Fuses};
 
 use super::Services;
 use super::compile::chain;
@@ -25,10 +26,22 @@ const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
 pub(super) fn spawn(services: &Arc<Services>, store: &Arc<Store>, ring: &Arc<KeyRing>, stop: &watch::Receiver<bool>) {
     let (s, t) = (Arc::clone(services), Arc::clone(store));
     every(FLUSH_EVERY, stop, move || flush(Arc::clone(&s), Arc::clone(&t)));
+    tokio::spawn(burn(Arc::downgrade(&services.fuses)));
     let (s, r) = (Arc::clone(services), Arc::clone(ring));
     every(KEYS_EVERY, stop, move || keys(Arc::clone(&s), Arc::clone(&r)));
     let (s, t, sober) = (Arc::clone(services), Arc::clone(store), Arc::new(Mutex::new(Sober::default())));
     every(HOUSEKEEPING_EVERY, stop, move || housekeeping(Arc::clone(&s), Arc::clone(&t), Arc::clone(&sober)));
+}
+
+/// Goes on while requests finish after `stop`, until nobody can light a fuse any more.
+async fn burn(fuses: Weak<Fuses>) {
+    let mut ticks = interval(BURN_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(fuses) = fuses.upgrade() else { return };
+        fuses.burn(Instant::now());
+    }
 }
 
 fn every<F>(period: Duration, stop: &watch::Receiver<bool>, work: impl Fn() -> F + Send + 'static)

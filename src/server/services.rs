@@ -14,6 +14,7 @@ use crate::jose::KeySet;
 use crate::oauth::{ClientRegistration, Clients};
 use crate::quota::Quotas;
 use crate::signal::Metrics;
+use crate::upstream::Fuses;
 
 use super::compile::{Mistakes, chain};
 
@@ -115,6 +116,8 @@ pub struct Services {
     /// Our own authorization server as an issuer of tokens.
     pub issuer: Arc<Issuer>,
     pub clients: Arc<ClientDirectory>,
+    /// Of streamed exchanges.
+    pub fuses: Arc<Fuses>,
     authenticator: ArcSwapOption<Authenticator>,
 }
 
@@ -131,6 +134,7 @@ impl Services {
             revocations: Arc::new(Revocations::new()),
             issuer: Issuer::own(&gateway.issuer, &gateway.public_url, keys),
             clients: Arc::new(ClientDirectory::default()),
+            fuses: Arc::default(),
             authenticator: ArcSwapOption::empty(),
         }
     }

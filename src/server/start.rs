@@ -240,6 +240,7 @@ fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpP
         own: router(edge, oauth::router(shared.oauth.clone())),
         limits: limits.clone(),
         budget: shared.budget.clone(),
+        fuses: shared.services.fuses.clone(),
     };
     let conf = ServerConf {
         max_retries: 3,

@@ -20,7 +20,7 @@ mod transport;
 
 pub use backend::{Outcome, Picked};
 pub use error::{CredentialError, NoBackend, PoolError, PoolFull, UrlFault};
-pub use fuse::Fuse;
+pub use fuse::{BURN_EVERY, Fuse, Fuses};
 pub use health::Shutdown;
 pub use peer::PeerTerms;
 pub use pool::{BackendHealth, BackendStatus, InFlight, Pool, Tried};

@@ -273,6 +273,7 @@ impl Rig {
             in_force: Box::new(move || Arc::clone(&snapshot)),
             guard: guard(&limits),
             budget: crate::proxy::ByteBudget::new(limits.buffered_total_bytes_max),
+            fuses: Arc::default(),
             limits,
             public_url: ISSUER.into(),
             clock,
