@@ -95,6 +95,12 @@ fn measured(arguments: &Arguments) -> anyhow::Result<()> {
         binary: arguments.binary.clone(),
     };
     let outcome = runtime.block_on(async {
+        // The load never sleeps: else each answer to it would cost the proxy a wake-up, and the slower proxy more of them.
+        tokio::spawn(async {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        });
         let small = Size { operations: arguments.operations.max(1), clients: arguments.clients };
         if arguments.profile {
             return measure::for_a_profiler(&plan, small, &folder).await;

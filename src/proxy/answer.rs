@@ -21,9 +21,9 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 /// What is read of the body of a refused request, so that the caller hears the refusal and keeps its connection.
 const UNREAD_BYTES_MAX: usize = 64 * 1024;
 const UNREAD_PATIENCE: Duration = Duration::from_millis(250);
-const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const RATELIMIT: &str = "ratelimit";
+const RATELIMIT_POLICY: &str = "ratelimit-policy";
+const SERVER_TIMING: &str = "server-timing";
 
 /// Writes our own fields on the answer of a back end, whose hop-by-hop and internal fields are gone already.
 pub(super) fn dress(header: &mut ResponseHeader, ctx: &RequestContext, path: &str) -> Result<()> {
@@ -51,9 +51,9 @@ fn dress_any(header: &mut ResponseHeader, ctx: &RequestContext) -> Result<()> {
         header.insert_header(header::CACHE_CONTROL, NO_STORE)?; // RFC 9111 §5.2: personal data unless said otherwise.
     }
     if ctx.is_secure() {
-        header.insert_header(header::STRICT_TRANSPORT_SECURITY, HSTS)?; // RFC 6797 §7.2: over TLS only.
+        header.insert_header("strict-transport-security", HSTS)?; // RFC 6797 §7.2: over TLS only.
     }
-    header.insert_header(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF)?;
+    header.insert_header("x-content-type-options", NOSNIFF)?;
     header.insert_header(INTERACTION_ID, ctx.interaction_value.clone())
 }
 

@@ -134,12 +134,11 @@ pub(super) enum Whole {
 pub(super) fn prepare_request(request: &mut RequestHeader, outbound: &Outbound<'_>) -> Result<(), Fault> {
     strip_request(request, outbound.websocket);
     request.set_uri(outbound.target.clone());
-    let mut set = |name: HeaderName, value: HeaderValue| {
-        request.insert_header(name, value).map_err(|_| Fault::Internal("a field of ours cannot be set"))
-    };
-    set(header::HOST, outbound.authority.clone())?;
-    set(header::VIA, VIA)?;
-    set(header::FORWARDED, forwarded(outbound)?)?;
+    let unset = |_| Fault::Internal("a field of ours cannot be set");
+    let mut set = |name: &'static str, value: HeaderValue| request.insert_header(name, value).map_err(unset);
+    set("Host", outbound.authority.clone())?;
+    set("via", VIA)?;
+    set("forwarded", forwarded(outbound)?)?;
     set(INTERACTION_ID, outbound.interaction.clone())?;
     set(CALLER, outbound.caller.clone())?;
     if let Some(value) = outbound.traceparent {
@@ -149,12 +148,12 @@ pub(super) fn prepare_request(request: &mut RequestHeader, outbound: &Outbound<'
         set(TRACESTATE, value.clone())?;
     }
     if let Some((name, value)) = outbound.credential {
-        set(name.clone(), value.clone())?;
+        request.insert_header(name, value.clone()).map_err(unset)?;
     }
     if let Some(whole) = outbound.whole {
-        set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+        request.insert_header("accept-encoding", HeaderValue::from_static("identity")).map_err(unset)?;
         if let Whole::Bytes(length) = whole {
-            set(header::CONTENT_LENGTH, HeaderValue::from(length))?;
+            request.insert_header("Content-Length", HeaderValue::from(length)).map_err(unset)?;
         } else {
             request.remove_header(&header::CONTENT_LENGTH);
         }
@@ -163,7 +162,7 @@ pub(super) fn prepare_request(request: &mut RequestHeader, outbound: &Outbound<'
 }
 
 /// What tells an institution one calling client from another, so that it can keep their idempotency keys apart.
-const CALLER: HeaderName = HeaderName::from_static("x-clearway-caller");
+const CALLER: &str = "x-clearway-caller";
 
 /// The client's name towards one institution: always the same there, another at each, and of no use to whoever does
 /// not know the client's ids already.
@@ -178,9 +177,10 @@ pub(super) fn pseudonym(
     HeaderValue::try_from(URL_SAFE_NO_PAD.encode(first)).map_err(|_| Fault::Internal("the caller cannot be named"))
 }
 
-pub(super) const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+// Names as texts: Pingora keeps the spelling of each, and copies that of a `HeaderName` it does not know by heart.
+pub(super) const INTERACTION_ID: &str = "x-fapi-interaction-id";
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
 
 fn strip_request(request: &mut RequestHeader, websocket: bool) {
     let nominated = nominated(&request.headers);
