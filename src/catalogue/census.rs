@@ -94,7 +94,7 @@ impl<'d> Census<'d> {
             ledger.find(Part::Bodies, name);
         }
         for (code, _) in members(operation.get("responses")).filter(|(code, _)| !code.starts_with("x-")) {
-            ledger.find(Part::Responses, format!("{name} {code}"));
+            ledger.find(Part::Responses, response_name(name, code));
         }
         for (callback, expressions) in members(operation.get("callbacks")) {
             let expressions = expressions.as_object().map(|e| follow(self.document, e).0);
@@ -116,6 +116,24 @@ impl<'d> Census<'d> {
 
 fn same(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
     text(a, "in") == text(b, "in") && text(a, "name") == text(b, "name") && !text(a, "name").is_empty()
+}
+
+/// OAM-30: the status code, class or `default` that a response's key means, whatever its letters and spaces.
+pub fn response_code(key: &str) -> Option<String> {
+    let code = key.trim();
+    if code.eq_ignore_ascii_case("default") {
+        return Some("default".into());
+    }
+    let upper = code.to_ascii_uppercase();
+    let is_code = upper.len() == 3
+        && upper.starts_with(|c: char| ('1'..='5').contains(&c))
+        && (upper.ends_with("XX") || upper.bytes().all(|b| b.is_ascii_digit()));
+    is_code.then_some(upper)
+}
+
+/// A response's name in the account: the same one before and after its key was mended.
+pub fn response_name(operation: &str, key: &str) -> String {
+    format!("{operation} {}", response_code(key).as_deref().unwrap_or(key))
 }
 
 pub fn text<'v>(object: &'v Map<String, Value>, key: &str) -> &'v str {

@@ -146,6 +146,7 @@ pub fn check_head(
     settings: &GuardSettings,
 ) -> Result<Passed, GuardRefusal> {
     check_size(head, settings)?;
+    check_names(head)?;
     check_framing(head)?;
     make_origin_form(head)?;
     check_target(head)?;
@@ -191,6 +192,13 @@ fn check_size(head: &RequestHeader, settings: &GuardSettings) -> Result<(), Guar
         return Err(GuardRefusal { kind: Kind::HeadersTooLarge, detail, close: true });
     }
     Ok(())
+}
+
+/// RFC 9110 §5.6.2: the HTTP/2 library takes a quotation mark within a name, which is no token, and which no HTTP/1.1
+/// back end should be sent.
+fn check_names(head: &RequestHeader) -> Result<(), GuardRefusal> {
+    let sound = head.headers.keys().all(|name| !name.as_str().contains('"'));
+    if sound { Ok(()) } else { Err(malformed("A field name has a character that names cannot have.")) }
 }
 
 /// The one value of a field that must not be repeated.

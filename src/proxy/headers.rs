@@ -238,6 +238,7 @@ pub(super) fn strip_response(response: &mut ResponseHeader, upgrading: bool) {
         (hop && !handshake)
             || listed(&RESPONSE_ENDS_HERE, name)
             || RESPONSE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            || name.contains('"') // No token (RFC 9110 §5.6.2), but the HTTP/2 library takes it.
     };
     let gone: Vec<_> = response.headers.keys().filter(|n| ends_here(n.as_str())).cloned().collect();
     for name in &gone {

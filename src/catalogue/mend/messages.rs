@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::bundle::UNRESOLVED;
-use super::super::census::text;
+use super::super::census::{response_code, text};
 use super::super::shape::Kind;
 use super::{Mender, SET_ASIDE, UNUSABLE};
 
@@ -232,18 +232,9 @@ impl Mender<'_> {
         let mut set_aside = Map::new();
         let all = std::mem::take(responses);
         for (code, value) in all {
-            let upper = code.trim().to_ascii_uppercase();
-            let is_code = upper.len() == 3
-                && upper.starts_with(|c: char| ('1'..='5').contains(&c))
-                && (upper.ends_with("XX") || upper.bytes().all(|b| b.is_ascii_digit()));
-            let key = if is_code {
-                upper
-            } else if code.trim().eq_ignore_ascii_case("default") {
-                "default".into()
-            } else {
-                code.clone()
-            };
-            let is_response = (is_code || key == "default") && value.is_object() && !responses.contains_key(&key);
+            let meant = response_code(&code);
+            let key = meant.clone().unwrap_or_else(|| code.clone());
+            let is_response = meant.is_some() && value.is_object() && !responses.contains_key(&key);
             if !is_response && !key.starts_with("x-") {
                 set_aside.insert(format!("{SET_ASIDE}{code}"), value);
                 continue;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::super::bundle::UNRESOLVED;
-use super::super::census::{follow, parameter_name, text};
+use super::super::census::{follow, parameter_name, response_name, text};
 use super::super::mend::{SET_ASIDE, UNUSABLE};
 use super::super::pointer;
 use super::super::report::{Ledger, Part, Severity};
@@ -227,18 +227,14 @@ pub fn account(document: &Value, operation: &Map<String, Value>, name: &str, led
             (Some(reference), _) => {
                 ledger.leave(
                     Part::Responses,
-                    format!("{name} {code}"),
+                    response_name(name, code),
                     &format!("its reference {reference} leads nowhere"),
                 );
             }
             (None, Some(code)) => {
-                ledger.leave(Part::Responses, format!("{name} {code}"), "it is no status code, or no object")
+                ledger.leave(Part::Responses, response_name(name, code), "it is no status code, or no object")
             }
-            (None, None) => {
-                ledger.use_up(Part::Responses, format!("{name} {code}"));
-                // Mended codes: what was written with small letters or spaces is the same response.
-                ledger.use_up(Part::Responses, format!("{name} {}", code.to_ascii_lowercase()));
-            }
+            (None, None) => ledger.use_up(Part::Responses, response_name(name, code)),
         }
     }
     for (callback, expressions) in operation.get("callbacks").and_then(Value::as_object).into_iter().flatten() {

@@ -148,3 +148,22 @@ fn a_document_of_which_nothing_can_be_used_is_refused() {
     assert!(matches!(&refusal, ImportError::NothingUsable { .. }));
     assert!(refusal.to_string().contains("bank.json:1:"), "{refusal}");
 }
+
+/// Found by fuzzing: a part that the report called lost.
+#[test]
+fn a_response_is_accounted_for_whatever_its_letters_and_spaces() {
+    for (code, meant) in
+        [("defaUlt", "default"), (" Default", "default"), ("2xX", "2XX"), (" 404 ", "404"), ("5XX", "5XX")]
+    {
+        let document = json!({
+            "openapi": "3.0.3", "info": {"title": "a", "version": "1"},
+            "paths": {"/a": {"get": {"responses": {code: {"description": ""}, "maybe": {"description": ""}, "201": 5}}}},
+        });
+        let id = ApiId::parse("letters").unwrap();
+        let api = super::super::import::import_value(&id, "letters.json", document).unwrap();
+        assert_eq!(super::super::sound::imbalance(&api), Vec::<String>::new(), "{code:?}");
+        let count = api.report.count(Part::Responses);
+        assert_eq!((count.found, count.used, count.unused.len()), (3, 1, 2), "{code:?}");
+        assert!(api.document["paths"]["/a"]["get"]["responses"].get(meant).is_some(), "{code:?}");
+    }
+}

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use x509_parser::asn1_rs::ToDer;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 /// The string representation of RFC 4514: last RDN first, special characters escaped, the unknown in hexadecimal.
@@ -29,11 +30,17 @@ fn attribute(attribute: &AttributeTypeAndValue<'_>) -> String {
     match attribute.as_str() {
         Ok(text) if !kind.is_empty() => format!("{kind}={}", escape(text)),
         Ok(text) => format!("{oid}={}", escape(text)),
-        Err(_) => attribute.as_slice().iter().fold(format!("{oid}=#"), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        }),
+        Err(_) => format!("{oid}=#{}", hex(attribute)),
     }
+}
+
+/// RFC 4514 §2.4: the DER of the value, its tag included; without it two kinds of values would read alike.
+fn hex(attribute: &AttributeTypeAndValue<'_>) -> String {
+    let der = attribute.attr_value().to_der_vec().unwrap_or_default();
+    der.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// RFC 4514 §2.4; control characters in hexadecimal so that a name cannot break a log line.
@@ -63,7 +70,17 @@ pub(super) fn ip(bytes: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use x509_parser::prelude::{FromDer, X509Name};
+
+    use super::{escape, rfc4514};
+
+    #[test]
+    fn a_value_that_is_no_text_is_shown_with_its_tag() {
+        // 2.5.4.3 as an OCTET STRING that holds the DER of a text. Found by fuzzing: it read like that text.
+        let der = [0x30, 14, 0x31, 12, 0x30, 10, 6, 3, 0x55, 4, 3, 4, 3, 0x0c, 1, b'a'];
+        let (_, name) = X509Name::from_der(&der).unwrap();
+        assert_eq!(rfc4514(&name), "2.5.4.3=#04030c0161");
+    }
 
     #[test]
     fn special_characters_are_escaped() {
