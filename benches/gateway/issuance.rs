@@ -227,7 +227,7 @@ fn per_cpu_second(mut once: impl FnMut() -> bool) -> anyhow::Result<f64> {
 }
 
 /// CPU-seconds of this thread.
-pub fn own_cpu_seconds() -> anyhow::Result<f64> {
+fn own_cpu_seconds() -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     Ok(stat.split_whitespace().next().context("no schedstat")?.parse::<f64>()? / 1e9)
 }
