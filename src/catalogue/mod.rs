@@ -20,7 +20,7 @@ mod limits;
 mod mend;
 mod operations;
 mod origin;
-mod pointer;
+pub mod pointer;
 mod position;
 mod publish;
 mod recognise;

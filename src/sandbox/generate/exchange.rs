@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::facts::resolve;
 use super::wire;
 use super::{Direction, GenerateError, Generator};
+use crate::catalogue::pointer;
 use crate::contract::{OperationSpec, ParameterPlace, ParameterSpec, SchemaPointer, StatusRange};
 use crate::domain::Timestamp;
 
@@ -78,8 +79,7 @@ impl<'d> Part<'d> {
     /// Behind its `$ref`, if it is one.
     fn followed(self, document: &'d Value) -> Option<Self> {
         let Some(reference) = self.value.get("$ref").and_then(Value::as_str) else { return Some(self) };
-        let pointer =
-            percent_encoding::percent_decode_str(reference.strip_prefix('#')?).decode_utf8().ok()?.into_owned();
+        let pointer = pointer::from_fragment(reference.strip_prefix('#')?)?;
         Some(Self { value: resolve(document, reference)?, pointer })
     }
 }

@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::catalogue::pointer::from_fragment;
+
 /// Most schemas that can hold at one place.
 const SCHEMAS_MAX: usize = 512;
 
@@ -331,9 +333,7 @@ fn is_null(document: &Value, schema: &Value) -> bool {
 
 /// What a reference inside the document points to.
 pub(super) fn resolve<'d>(document: &'d Value, reference: &str) -> Option<&'d Value> {
-    let fragment = reference.strip_prefix('#')?;
-    let pointer = percent_encoding::percent_decode_str(fragment).decode_utf8().ok()?;
-    document.pointer(&pointer)
+    document.pointer(&from_fragment(reference.strip_prefix('#')?)?)
 }
 
 fn whole(value: &Value) -> Option<u64> {

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 
 pub use exchange::{GeneratedHeader, GeneratedRequest, GeneratedResponse, Origin, request};
 
+use crate::catalogue::pointer;
 use crate::contract::SchemaPointer;
 use crate::domain::Timestamp;
 use grow::{Grower, Plan, Stuck, Trace};
@@ -147,8 +148,7 @@ impl<'d> Generator<'d> {
 
     /// A pattern that is none takes nothing else with it: the schema is judged without it then.
     fn compile(&self, schema: &SchemaPointer) -> Judge {
-        let fragment = percent_encoding::utf8_percent_encode(&schema.0, FRAGMENT);
-        let reference = json!({ "$ref": format!("{DOCUMENT_URI}#{fragment}") });
+        let reference = json!({ "$ref": format!("{DOCUMENT_URI}{}", pointer::to_reference(&schema.0)) });
         build(&reference, &self.registry).or_else(|reason| {
             let readable = self.readable.get_or_init(|| readable(self.document));
             readable.as_ref().ok_or(reason).and_then(|registry| build(&reference, registry))
@@ -189,23 +189,6 @@ fn drop_unreadable_patterns(value: &mut Value) {
         }
     }
 }
-
-/// What a fragment may not carry as it is (RFC 3986 §3.5).
-const FRAGMENT: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'<')
-    .add(b'>')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
 
 /// One valid value; for many of one document make a [`Generator`].
 pub fn value(
