@@ -112,9 +112,12 @@ fn registry(key: &SigningKey) -> Registry {
     let client = partner::client(CLIENT);
     let registration = ClientRegistration {
         client_id: client.id.clone(),
-        authentication: ClientAuthentication::private_key_jwt(&json!({ "keys": [key.public_jwk()] })).unwrap().0,
-        certificate_bound_access_tokens: false,
+        authentication: ClientAuthentication::PrivateKeyJwt,
+        keys: ClientKeys::inline(&json!({ "keys": [key.public_jwk()] })).unwrap().0,
+        profile: Profile::Fapi2Security,
+        sender_constraint: SenderConstraint::Bearer,
         resource_server: true,
+        metadata: Arc::default(),
     };
     Registry(Arc::new(client), Arc::new(registration))
 }

@@ -148,7 +148,7 @@ impl Authenticator {
 
     /// FAPI 2.0 §5.3.4-3. Only our own tokens are in the index: another issuer's `jti` could collide with ours.
     fn check_unrevoked(&self, token: &VerifiedToken) -> Result<(), AuthnError> {
-        let revoked = token.verifier.is_own() && token.jti.as_deref().is_some_and(|jti| self.revocations.contains(jti));
+        let revoked = token.verifier.is_own() && token.jti.as_deref().is_some_and(|jti| self.revocations.covers(jti));
         if revoked { Err(AuthnError::Revoked) } else { Ok(()) }
     }
 }

@@ -62,6 +62,14 @@ impl Revocations {
         shard.read().unwrap_or_else(PoisonError::into_inner).contains_key(jti)
     }
 
+    /// Whether the token itself was revoked, or the grant that it belongs to: the part of a `jti` before a full stop.
+    pub fn covers(&self, jti: &str) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        self.contains(jti) || jti.split_once('.').is_some_and(|(grant, _)| self.contains(grant))
+    }
+
     /// Forgets the tokens that have expired by now.
     pub fn purge(&self, now: Timestamp) {
         for shard in &self.shards {
@@ -89,6 +97,20 @@ impl Revocations {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_grant_takes_its_tokens_with_it_and_no_others() {
+        let revocations = Revocations::new();
+        assert!(!revocations.covers("g.1"));
+        assert!(
+            revocations.insert("g", Timestamp::from_secs(100)) && revocations.insert("h.2", Timestamp::from_secs(100))
+        );
+        for (jti, revoked) in
+            [("g", true), ("g.1", true), ("g.2", true), ("h.2", true), ("h.1", false), ("gg.1", false)]
+        {
+            assert_eq!(revocations.covers(jti), revoked, "{jti}");
+        }
+    }
 
     #[test]
     fn what_finds_no_room_is_refused_and_nothing_is_forgotten_for_it() {

@@ -48,7 +48,7 @@ struct Sound {
 fn find(config: &Config) -> Result<Sound, Vec<Diagnostic>> {
     let configuration = config::load(&config.config, &Variables::new())?;
     let services = Services::for_check(&configuration);
-    let Compiled { in_force, warnings } = compile(&configuration, &services, None)?;
+    let Compiled { in_force, warnings, .. } = compile(&configuration, &services, None)?;
     let snapshot = &in_force.snapshot;
     let mut summary = format!(
         "{} is sound: {} APIs, {} operations, {} tenants, {} clients, revision {}.",

@@ -77,5 +77,5 @@ async fn work(configuration: &Configuration, urgency: Option<Urgency>, as_json: 
 }
 
 fn settings(configuration: &Configuration) -> Settings {
-    crate::server::oauth_settings(configuration, &[])
+    crate::server::oauth_settings(configuration)
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use crate::catalogue::ApiSource;
 use crate::contract::Mode;
 use crate::domain::{ApiId, InstitutionId, LicenceRole, ProductId, Risk, ScopeSet};
+use crate::oauth::Profile;
 
 use super::institutions::InstitutionSettings;
 use super::partners::{Names, known, licence_role, undeclared};
 use super::tree::{Entry, Node};
-use super::{Diagnostic, Located, each, scalar};
+use super::{Diagnostic, Located, each, registered, scalar};
 
 /// Where a request body states the money it moves, as JSON Pointers (RFC 6901).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct ProductSettings {
     pub id: ProductId,
     pub name: String,
     pub risk: Risk,
+    /// What a client's profile must satisfy.
+    pub profile: Profile,
     pub operations: Vec<Located<Selector>>,
 }
 
@@ -151,6 +154,7 @@ fn product(entry: &Entry<'_>, apis: &Names<'_>) -> Option<ProductSettings> {
     let id: Option<ProductId> = entry.required("id", scalar::parsed);
     let name = entry.optional("name", scalar::text);
     let risk = entry.required("risk", scalar::one_of(&[("low", Risk::Low), ("regulated", Risk::Regulated)]));
+    let profile = entry.or("profile", Profile::PlainOauth, registered::profile);
     let operations = entry.each("operations", |entry, node| {
         Ok(Located { value: selector(entry, node, apis)?, place: entry.place_of(node) })
     });
@@ -160,7 +164,7 @@ fn product(entry: &Entry<'_>, apis: &Names<'_>) -> Option<ProductSettings> {
     }
     entry.finish();
     let id = id?;
-    Some(ProductSettings { name: name.unwrap_or_else(|| id.to_string()), id, risk: risk?, operations })
+    Some(ProductSettings { name: name.unwrap_or_else(|| id.to_string()), id, risk: risk?, profile, operations })
 }
 
 fn selector(entry: &Entry<'_>, node: &Node, apis: &Names<'_>) -> Result<Selector, String> {

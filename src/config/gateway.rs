@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::front::{ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls};
 use crate::jose::Algorithm;
+use crate::oauth::OutstandingLimits;
 
 use super::tree::{Context, Entry};
 use super::{Diagnostic, scalar};
@@ -72,6 +73,11 @@ pub struct TokenSettings {
     pub key_rotation_period: Duration,
     pub assertion_lifetime_max: Duration,
     pub clock_skew_max: Duration,
+    pub request_uri_lifetime: Duration,
+    pub visit_lifetime: Duration,
+    pub grant_lifetime: Duration,
+    /// Pushed requests, and codes, of all, of one tenant, of one client.
+    pub outstanding: OutstandingLimits,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -251,6 +257,11 @@ fn catalogue(file: &Entry<'_>) -> CatalogueSettings {
     catalogue
 }
 
+fn count(entry: &Entry<'_>, node: &super::tree::Node) -> Result<usize, String> {
+    let count: usize = scalar::parsed(entry, node)?;
+    if count == 0 { Err("nothing would be served".to_owned()) } else { Ok(count) }
+}
+
 fn tokens(file: &Entry<'_>) -> TokenSettings {
     let mut tokens = TokenSettings {
         access_token_lifetime: 300 * SECOND,
@@ -258,6 +269,10 @@ fn tokens(file: &Entry<'_>) -> TokenSettings {
         key_rotation_period: 30 * 86_400 * SECOND,
         assertion_lifetime_max: 300 * SECOND,
         clock_skew_max: 30 * SECOND,
+        request_uri_lifetime: 90 * SECOND,
+        visit_lifetime: 600 * SECOND,
+        grant_lifetime: 90 * 86_400 * SECOND,
+        outstanding: OutstandingLimits { all: 20_000, per_tenant: 2_000, per_client: 500 },
     };
     if let Some(entry) = file.section("tokens") {
         tokens.access_token_lifetime =
@@ -268,6 +283,13 @@ fn tokens(file: &Entry<'_>) -> TokenSettings {
         tokens.assertion_lifetime_max =
             entry.or("assertion_lifetime_max", tokens.assertion_lifetime_max, scalar::duration);
         tokens.clock_skew_max = entry.or("clock_skew_max", tokens.clock_skew_max, skew);
+        tokens.request_uri_lifetime = entry.or("request_uri_lifetime", tokens.request_uri_lifetime, scalar::duration);
+        tokens.visit_lifetime = entry.or("visit_lifetime", tokens.visit_lifetime, scalar::duration);
+        tokens.grant_lifetime = entry.or("grant_lifetime", tokens.grant_lifetime, scalar::duration);
+        let limits = &mut tokens.outstanding;
+        limits.all = entry.or("outstanding_max", limits.all, count);
+        limits.per_tenant = entry.or("outstanding_per_tenant_max", limits.per_tenant, count);
+        limits.per_client = entry.or("outstanding_per_client_max", limits.per_client, count);
         entry.finish();
     }
     tokens

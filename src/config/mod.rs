@@ -10,6 +10,7 @@ mod institutions;
 mod issuers;
 mod partners;
 mod plans;
+mod registered;
 mod scalar;
 mod suggest;
 mod tree;

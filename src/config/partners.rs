@@ -9,12 +9,14 @@ use rustls_pki_types::pem::PemObject;
 
 use crate::domain::{Client, ClientId, Environment, LicenceRole, PartnerStatus, PlanId, ProductId, Tenant, Thumbprint};
 use crate::jose;
-use crate::oauth::{ClientAuthentication, ClientRegistration, DistinguishedName, TlsSubject};
+use crate::oauth::{
+    ClientAuthentication, ClientKeys, ClientRegistration, DistinguishedName, Profile, SecretHash, TlsSubject,
+};
 use crate::quota::Plan;
 
 use super::apis::ProductSettings;
 use super::tree::{Entry, Node};
-use super::{Diagnostic, Located, each, scalar};
+use super::{Diagnostic, Located, each, registered, scalar};
 
 const STATUSES: &[(&str, PartnerStatus)] =
     &[("active", PartnerStatus::Active), ("suspended", PartnerStatus::Suspended)];
@@ -125,8 +127,7 @@ fn client(entry: &Entry<'_>, tenants: &HashMap<&str, &Arc<Tenant>>) -> Option<Cl
     let status = entry.or("status", PartnerStatus::Active, scalar::one_of(STATUSES));
     let environment = entry.or("environment", Environment::Sandbox, environment);
     let scopes = entry.or("scopes", crate::domain::ScopeSet::default(), scalar::scopes);
-    let bound = entry.or("certificate_bound_access_tokens", true, scalar::boolean);
-    let resource_server = entry.or("resource_server", false, scalar::boolean);
+    let registered = registered::read(entry);
     let issuer = entry.optional("issuer", scalar::text);
     let authentication = entry.section("authentication").map(|section| authentication(&section));
     entry.finish();
@@ -138,12 +139,10 @@ fn client(entry: &Entry<'_>, tenants: &HashMap<&str, &Arc<Tenant>>) -> Option<Cl
     let id = id?;
     let registration = match authentication {
         None => None,
-        Some(authentication) => Some(Arc::new(ClientRegistration {
-            client_id: id.clone(),
-            authentication: authentication?,
-            certificate_bound_access_tokens: bound,
-            resource_server,
-        })),
+        Some(authentication) => {
+            let (authentication, keys) = authentication?;
+            Some(Arc::new(registered.complete(entry, id.clone(), authentication, keys)?))
+        }
     };
     let name = name.unwrap_or_else(|| id.to_string());
     let client = Client { id, tenant: tenant?, name, status, environment, scopes };
@@ -155,17 +154,29 @@ enum Method {
     PrivateKeyJwt,
     TlsClientAuth,
     SelfSigned,
+    Secret,
 }
 
-fn authentication(entry: &Entry<'_>) -> Option<ClientAuthentication> {
+/// How the client proves itself, and its keys: those of its assertions are those of its request objects.
+fn authentication(entry: &Entry<'_>) -> Option<(ClientAuthentication, ClientKeys)> {
     let words = &[
         ("private_key_jwt", Method::PrivateKeyJwt),
         ("tls_client_auth", Method::TlsClientAuth),
         ("self_signed_tls_client_auth", Method::SelfSigned),
+        ("client_secret_basic", Method::Secret),
     ];
     let method = entry.required("method", scalar::one_of(words))?;
-    let authentication = match method {
+    let keys = match method {
         Method::PrivateKeyJwt => entry.required("jwks_file", jwks)?,
+        Method::TlsClientAuth | Method::SelfSigned | Method::Secret => {
+            entry.optional("jwks_file", jwks).unwrap_or_default()
+        }
+    };
+    let authentication = match method {
+        Method::PrivateKeyJwt => ClientAuthentication::PrivateKeyJwt,
+        Method::Secret => {
+            ClientAuthentication::ClientSecretBasic { secret_hash: entry.required("secret_file", secret)? }
+        }
         Method::TlsClientAuth => ClientAuthentication::TlsClientAuth(tls_subject(entry)?),
         Method::SelfSigned => {
             let certificates = entry.each("certificate_files", certificate);
@@ -178,7 +189,22 @@ fn authentication(entry: &Entry<'_>) -> Option<ClientAuthentication> {
         }
     };
     entry.finish();
-    Some(authentication)
+    Some((authentication, keys))
+}
+
+/// Shortest secret, in characters: 128 bits in base64url (FAPI 2.0 §5.4.1-4).
+const SECRET_CHARS_MIN: usize = 22;
+
+/// A secret on one line of a file; only its hash stays in memory.
+fn secret(entry: &Entry<'_>, node: &Node) -> Result<SecretHash, String> {
+    let path = scalar::file(entry, node)?;
+    let name = path.display();
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let text = text.trim_end();
+    if text.len() < SECRET_CHARS_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!("{name} is not a line of at least {SECRET_CHARS_MIN} visible characters"));
+    }
+    Ok(SecretHash::of(text.as_bytes()))
 }
 
 /// Exactly one subject (RFC 8705 §2.1.2).
@@ -200,15 +226,14 @@ fn tls_subject(entry: &Entry<'_>) -> Option<TlsSubject> {
 }
 
 /// A client's public keys. One unusable key is a mistake: it would otherwise fail only when it is first used.
-fn jwks(entry: &Entry<'_>, node: &Node) -> Result<ClientAuthentication, String> {
+fn jwks(entry: &Entry<'_>, node: &Node) -> Result<ClientKeys, String> {
     let path = scalar::file(entry, node)?;
     let name = path.display();
     let bytes = std::fs::read(&path).map_err(|error| format!("{name} cannot be read: {error}"))?;
     let jwks = jose::parse_strict(&bytes).map_err(|error| format!("{name} is not JSON: {error}"))?;
-    let (authentication, skipped) =
-        ClientAuthentication::private_key_jwt(&jwks).map_err(|error| format!("{name}: {error}"))?;
+    let (keys, skipped) = ClientKeys::inline(&jwks).map_err(|error| format!("{name}: {error}"))?;
     match skipped.first() {
-        None => Ok(authentication),
+        None => Ok(keys),
         Some(key) => Err(format!("{name}: key {} cannot be used: {}", key.position, key.error)),
     }
 }
@@ -227,15 +252,22 @@ struct References<'n> {
     products: Names<'n>,
     plans: Names<'n>,
     environments: HashMap<&'n str, Environment>,
+    /// What clients are held to, and what products demand.
+    profiles: HashMap<&'n str, Profile>,
+    demanded: HashMap<&'n str, Profile>,
 }
 
 pub(super) fn subscriptions(entries: &[Entry<'_>], declared: &Declared<'_>) -> Vec<Located<SubscriptionSettings>> {
     let clients = || declared.clients.iter().map(|c| &c.value.client);
+    let registered = declared.clients.iter().filter_map(|c| c.value.registration.as_deref());
+    let profiles = registered.map(|registration| (registration.client_id.as_str(), registration.profile));
     let references = References {
         clients: clients().map(|client| client.id.as_str()).collect(),
         products: declared.products.iter().map(|p| p.value.id.as_str()).collect(),
         plans: declared.plans.iter().map(|p| p.value.id.as_str()).collect(),
         environments: clients().map(|client| (client.id.as_str(), client.environment)).collect(),
+        profiles: profiles.collect(),
+        demanded: declared.products.iter().map(|p| (p.value.id.as_str(), p.value.profile)).collect(),
     };
     let name = |s: &SubscriptionSettings| format!("{} to {}", s.client, s.product);
     each(entries, "subscription", name, |entry| subscription(entry, &references))
@@ -248,6 +280,15 @@ fn subscription(entry: &Entry<'_>, references: &References<'_>) -> Option<Subscr
     let written = entry.optional("environment", environment);
     entry.finish();
     let client = client?;
+    let product: Option<ProductId> = product;
+    let profile = references.profiles.get(client.as_str());
+    let demanded = product.as_ref().and_then(|product| references.demanded.get(product.as_str()));
+    if let (Some(profile), Some(demanded)) = (profile, demanded)
+        && !profile.satisfies(*demanded)
+    {
+        let message = format!("the product demands the profile {demanded}, and `{client}` has {profile}");
+        entry.report().add(Diagnostic::new(entry.place(), message));
+    }
     let own = references.environments.get(client.as_str()).copied();
     Some(SubscriptionSettings { product: product?, plan: plan?, environment: written.or(own)?, client })
 }

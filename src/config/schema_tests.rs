@@ -102,7 +102,9 @@ fn complete() -> Vec<(&'static str, Value)> {
                 "store_file": "a.db", "audit_file": "audit.jsonl", "access_log": "off", "policy_folders": ["policies"],
                 "catalogue": { "title": "t", "version": 1, "description": "d" },
                 "tokens": { "access_token_lifetime": "5m", "signing_algorithm": "PS256", "key_rotation_period": "30d",
-                    "assertion_lifetime_max": "5m", "clock_skew_max": "30s" },
+                    "assertion_lifetime_max": "5m", "clock_skew_max": "30s", "request_uri_lifetime": "60s",
+                    "visit_lifetime": "5m", "grant_lifetime": "30d", "outstanding_max": 100,
+                    "outstanding_per_tenant_max": 10, "outstanding_per_client_max": 5 },
                 "security_contact": "mailto:a@example.com"
             }),
         ),
@@ -115,9 +117,14 @@ fn complete() -> Vec<(&'static str, Value)> {
         (
             "clients",
             json!({ "version": 1, "clients": [
-            client("a", json!({ "method": "private_key_jwt", "jwks_file": "jwks.json" })),
-            client("b", json!({ "method": "tls_client_auth", "san_dns": "b.example" })),
-            client("c", json!({ "method": "self_signed_tls_client_auth", "certificate_files": ["a.pem"] })),
+            { "id": "a", "tenant": "acme", "grant_types": ["authorization_code", "refresh_token"],
+              "redirect_uris": ["https://a.example/cb"], "response_modes": ["jwt"], "profile": "fapi2-message-signing",
+              "require_signed_request_object": true, "authorization_details_types": ["payment"],
+              "pairwise_sector": "a.example", "introspection_signed": true, "dpop_bound_access_tokens": true,
+              "authentication": { "method": "private_key_jwt", "jwks_file": "jwks.json" } },
+            client("s", json!({ "method": "client_secret_basic", "secret_file": "secret", "jwks_file": "jwks.json" })),
+            client("b", json!({ "method": "tls_client_auth", "san_dns": "b.example", "jwks_file": "jwks.json" })),
+            client("c", json!({ "method": "self_signed_tls_client_auth", "certificate_files": ["a.pem"], "jwks_file": "jwks.json" })),
             { "id": "d", "tenant": "acme", "issuer": "https://idp.example" }
         ] }),
         ),
@@ -145,7 +152,7 @@ fn complete() -> Vec<(&'static str, Value)> {
         (
             "products",
             json!({ "version": 1, "products": [
-            { "id": "all", "name": "All", "risk": "low", "operations": ["api.*", "api.pay", "*"] }
+            { "id": "all", "name": "All", "risk": "low", "profile": "plain-oauth", "operations": ["api.*", "api.pay", "*"] }
         ] }),
         ),
         (
@@ -180,7 +187,7 @@ fn loaded(files: &[(&'static str, Value)]) -> Result<(), Vec<Diagnostic>> {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("policies")).unwrap();
     fs::write(folder.path().join("api.json"), "{}").unwrap();
-    fs::write(folder.path().join("secret"), "s3cret").unwrap();
+    fs::write(folder.path().join("secret"), "s3cret-of-twenty-two-characters").unwrap();
     let (key, _) = crate::jose::SigningKey::generate(crate::jose::Algorithm::Es256).unwrap();
     fs::write(folder.path().join("jwks.json"), json!({ "keys": [key.public_jwk()] }).to_string()).unwrap();
     let certificate = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();

@@ -65,6 +65,11 @@ impl ScopeSet {
         self.0.is_subset(&other.0)
     }
 
+    /// What is in both.
+    pub fn intersection(&self, other: &Self) -> Self {
+        Self(self.0.intersection(&other.0).cloned().collect())
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
         self.0.iter()
     }

@@ -17,7 +17,7 @@ use utoipa::OpenApi;
 use crate::domain::{ClientId, Connection};
 use crate::oauth::{
     AuthenticatedClient, AuthenticationFailed, AuthorizationServer, Cause, FORM_BYTES_MAX, IntrospectionResponse,
-    OAuthError, Request, TokenIssued, TokenResponse,
+    OAuthError, PushedResponse, Request, TokenIssued, TokenResponse,
 };
 
 /// The authorization server in force; a reload stores a new one.
@@ -47,6 +47,18 @@ pub struct ErrorBody {
 struct TokenForm {
     #[schema(example = "client_credentials")]
     grant_type: String,
+    /// Of `authorization_code`.
+    #[schema(nullable = false)]
+    code: Option<String>,
+    /// Of `authorization_code`: that of the request.
+    #[schema(nullable = false)]
+    redirect_uri: Option<String>,
+    /// Of `authorization_code` (RFC 7636 §4.5).
+    #[schema(nullable = false)]
+    code_verifier: Option<String>,
+    /// Of `refresh_token`.
+    #[schema(nullable = false)]
+    refresh_token: Option<String>,
     /// Space-delimited; all scopes of the client if absent.
     #[schema(nullable = false, example = "accounts")]
     scope: Option<String>,
@@ -60,6 +72,49 @@ struct TokenForm {
     #[schema(nullable = false)]
     client_assertion_type: Option<String>,
     /// A JWT signed with a registered key; `aud` is the issuer identifier as a string (RFC 7523 §2.2, FAPI 2.0).
+    #[schema(nullable = false)]
+    client_assertion: Option<String>,
+}
+
+/// The form of a pushed authorization request: the parameters of the request, or `request` alone.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "documents the form; `oauth` reads it")]
+struct PushedForm {
+    /// A signed request object (RFC 9101). No other parameter of the request stands beside it.
+    #[schema(nullable = false)]
+    request: Option<String>,
+    #[schema(nullable = false, example = "code")]
+    response_type: Option<String>,
+    /// One that the client registered.
+    #[schema(nullable = false)]
+    redirect_uri: Option<String>,
+    #[schema(nullable = false, example = "openid accounts")]
+    scope: Option<String>,
+    #[schema(nullable = false)]
+    state: Option<String>,
+    #[schema(nullable = false)]
+    nonce: Option<String>,
+    /// RFC 7636 §4.2.
+    #[schema(nullable = false)]
+    code_challenge: Option<String>,
+    #[schema(nullable = false, example = "S256")]
+    code_challenge_method: Option<String>,
+    /// `query`, `jwt`, `query.jwt`, `fragment.jwt` or `form_post.jwt`.
+    #[schema(nullable = false)]
+    response_mode: Option<String>,
+    /// A JSON array (RFC 9396 §2).
+    #[schema(nullable = false)]
+    authorization_details: Option<String>,
+    /// RFC 9449 §10.
+    #[schema(nullable = false)]
+    dpop_jkt: Option<String>,
+    /// Required with client authentication by certificate (RFC 8705 §2).
+    #[schema(nullable = false)]
+    client_id: Option<String>,
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
+    #[schema(nullable = false)]
+    client_assertion_type: Option<String>,
+    /// A JWT signed with a registered key (RFC 7523 §2.2).
     #[schema(nullable = false)]
     client_assertion: Option<String>,
 }
@@ -90,6 +145,7 @@ pub fn router(server: Shared) -> Router {
     let (issuer_path, resource_path) = (now.issuer_path(), now.resource_path());
     let oauth = Router::new()
         .route("/oauth/token", post(token))
+        .route("/oauth/par", post(pushed))
         .route("/oauth/introspect", post(introspect))
         .route("/oauth/revoke", post(revoke))
         .route("/oauth/jwks", get(jwks));
@@ -111,6 +167,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 #[openapi(
     paths(
         token,
+        pushed,
         introspect,
         revoke,
         jwks,
@@ -181,6 +238,27 @@ async fn revoke(State(server): State<Shared>, request: axum::extract::Request) -
     let answer = server.load_full().revoke(envelope.request()).await?;
     let mut response = (StatusCode::OK, NO_STORE, Body::empty()).into_response();
     response.extensions_mut().insert(AuthenticatedClient(answer.client.id.clone()));
+    Ok(response)
+}
+
+/// Pushes an authorization request (RFC 9126)
+#[utoipa::path(
+    post, path = "/oauth/par", tag = "OAuth", operation_id = "oauth.pushAuthorizationRequest",
+    request_body(content = PushedForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 201, description = "RFC 9126 §2.2.", body = PushedResponse),
+        (status = 400, description = "RFC 9126 §2.3.", body = ErrorBody),
+        (status = 401, description = "The client did not prove itself.", body = ErrorBody),
+        (status = 413, description = "The body is too large.", body = ErrorBody),
+        (status = 429, description = "Too many requests of the client are outstanding.", body = ErrorBody),
+        (status = 503, description = "Retry later.", body = ErrorBody),
+    )
+)]
+async fn pushed(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
+    let envelope = Envelope::read(request).await?;
+    let answer = server.load_full().push(envelope.request()).await?;
+    let mut response = private_json(&answer.client.id, &answer.body);
+    *response.status_mut() = StatusCode::CREATED;
     Ok(response)
 }
 
@@ -280,7 +358,7 @@ fn render(error: OAuthError) -> Response {
     if let Some(challenge) = error.challenge() {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
-    if error.status() == StatusCode::SERVICE_UNAVAILABLE {
+    if matches!(error.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if matches!(error, OAuthError::InvalidClient(_)) {
@@ -484,12 +562,20 @@ mod tests {
     fn every_route_is_documented() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths: Vec<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
-        assert_eq!(paths.len(), 7, "{paths:?}");
+        assert_eq!(paths.len(), 8, "{paths:?}");
         assert!(!document.to_string().contains("\"null\""), "a form or an answer has no nulls");
         let form = &document["paths"]["/oauth/token"]["post"]["requestBody"]["content"];
         assert!(form.get(FORM).is_some(), "{form}");
         let schemas = document["components"]["schemas"].as_object().unwrap();
-        for schema in ["TokenForm", "TokenResponse", "ErrorBody", "IntrospectionResponse", "Confirmation"] {
+        for schema in [
+            "TokenForm",
+            "PushedForm",
+            "PushedResponse",
+            "TokenResponse",
+            "ErrorBody",
+            "IntrospectionResponse",
+            "Confirmation",
+        ] {
             assert!(schemas.contains_key(schema), "{schema}: {:?}", schemas.keys());
         }
     }

@@ -30,6 +30,11 @@ impl Claims {
         self.0.get(name)
     }
 
+    /// All of them, in the order in which they were written.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
     /// A claim that must be a string if it is there.
     pub fn text(&self, name: &str) -> Result<Option<&str>, ClaimError> {
         match self.0.get(name) {

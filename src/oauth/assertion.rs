@@ -2,9 +2,11 @@
 
 use super::ClientAuthenticationError as Failure;
 use super::client_authentication::{Authenticated, check_active};
-use super::{AuthorizationServer, ClientAuthentication, OAuthError};
+use super::{
+    AssertionAudience, AuthorizationServer, ClientAuthentication, ClientKeys, ClientRegistration, OAuthError, Profile,
+};
 use crate::domain::{ClientId, Timestamp};
-use crate::jose::{Claims, KeySet, UnverifiedToken};
+use crate::jose::{Claims, UnverifiedToken};
 
 /// Longest `jti`, in bytes.
 const JTI_BYTES_MAX: usize = 256;
@@ -20,16 +22,25 @@ impl AuthorizationServer {
     ) -> Result<Authenticated, OAuthError> {
         let token = UnverifiedToken::parse(assertion).map_err(Failure::Malformed)?;
         check_header(&token)?;
-        let id = self.check_names(&token, client_id)?;
+        let id = check_names(&token, client_id)?;
         let found = self.parts.clients.find(&id);
-        let registered = found.as_ref().map(|(_, registration)| &registration.authentication);
-        let verified = KeySet::verify_evenly(registered.and_then(assertion_keys), token);
-        let (client, registration) = found.ok_or(Failure::UnknownClient)?;
+        let profile = found.as_ref().map_or(Profile::Fapi2Security, |(_, registration)| registration.profile);
+        let addressed = self.check_audience(&token, profile); // Told below: the time must not tell who is known.
+        let algorithm = token.header().algorithm;
         // Method equals registered method (check 10): there are no keys to verify with otherwise.
-        if assertion_keys(&registration.authentication).is_none() {
+        let by_assertion =
+            |registration: &ClientRegistration| registration.authentication == ClientAuthentication::PrivateKeyJwt;
+        let registered = found.as_ref().map(|(_, registration)| &**registration).filter(|found| by_assertion(found));
+        let verified = ClientKeys::verify(registered.map(|registration| &registration.keys), token);
+        let (client, registration) = found.ok_or(Failure::UnknownClient)?;
+        if !by_assertion(&registration) {
             return Err(Failure::OtherMethod.into());
         }
         let verified = verified.map_err(Failure::Signature)?;
+        addressed?;
+        if !profile.algorithms().contains(&algorithm) {
+            return Err(Failure::Algorithm.into());
+        }
         let expires_at = self.check_times(&verified.claims, now)?;
         let jti = verified.claims.required_text("jti").map_err(Failure::Claim)?;
         if jti.len() > JTI_BYTES_MAX {
@@ -43,18 +54,15 @@ impl AuthorizationServer {
         Ok(Authenticated { client, registration })
     }
 
-    /// Checks 3 and 4: `iss`, `sub` and `client_id` are one client, and `aud` is we alone.
-    fn check_names(&self, token: &UnverifiedToken<'_>, client_id: Option<&str>) -> Result<ClientId, Failure> {
-        let subject = token.hint("sub").ok_or(Failure::Subject)?;
-        if token.hint("iss") != Some(subject) || client_id.is_some_and(|id| id != subject) {
-            return Err(Failure::Subject);
-        }
-        // FAPI 2.0 §5.3.2.1-8: the issuer identifier as one string. `hint` reads strings only, so that an array is
-        // refused even if we are its only element, and so is the URL of an endpoint.
-        if token.hint("aud") != Some(&*self.settings.issuer) {
-            return Err(Failure::Audience);
-        }
-        ClientId::parse(subject).map_err(|_| Failure::UnknownClient)
+    /// Check 4: `aud` is we, as the client's profile has it.
+    fn check_audience(&self, token: &UnverifiedToken<'_>, profile: Profile) -> Result<(), Failure> {
+        let named = match profile.assertion_audience() {
+            // `hint` reads strings only, so that an array is refused even if we are its only element, and so is the URL
+            // of an endpoint.
+            AssertionAudience::IssuerString => token.hint("aud") == Some(&*self.settings.issuer),
+            AssertionAudience::IssuerOrEndpoint => token.hints_audience(&self.audiences),
+        };
+        if named { Ok(()) } else { Err(Failure::Audience) }
     }
 
     /// Checks 7 and 8; returns `exp`.
@@ -78,19 +86,21 @@ impl AuthorizationServer {
     }
 }
 
+/// Check 3: `iss`, `sub` and `client_id` are one client.
+fn check_names(token: &UnverifiedToken<'_>, client_id: Option<&str>) -> Result<ClientId, Failure> {
+    let subject = token.hint("sub").ok_or(Failure::Subject)?;
+    if token.hint("iss") != Some(subject) || client_id.is_some_and(|id| id != subject) {
+        return Err(Failure::Subject);
+    }
+    ClientId::parse(subject).map_err(|_| Failure::UnknownClient)
+}
+
 /// Check 1, and the kind of JWT: another kind's `typ` must not pass (RFC 8725 §3.11), for instance an access token's.
 fn check_header(token: &UnverifiedToken<'_>) -> Result<(), Failure> {
     let header = token.header();
-    if !ClientAuthentication::ASSERTION_ALGORITHMS.contains(&header.algorithm) {
+    if !ClientKeys::ALGORITHMS.contains(&header.algorithm) {
         return Err(Failure::Algorithm);
     }
     let ours = header.typ.is_none() || header.typ_is("JWT") || header.typ_is("client-authentication+jwt");
     if ours { Ok(()) } else { Err(Failure::Typ) }
-}
-
-fn assertion_keys(authentication: &ClientAuthentication) -> Option<&KeySet> {
-    match authentication {
-        ClientAuthentication::PrivateKeyJwt { keys } => Some(keys),
-        ClientAuthentication::TlsClientAuth(_) | ClientAuthentication::SelfSignedTlsClientAuth { .. } => None,
-    }
 }

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
 use http::header::AUTHORIZATION;
+use percent_encoding::percent_decode_str;
 
 use super::ClientAuthenticationError as Failure;
 use super::form::Form;
 use super::{AuthorizationServer, ClientAuthentication, ClientRegistration, DistinguishedName, OAuthError, Request};
-use super::{TlsSubject, server::Clients};
+use super::{SecretHash, TlsSubject, server::Clients};
 use crate::domain::{ChainTrust, Client, ClientId, Connection, PartnerStatus, PeerCertificate, Timestamp};
 
 /// RFC 7523 §2.2.
@@ -22,8 +26,16 @@ pub(super) struct Authenticated {
 /// What the request offers as proof.
 enum Offered<'a> {
     Assertion(&'a str),
+    /// RFC 6749 §2.3.1: name and secret, of plain OAuth clients.
+    Basic(Basic),
     /// Nothing in the form but the name: the proof can only be the connection's certificate.
     Certificate(&'a str),
+}
+
+/// No `Debug`: the secret is in here.
+struct Basic {
+    client_id: String,
+    secret: String,
 }
 
 impl AuthorizationServer {
@@ -35,6 +47,7 @@ impl AuthorizationServer {
     ) -> Result<Authenticated, OAuthError> {
         match offered(request, form)? {
             Offered::Assertion(assertion) => self.verify_assertion(assertion, form.get("client_id"), now).await,
+            Offered::Basic(basic) => Ok(find_by_secret(&*self.parts.clients, &basic, form.get("client_id"))?),
             Offered::Certificate(client_id) => {
                 let found = find_by_certificate(&*self.parts.clients, client_id, request.connection)?;
                 Ok(found)
@@ -54,7 +67,11 @@ fn offered<'a>(request: &Request<'_>, form: &'a Form) -> Result<Offered<'a>, OAu
     }
     if let Some(field) = field {
         let scheme = field.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
-        return Err(Failure::AuthorizationField { basic: scheme.eq_ignore_ascii_case(b"Basic") }.into());
+        let basic = scheme.eq_ignore_ascii_case(b"Basic");
+        return match Basic::parse(field).filter(|_| basic) {
+            Some(basic) => Ok(Offered::Basic(basic)),
+            None => Err(Failure::AuthorizationField { basic }.into()),
+        };
     }
     if secret.is_some() {
         return Err(Failure::Secret.into());
@@ -68,6 +85,39 @@ fn offered<'a>(request: &Request<'_>, form: &'a Form) -> Result<Offered<'a>, OAu
         ((None, None), Some(client_id)) => Ok(Offered::Certificate(client_id)), // RFC 8705 §2: client_id is required.
         ((None, None), None) => Err(Failure::Absent.into()),
     }
+}
+
+impl Basic {
+    /// RFC 6749 §2.3.1: both halves are form-encoded within RFC 7617's pair.
+    fn parse(field: &HeaderValue) -> Option<Self> {
+        let (_, encoded) = field.to_str().ok()?.split_once(' ')?;
+        let pair = STANDARD.decode(encoded.trim_start_matches(' ')).ok()?;
+        let pair = String::from_utf8(pair).ok()?;
+        let (client_id, secret) = pair.split_once(':')?;
+        let decode = |half: &str| percent_decode_str(&half.replace('+', " ")).decode_utf8().ok().map(String::from);
+        Some(Self { client_id: decode(client_id)?, secret: decode(secret)? })
+    }
+}
+
+/// In the same time for every client and none: the hash is made before anything is known, and compared in constant time.
+fn find_by_secret(clients: &dyn Clients, basic: &Basic, client_id: Option<&str>) -> Result<Authenticated, Failure> {
+    let refused = Failure::AuthorizationField { basic: true };
+    let offered = SecretHash::of(basic.secret.as_bytes());
+    if client_id.is_some_and(|id| id != basic.client_id) {
+        return Err(refused);
+    }
+    let id = ClientId::parse(&basic.client_id).map_err(|_| Failure::AuthorizationField { basic: true })?;
+    let Some((client, registration)) = clients.find(&id) else { return Err(refused) };
+    match &registration.authentication {
+        ClientAuthentication::ClientSecretBasic { secret_hash }
+            if registration.profile.allows_secrets() && *secret_hash == offered => {}
+        ClientAuthentication::ClientSecretBasic { .. }
+        | ClientAuthentication::PrivateKeyJwt
+        | ClientAuthentication::TlsClientAuth(_)
+        | ClientAuthentication::SelfSignedTlsClientAuth { .. } => return Err(refused),
+    }
+    check_active(&client)?;
+    Ok(Authenticated { client, registration })
 }
 
 fn find_by_certificate(
@@ -86,7 +136,9 @@ fn find_by_certificate(
                 return Err(Failure::CertificateUnregistered);
             }
         }
-        ClientAuthentication::PrivateKeyJwt { .. } => return Err(Failure::OtherMethod),
+        ClientAuthentication::PrivateKeyJwt | ClientAuthentication::ClientSecretBasic { .. } => {
+            return Err(Failure::OtherMethod);
+        }
     }
     check_active(&client)?;
     Ok(Authenticated { client, registration })

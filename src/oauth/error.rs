@@ -17,6 +17,20 @@ pub enum OAuthError {
     InvalidClient(#[source] ClientAuthenticationError),
     #[error("the grant type is not supported")]
     UnsupportedGrantType,
+    #[error("the client may not use this grant or endpoint")]
+    UnauthorizedClient,
+    #[error("the response type is not code")]
+    UnsupportedResponseType,
+    /// The text says which of its properties the grant lacks, for the operator; the client hears one text for all.
+    #[error("the grant is not valid: {0}")]
+    InvalidGrant(&'static str),
+    #[error("the request object is not valid: {0}")]
+    InvalidRequestObject(&'static str),
+    #[error("the authorization details are not valid: {0}")]
+    InvalidAuthorizationDetails(&'static str),
+    /// RFC 9126 §2.3 and the bounds of ours: 429.
+    #[error("too much of the client's is outstanding")]
+    TooManyOutstanding,
     #[error("a requested scope is malformed or beyond what the client is entitled to")]
     InvalidScope,
     #[error("a requested resource is not served here")]
@@ -34,9 +48,9 @@ pub enum OAuthError {
 pub enum ClientAuthenticationError {
     #[error("the request carries no client authentication")]
     Absent,
-    #[error("a client secret was sent; secrets are not a method here (FAPI 2.0 §5.3.2.1-6)")]
+    #[error("a client secret was sent in the form; secrets are not a method here (FAPI 2.0 §5.3.2.1-6)")]
     Secret,
-    #[error("an Authorization field was sent; no method here uses it")]
+    #[error("an Authorization field was sent that authenticates no client")]
     AuthorizationField { basic: bool },
     #[error("the client is not registered")]
     UnknownClient,
@@ -54,7 +68,7 @@ pub enum ClientAuthenticationError {
     Typ,
     #[error("iss, sub and client_id are not one and the same client")]
     Subject,
-    #[error("aud is not our issuer identifier as a single string")]
+    #[error("aud is not who the client's profile says we are")]
     Audience,
     #[error("no key of the client verifies the assertion")]
     Signature(#[source] VerifyError),
@@ -90,6 +104,8 @@ pub enum SettingsError {
     /// FAPI 2.0 §6.1: minutes. The bound is what lets a retired key go.
     #[error("access_token_lifetime lies outside of 1 s to 1 h")]
     Lifetime,
+    #[error("request_uri_lifetime lies outside of 1 s to 599 s (FAPI 2.0 §5.3.2.2-12)")]
+    RequestUriLifetime,
     #[error("the clock skew lies outside of 10 s to 60 s (FAPI 2.0 §5.3.2.1-13)")]
     ClockSkew,
 }
@@ -100,9 +116,15 @@ impl OAuthError {
         match self {
             Self::InvalidRequest(_)
             | Self::UnsupportedGrantType
+            | Self::UnauthorizedClient
+            | Self::UnsupportedResponseType
+            | Self::InvalidGrant(_)
+            | Self::InvalidRequestObject(_)
+            | Self::InvalidAuthorizationDetails(_)
             | Self::InvalidScope
             | Self::InvalidTarget
             | Self::TokenOfAnotherClient => StatusCode::BAD_REQUEST,
+            Self::TooManyOutstanding => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::InvalidClient(_) => StatusCode::UNAUTHORIZED,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -116,10 +138,15 @@ impl OAuthError {
             Self::InvalidRequest(_) | Self::BodyTooLarge => "invalid_request",
             Self::InvalidClient(_) => "invalid_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::InvalidRequestObject(_) => "invalid_request_object", // RFC 9101 §7
+            Self::InvalidAuthorizationDetails(_) => "invalid_authorization_details", // RFC 9396 §5
             Self::InvalidScope => "invalid_scope",
-            Self::InvalidTarget => "invalid_target",       // RFC 8707 §2
-            Self::TokenOfAnotherClient => "invalid_grant", // RFC 6749 §5.2: "was issued to another client"
-            Self::Unavailable(_) => "temporarily_unavailable",
+            Self::InvalidTarget => "invalid_target", // RFC 8707 §2
+            // RFC 6749 §5.2: "was issued to another client"
+            Self::InvalidGrant(_) | Self::TokenOfAnotherClient => "invalid_grant",
+            Self::Unavailable(_) | Self::TooManyOutstanding => "temporarily_unavailable",
             Self::Signing(_) => "server_error",
         }
     }
@@ -134,7 +161,16 @@ impl OAuthError {
                 "Client authentication failed. Use the method that the client registered: private_key_jwt, \
                  tls_client_auth or self_signed_tls_client_auth."
             }
-            Self::UnsupportedGrantType => "The supported grant type is client_credentials.",
+            Self::UnsupportedGrantType => "The grant type is not supported. The metadata lists those that are.",
+            Self::UnauthorizedClient => "The client is not registered for this grant or endpoint.",
+            Self::UnsupportedResponseType => "The supported response type is code.",
+            Self::InvalidGrant(_) => {
+                "The code or token is unknown, expired, used, revoked, or not this client's, or what must match it does not."
+            }
+            Self::InvalidRequestObject(text) | Self::InvalidAuthorizationDetails(text) => text,
+            Self::TooManyOutstanding => {
+                "Too many requests of this client are outstanding. Finish some, or retry later."
+            }
             Self::InvalidScope => "A requested scope is malformed or not one that the client may have.",
             Self::InvalidTarget => "The requested resource is not served here.",
             Self::TokenOfAnotherClient => "The token was issued to another client.",
@@ -153,6 +189,12 @@ impl OAuthError {
             | Self::InvalidRequest(_)
             | Self::BodyTooLarge
             | Self::UnsupportedGrantType
+            | Self::UnauthorizedClient
+            | Self::UnsupportedResponseType
+            | Self::InvalidGrant(_)
+            | Self::InvalidRequestObject(_)
+            | Self::InvalidAuthorizationDetails(_)
+            | Self::TooManyOutstanding
             | Self::InvalidScope
             | Self::InvalidTarget
             | Self::TokenOfAnotherClient
@@ -165,6 +207,12 @@ impl OAuthError {
 impl From<ClientAuthenticationError> for OAuthError {
     fn from(error: ClientAuthenticationError) -> Self {
         Self::InvalidClient(error)
+    }
+}
+
+impl From<super::Full> for OAuthError {
+    fn from(_: super::Full) -> Self {
+        Self::TooManyOutstanding
     }
 }
 

@@ -3,8 +3,10 @@
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use percent_encoding::percent_decode;
+use serde_json::Value;
 
 use super::OAuthError;
+use crate::jose::Claims;
 
 /// Longest body, in bytes.
 pub const FORM_BYTES_MAX: usize = 64 * 1024;
@@ -39,6 +41,34 @@ impl Form {
             parameters.push((name, value));
         }
         Ok(Self(parameters))
+    }
+
+    /// The parameters that a client signed (RFC 9101 §4). What is not a string is its JSON text, as in a form; `resource`
+    /// may be a list.
+    pub(super) fn from_claims(claims: &Claims) -> Result<Self, OAuthError> {
+        let mut parameters = Vec::new();
+        for (name, value) in claims.iter() {
+            match value {
+                Value::String(text) => parameters.push((name.to_owned(), text.clone())),
+                Value::Array(values) if name == "resource" => {
+                    let texts = values.iter().map(|value| value.as_str().map(str::to_owned));
+                    let texts: Option<Vec<String>> = texts.collect();
+                    let texts = texts.ok_or(OAuthError::InvalidTarget)?;
+                    parameters.extend(texts.into_iter().map(|text| (name.to_owned(), text)));
+                }
+                Value::Null => {}
+                other => parameters.push((name.to_owned(), other.to_string())),
+            }
+        }
+        if parameters.len() > PARAMETERS_MAX {
+            return Err(OAuthError::InvalidRequestObject("The request object has too many parameters."));
+        }
+        Ok(Self(parameters))
+    }
+
+    /// The names of all parameters that have a value.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name.as_str())
     }
 
     /// The parameter's value. RFC 6749 §3.2: an empty value counts as omitted.

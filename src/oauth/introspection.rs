@@ -84,7 +84,7 @@ impl AuthorizationServer {
     }
 
     fn may_learn(&self, caller: &Authenticated, token: &VerifiedToken) -> bool {
-        let revoked = token.jti.as_deref().is_some_and(|jti| self.parts.revocations.contains(jti));
+        let revoked = token.jti.as_deref().is_some_and(|jti| self.parts.revocations.covers(jti));
         let owner = self.parts.clients.find(&token.client_id);
         let owner_active = owner.is_some_and(|(client, _)| check_active(&client).is_ok());
         let allowed = caller.registration.resource_server || token.client_id == caller.client.id;

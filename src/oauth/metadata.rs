@@ -1,14 +1,11 @@
-//! The documents by which clients find their way. Only what is true today is in them.
-//!
-//! Divergence: `response_types_supported` is required by RFC 8414 §2, while §3.2 wants members without elements left
-//! out. There is no authorization endpoint yet, so the list is empty; it is published as `[]`, because readers with
-//! typed models fail on a missing required member and none fails on an empty one.
+//! The documents by which clients find their way. Only what is true today is in them, and nothing of it follows a
+//! request's Host field.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::server::path_of;
-use super::{AuthorizationServer, ClientAuthentication, Settings};
+use super::{AuthorizationServer, ClientKeys, GrantType, Profile, ResponseMode, Settings};
 
 /// The JSON of both documents, written once.
 pub(super) struct Documents {
@@ -45,50 +42,88 @@ impl AuthorizationServer {
     }
 }
 
-/// The methods that a client can use: those by certificate only where a listener asks for one.
+/// The methods that a client can use: those by certificate only where a listener asks for one. Secrets are for clients
+/// of [`Profile::PlainOauth`] alone.
 fn methods(settings: &Settings) -> Vec<&'static str> {
     let mut methods = vec!["private_key_jwt"];
     if settings.mtls_url.is_some() {
         methods.extend(["tls_client_auth", "self_signed_tls_client_auth"]);
     }
+    if settings.profiles.contains(&Profile::PlainOauth) {
+        methods.push("client_secret_basic");
+    }
     methods
+}
+
+/// The endpoints at which clients authenticate: their names in metadata, and their paths.
+const AUTHENTICATED: [(&str, &str); 4] = [
+    ("token", "token"),
+    ("pushed_authorization_request", "par"),
+    ("introspection", "introspect"),
+    ("revocation", "revoke"),
+];
+
+/// What a client may call us where its profile allows more than the issuer.
+pub(super) fn assertion_audiences(settings: &Settings) -> Vec<String> {
+    let bases = std::iter::once(settings.issuer.clone()).chain(mtls_base(settings));
+    let endpoints = bases.flat_map(|base| AUTHENTICATED.map(|(_, path)| format!("{base}/oauth/{path}")));
+    std::iter::once(settings.issuer.clone()).chain(endpoints).collect()
+}
+
+fn mtls_base(settings: &Settings) -> Option<String> {
+    settings.mtls_url.as_ref().map(|url| format!("{url}{}", path_of(&settings.issuer)))
 }
 
 fn authorization_server(settings: &Settings) -> Value {
     let methods = methods(settings);
-    let algorithms = ClientAuthentication::ASSERTION_ALGORITHMS.map(|algorithm| algorithm.as_str());
+    let algorithms = json!(ClientKeys::ALGORITHMS.map(|algorithm| algorithm.as_str()));
+    let signing = json!([settings.signing_algorithm.as_str()]);
     let mut members = Map::new();
     let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);
     add("issuer", settings.issuer.as_str().into());
-    add("jwks_uri", format!("{}/oauth/jwks", settings.issuer).into());
-    add("grant_types_supported", json!(["client_credentials"]));
-    add("response_types_supported", json!([]));
-    for endpoint in ["token", "introspection", "revocation"] {
-        add(&format!("{endpoint}_endpoint"), endpoint_url(&settings.issuer, endpoint).into());
-        add(&format!("{endpoint}_endpoint_auth_methods_supported"), json!(methods));
-        add(&format!("{endpoint}_endpoint_auth_signing_alg_values_supported"), json!(algorithms));
+    add("authorization_endpoint", format!("{}/oauth/authorize", settings.issuer).into());
+    for (endpoint, path) in AUTHENTICATED {
+        add(&format!("{endpoint}_endpoint"), format!("{}/oauth/{path}", settings.issuer).into());
     }
+    for endpoint in ["token", "introspection", "revocation"] {
+        add(&format!("{endpoint}_endpoint_auth_methods_supported"), json!(methods));
+        add(&format!("{endpoint}_endpoint_auth_signing_alg_values_supported"), algorithms.clone());
+    }
+    add("jwks_uri", format!("{}/oauth/jwks", settings.issuer).into());
+    add("grant_types_supported", json!(GrantType::OFFERED.map(GrantType::as_str)));
+    add("response_types_supported", json!(["code"]));
+    let modes = ResponseMode::ALL.map(ResponseMode::as_str).into_iter().chain(["jwt"]);
+    add("response_modes_supported", modes.collect::<Vec<_>>().into());
+    add("code_challenge_methods_supported", json!(["S256"]));
+    add("require_pushed_authorization_requests", true.into()); // RFC 9126 §5
+    add("authorization_response_iss_parameter_supported", true.into()); // RFC 9207 §3
+    add("request_parameter_supported", true.into());
+    add("request_uri_parameter_supported", false.into()); // Pushed ones only.
+    add("request_object_signing_alg_values_supported", algorithms);
+    add("authorization_signing_alg_values_supported", signing.clone()); // JARM §4
+    add("id_token_signing_alg_values_supported", signing);
+    add("subject_types_supported", json!(["public", "pairwise"]));
+    add("claims_parameter_supported", true.into());
+    add("prompt_values_supported", json!(["none", "login", "consent"]));
     if !settings.scopes_supported.is_empty() {
         add("scopes_supported", json!(settings.scopes_supported));
     }
+    let types: Vec<_> = settings.detail_types.names().collect();
+    if !types.is_empty() {
+        add("authorization_details_types_supported", json!(types)); // RFC 9396 §10
+    }
     add("protected_resources", json!([settings.resource])); // RFC 9728 §4
-    if let Some(url) = &settings.mtls_url {
+    // Ours: what the profiles mean is in the documentation.
+    add(
+        "clearway_profiles_supported",
+        settings.profiles.iter().map(|profile| profile.as_str()).collect::<Vec<_>>().into(),
+    );
+    if let Some(base) = mtls_base(settings) {
         add("tls_client_certificate_bound_access_tokens", true.into()); // RFC 8705 §3.3
-        let base = format!("{}{}", url, path_of(&settings.issuer));
-        let alias = |endpoint: &str| (format!("{endpoint}_endpoint"), endpoint_url(&base, endpoint).into());
-        let aliases = ["token", "introspection", "revocation"].map(alias);
-        add("mtls_endpoint_aliases", Value::Object(aliases.into_iter().collect())); // RFC 8705 §5
+        let alias = |(endpoint, path)| (format!("{endpoint}_endpoint"), format!("{base}/oauth/{path}").into());
+        add("mtls_endpoint_aliases", Value::Object(AUTHENTICATED.map(alias).into_iter().collect())); // RFC 8705 §5
     }
     Value::Object(members)
-}
-
-fn endpoint_url(base: &str, endpoint: &str) -> String {
-    let path = match endpoint {
-        "introspection" => "introspect",
-        "revocation" => "revoke",
-        other => other,
-    };
-    format!("{base}/oauth/{path}")
 }
 
 fn protected_resource(settings: &Settings) -> Value {

@@ -5,13 +5,25 @@
 //! failed inside is `temporarily_unavailable`, never `invalid_client`; errors are the bodies of RFC 6749 §5.2.
 
 mod assertion;
+mod authorization_code;
+mod authorization_details;
+mod authorization_request;
 mod client_authentication;
 mod error;
 mod form;
+mod grant;
+mod id_token;
 mod introspection;
 mod key_ring;
 mod metadata;
+mod outstanding;
+mod profile;
+mod pushed;
+mod registration;
+mod request_object;
+mod response;
 mod revocation;
+mod sender;
 mod server;
 mod settings;
 mod store;
@@ -21,16 +33,28 @@ mod token_endpoint;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use authorization_code::{Approval, DecisionError};
+pub use authorization_details::{DetailTypeError, DetailTypes};
+pub use authorization_request::{AuthorizationRequest, Prompt};
 pub use error::{ClientAuthenticationError, OAuthError, SettingsError};
 pub use form::FORM_BYTES_MAX;
+pub use grant::{Grant, GrantId, GrantStore};
 pub use introspection::IntrospectionResponse;
 pub use key_ring::{
     ACCESS_TOKEN_LIFETIME_MAX, KeyRing, KeyRingError, KeyStatus, NEXT_KEY_PUBLISHED_MIN, RingChange, Urgency,
 };
+pub use outstanding::{Full, OutstandingLimits};
+pub use profile::{AssertionAudience, Fapi1Variant, Profile};
+pub use pushed::{NotOpen, Opened, PushedResponse};
+pub use registration::{
+    CibaDelivery, ClientAuthentication, ClientKeys, ClientMetadata, ClientRegistration, GrantType, GrantTypes,
+    ResponseMode, SecretHash, SenderConstraint, SubjectType, TlsSubject,
+};
+pub use response::{AuthorizationError, AuthorizationResponse, Outcome};
 pub use revocation::{load_revocations, purge_revocations};
-pub use server::{Answer, AuthorizationServer, Clients, Parts, Request};
-pub use settings::{ClientAuthentication, ClientRegistration, Settings, TlsSubject};
-pub use store::{KeyState, KeyStore, ReplayStore, RevocationStore, RevokedToken, StoreError, StoredKey};
+pub use server::{Answer, AuthorizationServer, Clients, OutstandingRequests, Parts, Request};
+pub use settings::Settings;
+pub use store::{KeyState, KeyStore, ReplayStore, RevocationStore, RevokedToken, SecretStore, StoreError, StoredKey};
 pub use subject_name::{DistinguishedName, NameError};
 pub use token_endpoint::TokenResponse;
 

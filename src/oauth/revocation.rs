@@ -1,17 +1,27 @@
 //! Revocation (RFC 7009): a client gives up a token of its own, with effect on the gateway's next request.
 
 use super::form::Form;
-use super::{Answer, AuthorizationServer, OAuthError, Request, RevocationStore, RevokedToken, StoreError};
+use super::{Answer, AuthorizationServer, OAuthError, Request, RevocationStore, RevokedToken, SecretHash, StoreError};
 use crate::authn::Revocations;
 use crate::domain::Timestamp;
 
 impl AuthorizationServer {
-    /// Answers a revocation request. `token_type_hint` is not needed: there is one kind of token (§2.1).
+    /// Answers a revocation request. `token_type_hint` is not needed: an access token has full stops, a refresh token
+    /// has none (§2.1). With a refresh token its grant ends, and all that came of it (§2.1).
     pub async fn revoke(&self, request: Request<'_>) -> Result<Answer<()>, OAuthError> {
         let now = self.parts.clock.now();
         let form = Form::parse(request.headers, request.body)?;
         let caller = self.authenticate_client(&request, &form, now).await?;
         let token = form.get("token").ok_or(OAuthError::InvalidRequest("token is missing."))?;
+        if !token.contains('.') {
+            if let Some(grant) = self.parts.grants.find_by_refresh_token(SecretHash::of(token.as_bytes())).await? {
+                if grant.client_id != caller.client.id {
+                    return Err(OAuthError::TokenOfAnotherClient);
+                }
+                self.revoke_grant(&grant.id, now).await?;
+            }
+            return Ok(Answer { client: caller.client, body: () });
+        }
         // RFC 7009 §2.2: a token that is unknown, malformed or expired is as good as revoked.
         let Ok(token) = self.own_token(token, now).await else { return Ok(Answer { client: caller.client, body: () }) };
         if token.client_id != caller.client.id {

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use http::{HeaderMap, Uri};
 
-use super::metadata::Documents;
+use super::authorization_code::Code;
+use super::metadata::{self, Documents};
+use super::outstanding::Outstanding;
+use super::pushed::Pushed;
 use super::{
-    ACCESS_TOKEN_LIFETIME_MAX, ClientRegistration, KeyRing, ReplayStore, RevocationStore, Settings, SettingsError,
+    ACCESS_TOKEN_LIFETIME_MAX, ClientRegistration, GrantStore, KeyRing, OutstandingLimits, ReplayStore,
+    RevocationStore, Settings, SettingsError,
 };
 use crate::authn::{Issuer, Revocations};
 use crate::domain::{Client, ClientId, Clock, Connection, Random};
@@ -29,8 +33,29 @@ pub struct Parts {
     pub revocation_store: Arc<dyn RevocationStore>,
     /// The index that the authenticator asks on every request.
     pub revocations: Arc<Revocations>,
+    pub grants: Arc<dyn GrantStore>,
+    pub outstanding: Arc<OutstandingRequests>,
+    /// Makes pairwise subjects; the same for ever.
+    pub pairwise_salt: Arc<[u8; 32]>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
+}
+
+/// What clients have under way, in memory: a restart forgets it, and they begin anew.
+pub struct OutstandingRequests {
+    pub(super) pushed: Outstanding<Pushed>,
+    pub(super) codes: Outstanding<Code>,
+}
+
+impl OutstandingRequests {
+    pub fn new(limits: OutstandingLimits) -> Self {
+        Self { pushed: Outstanding::new(limits), codes: Outstanding::new(limits) }
+    }
+
+    /// How many there are and at most can be, by kind, for the metrics.
+    pub fn held(&self) -> [(&'static str, usize, usize); 2] {
+        [("pushed_requests", self.pushed.len(), self.pushed.max()), ("codes", self.codes.len(), self.codes.max())]
+    }
 }
 
 /// One request to an OAuth endpoint, its body whole.
@@ -53,6 +78,8 @@ pub struct AuthorizationServer {
     pub(super) settings: Settings,
     pub(super) parts: Parts,
     documents: Documents,
+    /// What a client of FAPI 1.0 may call us in its assertions (RFC 7523 §3, RFC 9126 §2).
+    pub(super) audiences: Vec<String>,
 }
 
 impl AuthorizationServer {
@@ -60,7 +87,8 @@ impl AuthorizationServer {
     pub fn new(settings: Settings, parts: Parts) -> Result<Self, SettingsError> {
         Self::check(&settings)?;
         let documents = Documents::new(&settings);
-        Ok(Self { settings, parts, documents })
+        let audiences = metadata::assertion_audiences(&settings);
+        Ok(Self { settings, parts, documents, audiences })
     }
 
     /// Whether [`Self::new`] would take these settings.
@@ -73,6 +101,10 @@ impl AuthorizationServer {
         let lifetimes = Duration::from_secs(1)..=ACCESS_TOKEN_LIFETIME_MAX;
         if !lifetimes.contains(&settings.access_token_lifetime) {
             return Err(SettingsError::Lifetime);
+        }
+        // FAPI 2.0 §5.3.2.2-12, Open Finance Brasil BR-AS-22.
+        if !(Duration::from_secs(1)..Duration::from_secs(600)).contains(&settings.request_uri_lifetime) {
+            return Err(SettingsError::RequestUriLifetime);
         }
         let skews = Duration::from_secs(10)..=Duration::from_secs(60);
         if !skews.contains(&settings.clock_skew_max) {

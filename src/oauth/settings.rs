@@ -1,14 +1,9 @@
-//! What the operator decides about the authorization server, and what a client registered about itself.
+//! What the operator decides about the authorization server.
 
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use super::DistinguishedName;
-use crate::domain::{ClientId, Thumbprint};
-use crate::jose::{Algorithm, JwksError, KeySet, SkippedKey};
+use super::{DetailTypes, Profile};
+use crate::jose::Algorithm;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -28,61 +23,18 @@ pub struct Settings {
     pub assertion_lifetime_max: Duration,
     /// How far ahead of our clock `iat` and `nbf` may lie (FAPI 2.0 §5.3.2.1-13: 10 s to 60 s).
     pub clock_skew_max: Duration,
+    /// How long a pushed request may wait for its page: less than 600 s (FAPI 2.0 §5.3.2.2-12).
+    pub request_uri_lifetime: Duration,
+    /// How long a user may take to decide, from opening the page.
+    pub visit_lifetime: Duration,
+    /// How long a grant lasts, and its refresh token with it.
+    pub grant_lifetime: Duration,
+    /// What the catalogue's APIs declare (RFC 9396).
+    pub detail_types: DetailTypes,
+    /// The profiles that some client or registration may have.
+    pub profiles: Vec<Profile>,
     /// Every scope that exists, for metadata: the union over the catalogue.
     pub scopes_supported: Vec<String>,
     /// The outside issuers whose tokens the gateway takes too (RFC 9728 §2 `authorization_servers`).
     pub trusted_issuers: Vec<String>,
-}
-
-/// Exactly one subject by which a client certificate of a trusted chain is recognised (RFC 8705 §2.1.2).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TlsSubject {
-    /// From RFC 4514 text; compared as a name, not as text.
-    Dn(DistinguishedName),
-    SanDns(String),
-    SanUri(String),
-    SanIp(IpAddr),
-    SanEmail(String),
-}
-
-/// How a client proves itself (`token_endpoint_auth_method`). One method per client.
-#[derive(Debug, Clone)]
-pub enum ClientAuthentication {
-    /// RFC 7523 §2.2. [`ClientAuthentication::private_key_jwt`] reads the JWK set.
-    PrivateKeyJwt { keys: Arc<KeySet> },
-    /// RFC 8705 §2.1.
-    TlsClientAuth(TlsSubject),
-    /// RFC 8705 §2.2: the registered certificates.
-    SelfSignedTlsClientAuth { certificates: Vec<Thumbprint> },
-}
-
-impl ClientAuthentication {
-    /// What client assertions may be signed with (FAPI 2.0 §5.4.1-1b).
-    pub const ASSERTION_ALGORITHMS: [Algorithm; 3] = [Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
-
-    /// Its name as `token_endpoint_auth_method` (RFC 7591 §2, RFC 8705 §2).
-    pub const fn method(&self) -> &'static str {
-        match self {
-            Self::PrivateKeyJwt { .. } => "private_key_jwt",
-            Self::TlsClientAuth(_) => "tls_client_auth",
-            Self::SelfSignedTlsClientAuth { .. } => "self_signed_tls_client_auth",
-        }
-    }
-
-    /// Reads a client's JWK set (RFC 7517 §5). Also returns the keys that were skipped and why, for the operator.
-    pub fn private_key_jwt(jwks: &Value) -> Result<(Self, Vec<SkippedKey>), JwksError> {
-        let parsed = KeySet::parse(jwks, &Self::ASSERTION_ALGORITHMS)?;
-        Ok((Self::PrivateKeyJwt { keys: Arc::new(parsed.keys) }, parsed.skipped))
-    }
-}
-
-/// What the authorization server knows of a client beyond [`crate::domain::Client`].
-#[derive(Debug, Clone)]
-pub struct ClientRegistration {
-    pub client_id: ClientId,
-    pub authentication: ClientAuthentication,
-    /// `tls_client_certificate_bound_access_tokens` (RFC 8705 §3.4).
-    pub certificate_bound_access_tokens: bool,
-    /// May introspect tokens (RFC 7662): a registered resource server.
-    pub resource_server: bool,
 }

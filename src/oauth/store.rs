@@ -77,3 +77,10 @@ pub trait RevocationStore: Send + Sync {
     /// Forgets what expired before `now`.
     async fn purge(&self, now: Timestamp) -> Result<(), StoreError>;
 }
+
+/// Secrets of this server's own that must outlive a restart.
+#[async_trait]
+pub trait SecretStore: Send + Sync {
+    /// The secret of this name; `fresh` becomes it if there is none. Durable before it returns.
+    async fn secret(&self, name: &'static str, fresh: [u8; 32]) -> Result<[u8; 32], StoreError>;
+}

@@ -1,21 +1,27 @@
-//! The token endpoint (RFC 6749 §3.2): client credentials become an RFC 9068 access token.
+//! The token endpoint (RFC 6749 §3.2): a grant becomes an RFC 9068 access token, and what belongs to it.
+
+use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::authorization_details::narrow;
+use super::authorization_request::scopes;
 use super::client_authentication::Authenticated;
 use super::form::Form;
-use super::{Answer, AuthorizationServer, OAuthError, Request};
-use crate::domain::{Connection, ScopeSet, Thumbprint, Timestamp};
+use super::grant::{Grant, GrantId};
+use super::{Answer, AuthorizationServer, GrantType, OAuthError, Request};
+use crate::authn::Binding;
+use crate::domain::{ScopeSet, Timestamp};
 
 /// The body of a successful answer (RFC 6749 §5.1).
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct TokenResponse {
     /// An RFC 9068 JWT; opaque to clients.
     pub access_token: String,
-    /// `Bearer`, also for certificate-bound tokens (RFC 8705 §3).
+    /// `DPoP` for tokens bound to a key (RFC 9449 §5), else `Bearer`, also for certificate-bound ones (RFC 8705 §3).
     #[schema(example = "Bearer")]
     pub token_type: &'static str,
     /// Seconds.
@@ -25,6 +31,21 @@ pub struct TokenResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "accounts")]
     pub scope: Option<String>,
+    /// Opaque, bound to the client, and the same for as long as the grant lasts (FAPI 2.0 §5.3.2.1-9).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub refresh_token: Option<String>,
+    /// Seconds until the grant ends, and its refresh token with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub refresh_token_expires_in: Option<u64>,
+    /// OpenID Connect Core §3.1.3.3, if `openid` was granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub id_token: Option<String>,
+    /// What was granted (RFC 9396 §7); absent if it is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub authorization_details: Vec<Value>,
     /// How the client authenticated; not told.
     #[serde(skip)]
     pub method: &'static str,
@@ -37,81 +58,203 @@ impl std::fmt::Debug for TokenResponse {
     }
 }
 
+/// What an access token says, beyond who issued it, to whom and until when.
+pub(super) struct Terms<'a> {
+    /// The user, or the client itself (RFC 9068 §2.2).
+    pub subject: &'a str,
+    pub scopes: &'a ScopeSet,
+    pub authorization_details: &'a [Value],
+    pub bound_to: Option<Binding>,
+    /// The grant that it belongs to, for tokens that speak for a user.
+    pub grant: Option<&'a Grant>,
+}
+
 impl AuthorizationServer {
-    /// Answers a token request: form, client, grant, binding, scope and resource, then the token.
+    /// Answers a token request: form, client, proof of the sender, grant, scope and resource, then the token.
     pub async fn token(&self, request: Request<'_>) -> Result<Answer<TokenResponse>, OAuthError> {
         let now = self.parts.clock.now();
         let form = Form::parse(request.headers, request.body)?;
         let caller = self.authenticate_client(&request, &form, now).await?;
-        match form.get("grant_type") {
-            Some("client_credentials") => {}
+        let grant_type = match form.get("grant_type") {
             // FAPI 2.0 §5.3.2.1-2: `password` above all.
-            Some(_) => return Err(OAuthError::UnsupportedGrantType),
+            Some(text) => GrantType::parse(text).ok_or(OAuthError::UnsupportedGrantType)?,
             None => return Err(OAuthError::InvalidRequest("grant_type is missing.")),
+        };
+        if !caller.registration.may_use(grant_type) {
+            return Err(OAuthError::UnauthorizedClient);
         }
-        let bound_to = binding(&caller, request.connection)?;
-        let scopes = narrow(&form, &caller.client.scopes)?;
-        // RFC 8707 §2: there is one resource, and who asks for another gets nothing.
-        if form.all("resource").any(|resource| resource != self.settings.resource) {
-            return Err(OAuthError::InvalidTarget);
-        }
-        let body = self.mint(&caller, &scopes, bound_to, now)?;
+        let bound_to = self.sender(&request, &caller.registration, now)?;
+        let body = match grant_type {
+            GrantType::ClientCredentials => self.client_credentials(&form, &caller, bound_to, now)?,
+            GrantType::AuthorizationCode => self.authorization_code(&form, &caller, bound_to, now).await?,
+            GrantType::RefreshToken => self.refresh_token(&form, &caller, bound_to, now).await?,
+            GrantType::Ciba => return Err(OAuthError::UnsupportedGrantType),
+        };
         Ok(Answer { client: caller.client, body })
     }
 
-    fn mint(
+    /// RFC 6749 §4.4. Without a refresh token (§4.4.3).
+    fn client_credentials(
         &self,
+        form: &Form,
         caller: &Authenticated,
-        scopes: &ScopeSet,
-        bound_to: Option<Thumbprint>,
+        bound_to: Option<Binding>,
         now: Timestamp,
     ) -> Result<TokenResponse, OAuthError> {
+        // A client alone is nobody's delegate: there is no identity to ask for.
+        let entitled = without_openid(&caller.client.scopes);
+        let scopes = scopes(form, &entitled)?;
+        self.resource(form)?;
+        let details = self.settings.detail_types.check(form, &caller.registration.metadata)?;
+        let terms = Terms {
+            subject: caller.client.id.as_str(),
+            scopes: &scopes,
+            authorization_details: &details,
+            bound_to,
+            grant: None,
+        };
+        self.mint(caller, &terms, now)
+    }
+
+    /// RFC 6749 §4.1.3.
+    async fn authorization_code(
+        &self,
+        form: &Form,
+        caller: &Authenticated,
+        bound_to: Option<Binding>,
+        now: Timestamp,
+    ) -> Result<TokenResponse, OAuthError> {
+        self.resource(form)?;
+        let (grant, request) = self.redeem_code(form, caller, bound_to, now).await?;
+        let mut body = self.mint_for(form, caller, &grant, bound_to, now)?;
+        if grant.scopes.contains("openid") {
+            body.id_token = Some(self.id_token(caller, &grant, request.nonce.as_deref(), &body.access_token, now)?);
+        }
+        self.add_refresh_token(&mut body, caller, &grant).await?;
+        Ok(body)
+    }
+
+    /// RFC 6749 §6. OpenID Connect Core §12.2: a further ID token says when the user signed in, as the first one did.
+    async fn refresh_token(
+        &self,
+        form: &Form,
+        caller: &Authenticated,
+        bound_to: Option<Binding>,
+        now: Timestamp,
+    ) -> Result<TokenResponse, OAuthError> {
+        self.resource(form)?;
+        let grant = self.refresh(form, caller, now).await?;
+        let mut body = self.mint_for(form, caller, &grant, bound_to, now)?;
+        if grant.scopes.contains("openid") {
+            body.id_token = Some(self.id_token(caller, &grant, None, &body.access_token, now)?);
+        }
+        Ok(body)
+    }
+
+    /// A refresh token, for clients that may use one. Durable before it is told.
+    pub(super) async fn add_refresh_token(
+        &self,
+        body: &mut TokenResponse,
+        caller: &Authenticated,
+        grant: &Grant,
+    ) -> Result<(), OAuthError> {
+        if caller.registration.may_use(GrantType::RefreshToken) {
+            body.refresh_token = Some(self.keep_grant(grant).await?);
+            body.refresh_token_expires_in = Some(grant.expires_at.since(grant.created_at).as_secs());
+        }
+        Ok(())
+    }
+
+    /// An access token that speaks for a user, with as much of the grant as the request wants (RFC 6749 §6, RFC 9396 §6).
+    pub(super) fn mint_for(
+        &self,
+        form: &Form,
+        caller: &Authenticated,
+        grant: &Grant,
+        bound_to: Option<Binding>,
+        now: Timestamp,
+    ) -> Result<TokenResponse, OAuthError> {
+        let scopes = scopes(form, &grant.scopes)?;
+        let details = narrow(form, &grant.authorization_details)?;
+        let subject = self.subject_for(&caller.registration, &grant.subject);
+        let terms =
+            Terms { subject: &subject, scopes: &scopes, authorization_details: &details, bound_to, grant: Some(grant) };
+        self.mint(caller, &terms, now)
+    }
+
+    fn mint(&self, caller: &Authenticated, terms: &Terms<'_>, now: Timestamp) -> Result<TokenResponse, OAuthError> {
         let lifetime = self.settings.access_token_lifetime.as_secs();
         let client = &caller.client;
-        // 128 bits (FAPI 2.0 §5.4.1-4); revocation goes by it.
-        let jti = URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<16>());
         let mut claims = json!({
             "iss": self.settings.issuer,
-            "sub": client.id.as_str(), // RFC 9068 §2.2: no resource owner, so the client itself.
+            "sub": terms.subject,
             "aud": self.settings.resource,
             "client_id": client.id.as_str(),
             "tenant": client.tenant.id.as_str(),
             "iat": now.secs(),
             "exp": now.secs().saturating_add_unsigned(lifetime),
-            "jti": jti,
+            "jti": self.jti(terms.grant.map(|grant| &grant.id)),
         });
         if let Value::Object(members) = &mut claims {
-            if !scopes.is_empty() {
-                members.insert("scope".into(), scopes.to_string().into());
+            if !terms.scopes.is_empty() {
+                members.insert("scope".into(), terms.scopes.to_string().into());
             }
-            if let Some(thumbprint) = bound_to {
-                members.insert("cnf".into(), json!({ "x5t#S256": thumbprint.to_string() })); // RFC 8705 §3.1
+            if let Some(binding) = terms.bound_to {
+                members.insert("cnf".into(), confirmation(binding));
+            }
+            if !terms.authorization_details.is_empty() {
+                members.insert("authorization_details".into(), terms.authorization_details.into()); // RFC 9396 §9.1
+            }
+            if let Some(grant) = terms.grant {
+                members.insert("auth_time".into(), grant.auth_time.secs().into()); // RFC 9470 §6.1
+                if let Some(acr) = &grant.acr {
+                    members.insert("acr".into(), (**acr).into());
+                }
             }
         }
         let access_token = self.parts.keys.current().sign("at+jwt", &claims).map_err(OAuthError::Signing)?;
-        let scope = (!scopes.is_empty()).then(|| scopes.to_string());
-        let method = caller.registration.authentication.method();
-        Ok(TokenResponse { access_token, token_type: "Bearer", expires_in: lifetime, scope, method })
+        Ok(TokenResponse {
+            access_token,
+            token_type: token_type(terms.bound_to),
+            expires_in: lifetime,
+            scope: (!terms.scopes.is_empty()).then(|| terms.scopes.to_string()),
+            refresh_token: None,
+            refresh_token_expires_in: None,
+            id_token: None,
+            authorization_details: terms.authorization_details.to_vec(),
+            method: caller.registration.authentication.method(),
+        })
+    }
+
+    /// 128 bits (FAPI 2.0 §5.4.1-4); revocation goes by it, or by the grant that stands before the full stop.
+    fn jti(&self, grant: Option<&GrantId>) -> String {
+        let own = URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<16>());
+        match grant {
+            Some(grant) => format!("{grant}.{own}"),
+            None => own,
+        }
     }
 }
 
-/// RFC 8705 §3.4 leaves it to the server what happens when a client that is registered for bound tokens comes without
-/// a certificate: an unbound token would be weaker than what was agreed, so it is an error.
-fn binding(caller: &Authenticated, connection: &Connection) -> Result<Option<Thumbprint>, OAuthError> {
-    if !caller.registration.certificate_bound_access_tokens {
-        return Ok(None);
-    }
-    match connection.certificate.as_deref() {
-        Some(certificate) => Ok(Some(certificate.thumbprint)),
-        None => Err(OAuthError::InvalidRequest(
-            "The client is registered for certificate-bound tokens. Use the token endpoint among mtls_endpoint_aliases.",
-        )),
+/// RFC 7800 `cnf`.
+pub(super) fn confirmation(binding: Binding) -> Value {
+    match binding {
+        Binding::Certificate(thumbprint) => json!({ "x5t#S256": thumbprint.to_string() }), // RFC 8705 §3.1
+        Binding::DpopKey(thumbprint) => json!({ "jkt": thumbprint.to_string() }),          // RFC 9449 §6.1
     }
 }
 
-/// RFC 6749 §3.3: what was asked for, if the client may have all of it; all it may have, if nothing was asked for.
-fn narrow(form: &Form, entitled: &ScopeSet) -> Result<ScopeSet, OAuthError> {
-    let Some(text) = form.get("scope") else { return Ok(entitled.clone()) };
-    let requested = ScopeSet::parse(text).map_err(|_| OAuthError::InvalidScope)?;
-    if requested.is_subset(entitled) { Ok(requested) } else { Err(OAuthError::InvalidScope) }
+pub(super) const fn token_type(binding: Option<Binding>) -> &'static str {
+    match binding {
+        Some(Binding::DpopKey(_)) => "DPoP",
+        Some(Binding::Certificate(_)) | None => "Bearer",
+    }
+}
+
+fn without_openid(scopes: &ScopeSet) -> Cow<'_, ScopeSet> {
+    if scopes.contains("openid") {
+        Cow::Owned(scopes.iter().filter(|scope| scope.as_str() != "openid").cloned().collect())
+    } else {
+        Cow::Borrowed(scopes)
+    }
 }

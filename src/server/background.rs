@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::oauth::{KeyRing, ReplayStore, purge_revocations};
+use crate::oauth::{GrantStore, KeyRing, ReplayStore, purge_revocations};
 use crate::quota::WindowStore;
 use crate::store::Store;
 use crate::upstream::{BURN_EVERY, Fuses};
@@ -92,10 +92,11 @@ async fn housekeeping(services: Arc<Services>, store: Arc<Store>, sober: Arc<Mut
     }
     let purged = async {
         purge_revocations(&*store, &services.revocations, sure.at_least).await?;
-        ReplayStore::purge(&*store, sure.at_least).await
+        ReplayStore::purge(&*store, sure.at_least).await?;
+        GrantStore::purge(&*store, sure.at_least).await
     };
     if let Err(error) = purged.await {
-        tracing::warn!("revocations and replay marks were not tidied: {}", chain(&error));
+        tracing::warn!("revocations, replay marks and grants were not tidied: {}", chain(&error));
     }
     if let Err(error) = WindowStore::purge(&*store, sure.at_least).await {
         tracing::warn!("window counters were not tidied: {}", chain(&error));

@@ -12,9 +12,9 @@ use crate::config::{ApiSettings, Configuration, Diagnostic, Hints, Located, Plac
 use crate::domain::ApiId;
 use crate::endpoint::{InForce, Pages, own_document};
 use crate::front::ServerCertificate;
-use crate::oauth::AuthorizationServer;
+use crate::oauth::{AuthorizationServer, DetailTypes};
 
-use super::drafts::{Api, Draft, drafts, settle_scopes};
+use super::drafts::{Api, Draft, detail_types, drafts, settle_scopes};
 use super::entitlements::{outside_issuers, plans, products, registered_certificates, registry};
 use super::operations::{operations, pools, routes};
 use super::{Services, policies, revision, settings, world};
@@ -25,6 +25,8 @@ pub(super) type Mistakes = Vec<Diagnostic>;
 /// What a configuration compiles to.
 pub struct Compiled {
     pub in_force: InForce,
+    /// The types of authorization details that the APIs declare (RFC 9396).
+    pub detail_types: DetailTypes,
     /// What is not as its author may believe, and yet no mistake: parts of documents that no contract can hold.
     pub warnings: Vec<Diagnostic>,
 }
@@ -39,10 +41,10 @@ pub fn compile(
     check_edges(configuration, &mut mistakes);
     let in_force = assemble(configuration, services, previous, &mut mistakes, &mut warnings);
     match in_force {
-        Some(in_force) if mistakes.is_empty() => {
+        Some((in_force, detail_types)) if mistakes.is_empty() => {
             warnings.sort();
             warnings.dedup();
-            Ok(Compiled { in_force, warnings })
+            Ok(Compiled { in_force, detail_types, warnings })
         }
         _ => {
             if mistakes.is_empty() {
@@ -68,7 +70,7 @@ fn check_edges(configuration: &Configuration, mistakes: &mut Mistakes) {
     if let Err(mistake) = settings::partner_trust(configuration) {
         mistakes.push(mistake);
     }
-    if let Err(error) = AuthorizationServer::check(&settings::oauth_settings(configuration, &[])) {
+    if let Err(error) = AuthorizationServer::check(&settings::oauth_settings(configuration)) {
         mistakes.push(Diagnostic::new(Place::file("gateway.yaml"), chain(&error)));
     }
 }
@@ -79,13 +81,14 @@ fn assemble(
     previous: Option<&Snapshot>,
     mistakes: &mut Mistakes,
     warnings: &mut Vec<Diagnostic>,
-) -> Option<InForce> {
+) -> Option<(InForce, DetailTypes)> {
     let hints = Hints::default();
     let own = own_document()?;
     let imported = imports(configuration, &own, mistakes);
     let apis: Vec<Api<'_>> = paired(configuration, &imported);
     let drafts = drafts(&apis, &hints, mistakes);
     let routes = routes(&drafts, mistakes);
+    let detail_types = detail_types(&apis, mistakes);
     let plans = plans(configuration, services, mistakes);
     let products = products(configuration, &drafts, &hints, mistakes);
     let policies = policies::compile(configuration, &world::world(configuration, &drafts), mistakes);
@@ -113,7 +116,8 @@ fn assemble(
     let documents = documents?;
     let gateway = &configuration.gateway;
     let pages = Pages::render(&gateway.public_url, gateway.security_contact.as_deref(), &documents);
-    Some(InForce { snapshot: Arc::new(snapshot), documents: Arc::new(documents), pages: Arc::new(pages) })
+    let in_force = InForce { snapshot: Arc::new(snapshot), documents: Arc::new(documents), pages: Arc::new(pages) };
+    Some((in_force, detail_types?))
 }
 
 type SettingsById<'c> = HashMap<&'c ApiId, &'c Located<ApiSettings>>;

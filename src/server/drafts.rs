@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
+
 use crate::admission::AmountAt;
 use crate::catalogue::{ImportedApi, ImportedOperation};
-use crate::config::{ApiSettings, Diagnostic, Hints, Located, OperationSettings};
+use crate::config::{ApiSettings, Diagnostic, Hints, Located, OperationSettings, Place};
 use crate::domain::{LicenceRole, ScopeSet};
 use crate::endpoint::own_path;
+use crate::oauth::DetailTypes;
 
 use super::compile::Mistakes;
 
@@ -61,6 +64,31 @@ pub(super) fn drafts<'c>(apis: &[Api<'c>], hints: &Hints, mistakes: &mut Mistake
         }
     }
     drafts
+}
+
+/// RFC 9396 §2: the root member `x-clearway-authorization-details` of a document maps types to their JSON Schemas.
+pub(super) fn detail_types(apis: &[Api<'_>], mistakes: &mut Mistakes) -> Option<DetailTypes> {
+    let mut declared = Vec::new();
+    for api in apis {
+        match api.imported.document.get("x-clearway-authorization-details") {
+            None => {}
+            Some(Value::Object(types)) => declared.extend(types.iter().map(|(name, schema)| (name.as_str(), schema))),
+            Some(_) => {
+                let message = format!(
+                    "API `{}`: `x-clearway-authorization-details` does not map types to schemas",
+                    api.imported.id
+                );
+                mistakes.push(Diagnostic::new(api.settings.place.clone(), message));
+            }
+        }
+    }
+    match DetailTypes::compile(declared) {
+        Ok(types) => Some(types),
+        Err(error) => {
+            mistakes.push(Diagnostic::new(Place::file("apis.yaml"), error.to_string()));
+            None
+        }
+    }
 }
 
 /// Our own paths come first, so what lies on one of them could never be called. A template such as `/{a}/{b}` may

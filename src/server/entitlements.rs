@@ -156,7 +156,9 @@ pub(super) fn registered_certificates(configuration: &Configuration) -> HashSet<
     registrations
         .filter_map(|registration| match &registration.authentication {
             ClientAuthentication::SelfSignedTlsClientAuth { certificates } => Some(certificates.clone()),
-            ClientAuthentication::PrivateKeyJwt { .. } | ClientAuthentication::TlsClientAuth(_) => None,
+            ClientAuthentication::PrivateKeyJwt
+            | ClientAuthentication::TlsClientAuth(_)
+            | ClientAuthentication::ClientSecretBasic { .. } => None,
         })
         .flatten()
         .collect()

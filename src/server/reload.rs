@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::{self, Configuration, Diagnostic, Place};
 use crate::endpoint::InForce;
-use crate::oauth::AuthorizationServer;
+use crate::oauth::{AuthorizationServer, DetailTypes};
 
 use super::change::ChangeWatch;
 use super::compile::{Compiled, chain};
@@ -102,6 +102,7 @@ pub(super) async fn reload(shared: &Arc<Shared>) {
 struct Next {
     configuration: Configuration,
     in_force: InForce,
+    detail_types: DetailTypes,
     restart_only: Vec<&'static str>,
     warnings: Vec<Diagnostic>,
 }
@@ -117,8 +118,8 @@ fn read(shared: &Shared) -> Result<Next, Vec<Diagnostic>> {
         let next = config::load(&shared.folder, &shared.variables).and_then(|mut configuration| {
             let restart_only = keep_restart_only(&mut configuration, &running);
             let compiled = compile::compile(&configuration, &shared.services, Some(&previous.snapshot))?;
-            let Compiled { in_force, warnings } = compiled;
-            Ok(Next { configuration, in_force, restart_only, warnings })
+            let Compiled { in_force, detail_types, warnings } = compiled;
+            Ok(Next { configuration, in_force, detail_types, restart_only, warnings })
         });
         if revision::of_files(&running) == before || readings == READINGS_MAX {
             return next;
@@ -128,9 +129,9 @@ fn read(shared: &Shared) -> Result<Next, Vec<Diagnostic>> {
 
 /// Puts it in force. `false`: it is what was in force already.
 async fn take(shared: &Arc<Shared>, next: Next) -> Result<bool, Vec<Diagnostic>> {
-    let Next { configuration, in_force, restart_only, warnings } = next;
+    let Next { configuration, in_force, detail_types, restart_only, warnings } = next;
     let roots = settings::partner_trust(&configuration).map_err(|mistake| vec![mistake])?;
-    let server = settings::oauth_settings(&configuration, &settings::scopes(&in_force));
+    let server = settings::published(&configuration, &in_force, detail_types);
     let in_gateway = |text: String| vec![Diagnostic::new(Place::file("gateway.yaml"), text)];
     let server = AuthorizationServer::new(server, shared.parts.clone()).map_err(|error| in_gateway(chain(&error)))?;
     warm(&in_force.snapshot.pools).await;

@@ -1,6 +1,6 @@
 //! Settings of the rooms, as the configuration means them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -8,7 +8,7 @@ use rustls_pki_types::pem::PemObject;
 use crate::config::{AccessLogSettings, Configuration, Diagnostic, Place};
 use crate::endpoint::InForce;
 use crate::front::Trust;
-use crate::oauth::Settings;
+use crate::oauth::{DetailTypes, Profile, Settings};
 use crate::proxy::guard::{GuardSettings, Hosts};
 use crate::signal::AccessOutput;
 
@@ -44,8 +44,8 @@ pub(super) fn access_output(settings: &AccessLogSettings) -> AccessOutput {
     }
 }
 
-/// The authorization server's settings under a configuration; `scopes` are those of the catalogue.
-pub fn oauth_settings(configuration: &Configuration, scopes: &[String]) -> Settings {
+/// The authorization server's settings under a configuration, without what the catalogue says.
+pub fn oauth_settings(configuration: &Configuration) -> Settings {
     let (gateway, tokens) = (&configuration.gateway, &configuration.gateway.tokens);
     Settings {
         issuer: gateway.issuer.clone(),
@@ -56,15 +56,35 @@ pub fn oauth_settings(configuration: &Configuration, scopes: &[String]) -> Setti
         key_rotation_period: tokens.key_rotation_period,
         assertion_lifetime_max: tokens.assertion_lifetime_max,
         clock_skew_max: tokens.clock_skew_max,
-        scopes_supported: scopes.to_vec(),
+        request_uri_lifetime: tokens.request_uri_lifetime,
+        visit_lifetime: tokens.visit_lifetime,
+        grant_lifetime: tokens.grant_lifetime,
+        detail_types: DetailTypes::default(),
+        profiles: profiles(configuration),
+        scopes_supported: Vec::new(),
         trusted_issuers: configuration.issuers.iter().map(|located| located.value.issuer.clone()).collect(),
     }
 }
 
-/// Every scope that some operation demands, sorted.
-pub(super) fn scopes(in_force: &InForce) -> Vec<String> {
-    let scopes = in_force.snapshot.operations.iter().flat_map(|operation| operation.scopes.iter());
-    let names: std::collections::BTreeSet<String> = scopes.map(|scope| scope.as_str().to_owned()).collect();
+/// The settings with what the catalogue says: scopes, and types of authorization details.
+pub(super) fn published(configuration: &Configuration, in_force: &InForce, detail_types: DetailTypes) -> Settings {
+    Settings { scopes_supported: scopes(configuration, in_force), detail_types, ..oauth_settings(configuration) }
+}
+
+/// The profiles of the registered clients, and that of those to come.
+fn profiles(configuration: &Configuration) -> Vec<Profile> {
+    let registered = configuration.clients.iter().filter_map(|located| located.value.registration.as_ref());
+    let mut profiles: Vec<Profile> = registered.map(|registration| registration.profile).collect();
+    profiles.sort_unstable();
+    profiles.dedup();
+    profiles
+}
+
+/// Every scope that some operation demands or some client may have, sorted.
+fn scopes(configuration: &Configuration, in_force: &InForce) -> Vec<String> {
+    let demanded = in_force.snapshot.operations.iter().flat_map(|operation| operation.scopes.iter());
+    let entitled = configuration.clients.iter().flat_map(|located| located.value.client.scopes.iter());
+    let names: BTreeSet<String> = demanded.chain(entitled).map(|scope| scope.as_str().to_owned()).collect();
     names.into_iter().collect()
 }
 

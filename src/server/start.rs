@@ -23,7 +23,8 @@ use crate::front::{
     server_options,
 };
 use crate::oauth::{
-    AuthorizationServer, KeyRing, KeyRingError, Parts, SettingsError, StoreError as RevocationError, load_revocations,
+    AuthorizationServer, KeyRing, KeyRingError, OutstandingRequests, Parts, SecretStore, SettingsError, StoreError,
+    load_revocations,
 };
 use crate::proxy::{self, ByteBudget, Gateway};
 use crate::quota::WindowStoreError;
@@ -42,7 +43,9 @@ pub enum StartError {
     #[error("the store cannot be used")]
     Store(#[from] StoreOpenError),
     #[error("the revocations cannot be read")]
-    Revocations(#[source] RevocationError),
+    Revocations(#[source] StoreError),
+    #[error("the secrets of the authorization server cannot be kept")]
+    Secret(#[source] StoreError),
     #[error("the window counters cannot be read")]
     Counters(#[from] WindowStoreError),
     #[error("the signing keys cannot be used")]
@@ -68,17 +71,21 @@ struct Opened {
     store: Arc<Store>,
     ring: Arc<KeyRing>,
     services: Arc<Services>,
+    outstanding: Arc<OutstandingRequests>,
+    pairwise_salt: Arc<[u8; 32]>,
 }
 
 async fn open(configuration: &Configuration) -> Result<Opened, StartError> {
     let store = Arc::new(Store::open(&configuration.gateway.store).await?);
-    let settings = settings::oauth_settings(configuration, &[]);
+    let settings = settings::oauth_settings(configuration);
     let now = SystemClock.now();
     let ring = KeyRing::open(store.clone(), &settings, now).await?;
     let services = Arc::new(Services::new(configuration, ring.published()));
     load_revocations(&*store, &services.revocations).await.map_err(StartError::Revocations)?;
     services.quotas.load(&*store).await?;
-    Ok(Opened { store, ring, services })
+    let salt = store.secret("pairwise-salt", services.random.bytes()).await.map_err(StartError::Secret)?;
+    let outstanding = Arc::new(OutstandingRequests::new(configuration.gateway.tokens.outstanding));
+    Ok(Opened { store, ring, services, outstanding, pairwise_salt: Arc::new(salt) })
 }
 
 fn recorder(configuration: &Configuration, services: &Services) -> Result<Arc<Recorder>, StartError> {
@@ -92,7 +99,7 @@ fn recorder(configuration: &Configuration, services: &Services) -> Result<Arc<Re
 }
 
 fn oauth_parts(opened: &Opened) -> Parts {
-    let Opened { store, ring, services } = opened;
+    let Opened { store, ring, services, outstanding, pairwise_salt } = opened;
     Parts {
         clients: services.clients.clone(),
         keys: ring.clone(),
@@ -100,6 +107,9 @@ fn oauth_parts(opened: &Opened) -> Parts {
         replay: store.clone(),
         revocation_store: store.clone(),
         revocations: services.revocations.clone(),
+        grants: store.clone(),
+        outstanding: outstanding.clone(),
+        pairwise_salt: pairwise_salt.clone(),
         clock: services.clock.clone(),
         random: services.random.clone(),
     }
@@ -154,8 +164,8 @@ pub async fn start(
     services.took(&in_force.snapshot.authenticator);
     let recorder = recorder(&configuration, &services)?;
     let parts = oauth_parts(&opened);
-    let scopes = settings::scopes(&in_force);
-    let server = AuthorizationServer::new(settings::oauth_settings(&configuration, &scopes), parts.clone())?;
+    let published = settings::published(&configuration, &in_force, compiled.detail_types);
+    let server = AuthorizationServer::new(published, parts.clone())?;
     let roots = settings::partner_trust(&configuration).map_err(|mistake| StartError::Configuration(vec![mistake]))?;
     let trust = Trust::new(&roots, in_force.snapshot.registered_certificates.clone())?;
     let front = front(&configuration, &services, &trust, &recorder);

@@ -8,10 +8,12 @@
 //! - The directory is made with mode 0700 and the file has 0600: signing keys lie in it in the clear.
 
 mod fault;
+mod grants;
 mod keys;
 mod open;
 mod replay;
 mod revocations;
+mod secrets;
 mod windows;
 
 use std::path::{Path, PathBuf};

@@ -81,8 +81,13 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 fn migrator() -> Migrator {
-    let first = include_str!("migrations/0001_foundation.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(1, "foundation".into(), MigrationType::Simple, first, false)])
+    let migration = |version, name: &'static str, sql: &'static str| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(vec![
+        migration(1, "foundation", include_str!("migrations/0001_foundation.sql")),
+        migration(2, "grants", include_str!("migrations/0002_grants.sql")),
+    ])
 }
 
 /// Makes what is missing of the directory, for us alone. Directories that exist are left as they are.

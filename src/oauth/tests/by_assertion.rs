@@ -27,12 +27,9 @@ async fn each_algorithm_of_a_client_is_accepted() {
     for algorithm in [Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa] {
         let (key, _) = SigningKey::generate(algorithm).unwrap();
         let mut registry = Registry::default();
-        let registration = ClientRegistration {
-            client_id: ClientId::parse("jwt").unwrap(),
-            authentication: ClientAuthentication::private_key_jwt(&json!({ "keys": [key.public_jwk()] })).unwrap().0,
-            certificate_bound_access_tokens: false,
-            resource_server: false,
-        };
+        let keys = ClientKeys::inline(&json!({ "keys": [key.public_jwk()] })).unwrap().0;
+        let id = ClientId::parse("jwt").unwrap();
+        let registration = registration(&id, ClientAuthentication::PrivateKeyJwt, keys);
         let id = registration.client_id.clone();
         registry.0.insert(id, (Arc::new(client("jwt", "acme")), Arc::new(registration)));
         let parts = Parts { clients: Arc::new(registry), ..world.server.parts.clone() };

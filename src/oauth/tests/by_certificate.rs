@@ -95,13 +95,12 @@ async fn each_kind_of_subject_is_compared_by_its_own_rule() {
         ("name in the other order", TlsSubject::Dn("C=GB,CN=tpp".parse().unwrap()), false),
     ] {
         let mut registry = Registry::default();
+        let id = ClientId::parse("c").unwrap();
+        let authentication = ClientAuthentication::TlsClientAuth(subject);
         let registration = ClientRegistration {
-            client_id: ClientId::parse("c").unwrap(),
-            authentication: ClientAuthentication::TlsClientAuth(subject),
-            certificate_bound_access_tokens: true,
-            resource_server: false,
+            sender_constraint: SenderConstraint::Certificate,
+            ..registration(&id, authentication, ClientKeys::None)
         };
-        let id = registration.client_id.clone();
         registry.0.insert(id, (Arc::new(client("c", "acme")), Arc::new(registration)));
         let parts = Parts { clients: Arc::new(registry), ..world.server.parts.clone() };
         let server = AuthorizationServer::new(settings(), parts).unwrap();

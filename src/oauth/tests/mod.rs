@@ -3,6 +3,7 @@
 mod about_tokens;
 mod by_assertion;
 mod by_certificate;
+mod code_flow;
 mod documents;
 mod grants;
 mod ring;
@@ -64,6 +65,7 @@ pub(crate) struct Memory {
     replaced: AtomicU64,
     marks: Mutex<HashSet<(String, String)>>,
     revoked: Mutex<HashMap<String, Timestamp>>,
+    pub(crate) grants: Mutex<Vec<(Grant, SecretHash)>>,
 }
 
 impl Memory {
@@ -127,6 +129,47 @@ impl RevocationStore for Memory {
     }
 }
 
+#[async_trait]
+impl GrantStore for Memory {
+    async fn insert(&self, grant: &Grant, refresh_token: SecretHash) -> Result<(), StoreError> {
+        self.check()?;
+        self.grants.lock().unwrap().push((grant.clone(), refresh_token));
+        Ok(())
+    }
+
+    async fn find_by_refresh_token(&self, refresh_token: SecretHash) -> Result<Option<Grant>, StoreError> {
+        self.check()?;
+        let grants = self.grants.lock().unwrap();
+        Ok(grants.iter().find(|(_, token)| *token == refresh_token).map(|(grant, _)| grant.clone()))
+    }
+
+    async fn find(&self, id: &GrantId) -> Result<Option<Grant>, StoreError> {
+        self.check()?;
+        Ok(self.grants.lock().unwrap().iter().find(|(grant, _)| grant.id == *id).map(|(grant, _)| grant.clone()))
+    }
+
+    async fn remove(&self, id: &GrantId) -> Result<(), StoreError> {
+        self.check()?;
+        self.grants.lock().unwrap().retain(|(grant, _)| grant.id != *id);
+        Ok(())
+    }
+
+    async fn remove_of_client(&self, client: &ClientId) -> Result<Vec<GrantId>, StoreError> {
+        self.check()?;
+        let mut grants = self.grants.lock().unwrap();
+        let theirs = grants.iter().filter(|(grant, _)| grant.client_id == *client).map(|(grant, _)| grant.id.clone());
+        let theirs = theirs.collect();
+        grants.retain(|(grant, _)| grant.client_id != *client);
+        Ok(theirs)
+    }
+
+    async fn purge(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.check()?;
+        self.grants.lock().unwrap().retain(|(grant, _)| grant.expires_at > now);
+        Ok(())
+    }
+}
+
 #[derive(Default)]
 struct Registry(HashMap<ClientId, (Arc<Client>, Arc<ClientRegistration>)>);
 
@@ -146,6 +189,11 @@ pub(crate) fn settings() -> Settings {
         key_rotation_period: Duration::from_secs(86_400),
         assertion_lifetime_max: Duration::from_secs(600),
         clock_skew_max: Duration::from_secs(30),
+        request_uri_lifetime: Duration::from_secs(90),
+        visit_lifetime: Duration::from_secs(600),
+        grant_lifetime: Duration::from_secs(90 * 86_400),
+        detail_types: DetailTypes::default(),
+        profiles: vec![Profile::Fapi2Security],
         scopes_supported: vec!["accounts".into(), "payments".into()],
         trusted_issuers: vec![],
     }
@@ -183,6 +231,9 @@ pub(crate) async fn world_with(settings: Settings) -> World {
         revocations: Arc::clone(&revocations),
         clock: clock.clone(),
         random: Arc::new(Counting(AtomicU64::new(0))),
+        grants: memory.clone(),
+        outstanding: Arc::new(OutstandingRequests::new(OutstandingLimits { all: 100, per_tenant: 50, per_client: 20 })),
+        pairwise_salt: Arc::new([9; 32]),
     };
     let server = Arc::new(AuthorizationServer::new(settings, parts).unwrap());
     let authenticator = Authenticator::new(Some(issuer), vec![], revocations).unwrap();
@@ -191,7 +242,8 @@ pub(crate) async fn world_with(settings: Settings) -> World {
 
 fn registry(key: &SigningKey) -> Registry {
     let jwks = json!({ "keys": [key.public_jwk()] });
-    let by_jwt = || ClientAuthentication::private_key_jwt(&jwks).unwrap().0;
+    let keys = || ClientKeys::inline(&jwks).unwrap().0;
+    let by_jwt = || ClientAuthentication::PrivateKeyJwt;
     let dn = DistinguishedName::parse("CN=tpp,C=GB").unwrap();
     let by_thumbprint =
         |seed| ClientAuthentication::SelfSignedTlsClientAuth { certificates: vec![Thumbprint([seed; 32])] };
@@ -200,10 +252,9 @@ fn registry(key: &SigningKey) -> Registry {
         let mut client = client(id, "acme");
         change(&mut client);
         let registration = ClientRegistration {
-            client_id: client.id.clone(),
-            authentication,
-            certificate_bound_access_tokens: bound,
             resource_server: id == "rs",
+            sender_constraint: if bound { SenderConstraint::Certificate } else { SenderConstraint::Bearer },
+            ..registration(&client.id, authentication, keys())
         };
         registry.0.insert(client.id.clone(), (Arc::new(client), Arc::new(registration)));
     };
@@ -218,6 +269,23 @@ fn registry(key: &SigningKey) -> Registry {
     add("self", by_thumbprint(7), true, |_| ());
     add("rs", by_thumbprint(8), false, |_| ());
     registry
+}
+
+/// Of a client of `client_credentials` with bearer tokens.
+pub(crate) fn registration(
+    id: &ClientId,
+    authentication: ClientAuthentication,
+    keys: ClientKeys,
+) -> ClientRegistration {
+    ClientRegistration {
+        client_id: id.clone(),
+        authentication,
+        keys,
+        profile: Profile::Fapi2Security,
+        sender_constraint: SenderConstraint::Bearer,
+        resource_server: false,
+        metadata: Arc::default(),
+    }
 }
 
 /// CN=tpp,C=GB as DER.
@@ -243,6 +311,11 @@ pub(crate) fn connection(certificate: Option<PeerCertificate>) -> Connection {
 
 pub(crate) fn form_headers() -> HeaderMap {
     HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))])
+}
+
+/// A form with these parameters.
+pub(crate) fn form(parameters: &[(&str, &str)]) -> super::form::Form {
+    super::form::Form::parse(&form_headers(), encode(parameters).as_bytes()).unwrap()
 }
 
 pub(crate) fn encode(parameters: &[(&str, &str)]) -> String {

@@ -1,0 +1,133 @@
+//! What a client of `clients.yaml` registered for the grants that need a user, under the names of RFC 7591.
+
+use std::sync::Arc;
+
+use crate::domain::ClientId;
+use crate::oauth::{
+    ClientAuthentication, ClientKeys, ClientMetadata, ClientRegistration, GrantType, GrantTypes, Profile, ResponseMode,
+    SenderConstraint, SubjectType,
+};
+
+use super::tree::{Entry, Node};
+use super::{Diagnostic, scalar};
+
+/// As written. [`Registered::complete`] says what it means, or why it does not fit together.
+pub(super) struct Registered {
+    certificate_bound: Option<bool>,
+    dpop_bound: bool,
+    resource_server: bool,
+    profile: Option<Profile>,
+    metadata: ClientMetadata,
+}
+
+pub(super) fn read(entry: &Entry<'_>) -> Registered {
+    let grants: Vec<GrantType> = entry.each("grant_types", grant_type);
+    let sector = entry.optional("pairwise_sector", scalar::text);
+    Registered {
+        certificate_bound: entry.optional("certificate_bound_access_tokens", scalar::boolean),
+        dpop_bound: entry.or("dpop_bound_access_tokens", false, scalar::boolean),
+        resource_server: entry.or("resource_server", false, scalar::boolean),
+        profile: entry.optional("profile", profile),
+        metadata: ClientMetadata {
+            grant_types: if grants.is_empty() { GrantTypes::CLIENT_CREDENTIALS } else { grants.into_iter().collect() },
+            redirect_uris: entry.each("redirect_uris", redirect_uri),
+            response_modes: entry.each("response_modes", response_mode),
+            require_signed_request_object: entry.or("require_signed_request_object", false, scalar::boolean),
+            authorization_details_types: entry
+                .each("authorization_details_types", |entry, node| scalar::text(entry, node).map(Arc::from)),
+            subject_type: sector.map_or(SubjectType::Public, |host| SubjectType::Pairwise { sector: host.into() }),
+            ciba: None,
+            introspection_signed: entry.or("introspection_signed", false, scalar::boolean),
+        },
+    }
+}
+
+impl Registered {
+    /// A profile that forbids what is written is a mistake, not a silent correction.
+    pub(super) fn complete(
+        self,
+        entry: &Entry<'_>,
+        client_id: ClientId,
+        authentication: ClientAuthentication,
+        keys: ClientKeys,
+    ) -> Option<ClientRegistration> {
+        let secret = matches!(authentication, ClientAuthentication::ClientSecretBasic { .. });
+        let sender_constraint = match (self.dpop_bound, self.certificate_bound) {
+            (true, Some(true)) => {
+                return mistake(entry, "tokens are bound to a certificate or to a DPoP key, not to both");
+            }
+            (true, Some(false) | None) => SenderConstraint::Dpop,
+            (false, Some(false)) => SenderConstraint::Bearer,
+            (false, None) if secret => SenderConstraint::Bearer,
+            (false, Some(true) | None) => SenderConstraint::Certificate,
+        };
+        let strict = sender_constraint != SenderConstraint::Bearer && !secret;
+        let usual = if strict { Profile::Fapi2Security } else { Profile::PlainOauth };
+        // A resource server that gets no tokens needs none of it.
+        let profile = self.profile.unwrap_or(usual);
+        if secret && !profile.allows_secrets() {
+            return mistake(entry, &format!("the profile {profile} forbids client secrets"));
+        }
+        if sender_constraint == SenderConstraint::Bearer && !profile.allows_bearer_tokens() {
+            return mistake(entry, &format!("the profile {profile} forbids bearer tokens"));
+        }
+        if sender_constraint == SenderConstraint::Dpop && !profile.allows_dpop() {
+            return mistake(entry, &format!("the profile {profile} binds tokens to certificates only"));
+        }
+        let by_code = self.metadata.grant_types.contains(GrantType::AuthorizationCode);
+        if by_code == self.metadata.redirect_uris.is_empty() {
+            return mistake(entry, "`redirect_uris` and the grant type `authorization_code` go together");
+        }
+        let signs = profile.requires_signed_requests() || self.metadata.require_signed_request_object;
+        if by_code && signs && matches!(keys, ClientKeys::None) {
+            return mistake(entry, "requests of this client are signed: `authentication` needs its `jwks_file`");
+        }
+        if !profile.allows_loopback_redirects()
+            && self.metadata.redirect_uris.iter().any(|uri| uri.starts_with("http://"))
+        {
+            return mistake(entry, &format!("the profile {profile} demands https redirect URIs"));
+        }
+        Some(ClientRegistration {
+            client_id,
+            authentication,
+            keys,
+            profile,
+            sender_constraint,
+            resource_server: self.resource_server,
+            metadata: Arc::new(self.metadata),
+        })
+    }
+}
+
+fn mistake<T>(entry: &Entry<'_>, message: &str) -> Option<T> {
+    entry.report().add(Diagnostic::new(entry.place(), message));
+    None
+}
+
+fn grant_type(entry: &Entry<'_>, node: &Node) -> Result<GrantType, String> {
+    let text = scalar::text(entry, node)?;
+    GrantType::parse(&text).ok_or_else(|| format!("`{text}` is not a grant type that exists here"))
+}
+
+fn response_mode(entry: &Entry<'_>, node: &Node) -> Result<ResponseMode, String> {
+    let text = scalar::text(entry, node)?;
+    ResponseMode::parse(&text).ok_or_else(|| format!("`{text}` is not a response mode that exists here"))
+}
+
+pub(super) fn profile(entry: &Entry<'_>, node: &Node) -> Result<Profile, String> {
+    let text = scalar::text(entry, node)?;
+    Profile::parse(&text).ok_or_else(|| {
+        let known: Vec<_> = Profile::ALL.iter().map(|profile| profile.as_str()).collect();
+        format!("`{text}` is not a profile; there are {}", known.join(", "))
+    })
+}
+
+/// https, or a loopback address of a native application (RFC 8252 §7.3); no fragment (RFC 6749 §3.1.2).
+fn redirect_uri(entry: &Entry<'_>, node: &Node) -> Result<Arc<str>, String> {
+    let text = scalar::text(entry, node)?;
+    if ClientMetadata::is_redirect_uri(&text) {
+        Ok(text.into())
+    } else {
+        Err(format!("`{text}` is not an https URL without fragment (http: loopback addresses only)"))
+    }
+}

@@ -1,0 +1,127 @@
+//! What a user granted a client, for as long as it lasts: what refresh tokens are about.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::client_authentication::Authenticated;
+use super::form::Form;
+use super::registration::SecretHash;
+use super::{AuthorizationServer, GrantType, OAuthError, RevokedToken, StoreError};
+use crate::domain::{ClientId, Random, ScopeSet, Timestamp};
+
+/// Unguessable, and no credential: the first part of the `jti` of every access token of a grant, by which all of them
+/// are revoked at once.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct GrantId(Arc<str>); // Invariant: 128 random bits in base64url, and so without a full stop.
+
+impl GrantId {
+    pub(super) fn random(random: &dyn Random) -> Self {
+        Self(URL_SAFE_NO_PAD.encode(random.bytes::<16>()).into())
+    }
+
+    /// One that the store gives back.
+    pub fn stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GrantId({})", self.0)
+    }
+}
+
+/// A grant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grant {
+    pub id: GrantId,
+    pub client_id: ClientId,
+    /// The user.
+    pub subject: Arc<str>,
+    pub scopes: ScopeSet,
+    pub authorization_details: Vec<Value>,
+    pub resource: Option<String>,
+    /// The `claims` parameter, for userinfo.
+    pub claims: Option<Map<String, Value>>,
+    pub acr: Option<Arc<str>>,
+    pub auth_time: Timestamp,
+    pub created_at: Timestamp,
+    /// Refresh tokens end with it.
+    pub expires_at: Timestamp,
+}
+
+/// Grants with a refresh token, durable. Tokens are known by their hash.
+#[async_trait]
+pub trait GrantStore: Send + Sync {
+    async fn insert(&self, grant: &Grant, refresh_token: SecretHash) -> Result<(), StoreError>;
+    async fn find_by_refresh_token(&self, refresh_token: SecretHash) -> Result<Option<Grant>, StoreError>;
+    async fn find(&self, id: &GrantId) -> Result<Option<Grant>, StoreError>;
+    /// Repeating it is harmless.
+    async fn remove(&self, id: &GrantId) -> Result<(), StoreError>;
+    /// Removes all grants of a client, and tells which.
+    async fn remove_of_client(&self, client: &ClientId) -> Result<Vec<GrantId>, StoreError>;
+    /// Forgets what expired before `now`.
+    async fn purge(&self, now: Timestamp) -> Result<(), StoreError>;
+}
+
+impl AuthorizationServer {
+    /// Keeps a grant and makes its refresh token: 256 bits, known to nobody but the client.
+    pub(super) async fn keep_grant(&self, grant: &Grant) -> Result<String, OAuthError> {
+        let token = URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<32>());
+        self.parts.grants.insert(grant, SecretHash::of(token.as_bytes())).await?;
+        Ok(token)
+    }
+
+    /// The grant of a refresh token (RFC 6749 §6). The token stays as it is: FAPI 2.0 §5.3.2.1-9 forbids rotation.
+    pub(super) async fn refresh(
+        &self,
+        form: &Form,
+        caller: &Authenticated,
+        now: Timestamp,
+    ) -> Result<Grant, OAuthError> {
+        if !caller.registration.may_use(GrantType::RefreshToken) {
+            return Err(OAuthError::UnauthorizedClient);
+        }
+        let token = form.get("refresh_token").ok_or(OAuthError::InvalidRequest("refresh_token is missing."))?;
+        let found = self.parts.grants.find_by_refresh_token(SecretHash::of(token.as_bytes())).await?;
+        let grant = found.ok_or(OAuthError::InvalidGrant("the refresh token is unknown"))?;
+        if grant.client_id != caller.client.id {
+            return Err(OAuthError::InvalidGrant("the refresh token is another client's"));
+        }
+        if grant.expires_at <= now || self.parts.revocations.contains(grant.id.as_str()) {
+            return Err(OAuthError::InvalidGrant("the grant has ended"));
+        }
+        // What the client may have at all may have shrunk since.
+        let scopes = grant.scopes.intersection(&caller.client.scopes);
+        Ok(Grant { scopes, ..grant })
+    }
+
+    /// Ends a grant: its refresh token, and every access token that came of it.
+    pub(super) async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), OAuthError> {
+        let expires_at = now.plus(super::ACCESS_TOKEN_LIFETIME_MAX);
+        // In force first: see `revoke`.
+        if !self.parts.revocations.insert(grant.as_str(), expires_at) {
+            return Err(StoreError::Full.into());
+        }
+        self.parts.grants.remove(grant).await?;
+        let revoked = RevokedToken { jti: grant.as_str().to_owned(), expires_at };
+        self.parts.revocation_store.revoke(&revoked).await?;
+        Ok(())
+    }
+}

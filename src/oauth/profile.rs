@@ -1,0 +1,158 @@
+//! Profiles as data: what a client population is held to. One place for every rule that differs between them, so that
+//! none weakens another: each client has exactly one profile, and every check asks it.
+
+use std::fmt;
+
+use crate::jose::Algorithm;
+
+/// The security profile of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Profile {
+    /// RFC 6749 with today's best practice (RFC 9700), for low-risk products only: secrets and bearer tokens are allowed.
+    PlainOauth,
+    /// FAPI 1.0 Advanced Final, through PAR.
+    Fapi1Advanced(Fapi1Variant),
+    /// FAPI 2.0 Security Profile Final.
+    Fapi2Security,
+    /// FAPI 2.0 Message Signing Final: signed requests and signed responses.
+    Fapi2MessageSigning,
+}
+
+/// What an ecosystem adds to FAPI 1.0 Advanced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fapi1Variant {
+    Base,
+    /// UK Open Banking 3.1.11 and 4.0.
+    Uk,
+    /// Open Finance Brasil security profile 1.0.
+    Brazil,
+}
+
+/// To whom a client assertion is addressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AssertionAudience {
+    /// The issuer identifier, as one string (FAPI 2.0 §5.3.2.1-8).
+    IssuerString,
+    /// The issuer, the token endpoint or the endpoint that is called (RFC 7523 §3, RFC 9126 §2); arrays too.
+    IssuerOrEndpoint,
+}
+
+const FAPI1_ALGORITHMS: &[Algorithm] = &[Algorithm::Ps256, Algorithm::Es256];
+const FAPI2_ALGORITHMS: &[Algorithm] = &[Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
+
+impl Profile {
+    pub const ALL: [Self; 6] = [
+        Self::Fapi2Security,
+        Self::Fapi2MessageSigning,
+        Self::Fapi1Advanced(Fapi1Variant::Base),
+        Self::Fapi1Advanced(Fapi1Variant::Uk),
+        Self::Fapi1Advanced(Fapi1Variant::Brazil),
+        Self::PlainOauth,
+    ];
+
+    /// Its name in configuration, registration and metadata.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PlainOauth => "plain-oauth",
+            Self::Fapi1Advanced(Fapi1Variant::Base) => "fapi1-advanced",
+            Self::Fapi1Advanced(Fapi1Variant::Uk) => "fapi1-advanced-uk",
+            Self::Fapi1Advanced(Fapi1Variant::Brazil) => "fapi1-advanced-brazil",
+            Self::Fapi2Security => "fapi2-security",
+            Self::Fapi2MessageSigning => "fapi2-message-signing",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|profile| profile.as_str() == text)
+    }
+
+    /// What the client may sign with: assertions, request objects (FAPI 2.0 §5.4.1-1b, FAPI 1.0 Advanced §8.6).
+    pub const fn algorithms(self) -> &'static [Algorithm] {
+        match self {
+            Self::Fapi1Advanced(_) => FAPI1_ALGORITHMS,
+            Self::PlainOauth | Self::Fapi2Security | Self::Fapi2MessageSigning => FAPI2_ALGORITHMS,
+        }
+    }
+
+    pub const fn assertion_audience(self) -> AssertionAudience {
+        match self {
+            Self::Fapi1Advanced(_) => AssertionAudience::IssuerOrEndpoint,
+            // RFC 10070 makes the issuer the sole audience for all of OAuth.
+            Self::PlainOauth | Self::Fapi2Security | Self::Fapi2MessageSigning => AssertionAudience::IssuerString,
+        }
+    }
+
+    /// Whether a client of it may authenticate by a shared secret.
+    pub const fn allows_secrets(self) -> bool {
+        matches!(self, Self::PlainOauth)
+    }
+
+    /// Whether a client of it may hold tokens that nothing binds to it (FAPI 2.0 §5.3.2.1-4, FAPI 1.0 Advanced §5.2.2-5).
+    pub const fn allows_bearer_tokens(self) -> bool {
+        matches!(self, Self::PlainOauth)
+    }
+
+    /// FAPI 1.0 knows RFC 8705 alone (§5.2.2-6).
+    pub const fn allows_dpop(self) -> bool {
+        !matches!(self, Self::Fapi1Advanced(_))
+    }
+
+    /// Whether authorization requests must be signed (FAPI 2.0 Message Signing §5.3.1-1, FAPI 1.0 Advanced §5.2.2-1).
+    pub const fn requires_signed_requests(self) -> bool {
+        matches!(self, Self::Fapi2MessageSigning | Self::Fapi1Advanced(_))
+    }
+
+    /// Whether authorization responses must be signed: JARM (FAPI 2.0 Message Signing §5.4.1-1, FAPI 1.0 Advanced
+    /// §5.2.2-2 with `code`).
+    pub const fn requires_signed_responses(self) -> bool {
+        matches!(self, Self::Fapi2MessageSigning | Self::Fapi1Advanced(_))
+    }
+
+    /// FAPI 1.0 Baseline §5.2.2-8: redirect URIs are https, without the exception for loopback (§7.5).
+    pub const fn allows_loopback_redirects(self) -> bool {
+        !matches!(self, Self::Fapi1Advanced(_))
+    }
+
+    /// FAPI 1.0 Baseline §5.2.2.2, §5.2.2.3: `nonce` with `openid`, `state` without.
+    pub const fn requires_nonce_or_state(self) -> bool {
+        matches!(self, Self::Fapi1Advanced(_))
+    }
+
+    /// Whether a client of this profile is safe enough for a product that asks for `required`.
+    pub const fn satisfies(self, required: Self) -> bool {
+        match required {
+            Self::PlainOauth => true,
+            Self::Fapi2Security => matches!(self, Self::Fapi2Security | Self::Fapi2MessageSigning),
+            Self::Fapi2MessageSigning => matches!(self, Self::Fapi2MessageSigning),
+            Self::Fapi1Advanced(Fapi1Variant::Base) => matches!(self, Self::Fapi1Advanced(_)),
+            Self::Fapi1Advanced(Fapi1Variant::Uk) => matches!(self, Self::Fapi1Advanced(Fapi1Variant::Uk)),
+            Self::Fapi1Advanced(Fapi1Variant::Brazil) => matches!(self, Self::Fapi1Advanced(Fapi1Variant::Brazil)),
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back_and_only_plain_oauth_allows_what_is_weak() {
+        for profile in Profile::ALL {
+            assert_eq!(Profile::parse(profile.as_str()), Some(profile));
+            assert!(profile.satisfies(profile) && profile.satisfies(Profile::PlainOauth), "{profile}");
+            let plain = profile == Profile::PlainOauth;
+            assert_eq!((profile.allows_secrets(), profile.allows_bearer_tokens()), (plain, plain), "{profile}");
+            assert_eq!(Profile::PlainOauth.satisfies(profile), plain, "{profile}");
+        }
+        assert_eq!(Profile::parse("FAPI2-SECURITY"), None);
+        assert!(Profile::Fapi2MessageSigning.satisfies(Profile::Fapi2Security));
+        assert!(!Profile::Fapi2Security.satisfies(Profile::Fapi2MessageSigning));
+        assert!(!Profile::Fapi1Advanced(Fapi1Variant::Base).satisfies(Profile::Fapi1Advanced(Fapi1Variant::Uk)));
+    }
+}
