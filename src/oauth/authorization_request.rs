@@ -152,7 +152,7 @@ fn loopback_parts(uri: &str) -> Option<(&str, &str)> {
         let rest = uri.strip_prefix(host)?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (port, path) = rest.split_at(end);
-        let digits = port.strip_prefix(':').unwrap_or("0");
+        let digits = if port.is_empty() { "80" } else { port.strip_prefix(':')? };
         let sound = !digits.is_empty() && digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
         sound.then_some((host, path))
     })

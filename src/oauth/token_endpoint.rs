@@ -127,9 +127,7 @@ impl AuthorizationServer {
         self.resource(form)?;
         let (grant, request) = self.redeem_code(form, caller, bound_to, now).await?;
         let mut body = self.mint_for(form, caller, &grant, bound_to, now)?;
-        if grant.scopes.contains("openid") {
-            body.id_token = Some(self.id_token(caller, &grant, request.nonce.as_deref(), &body.access_token, now)?);
-        }
+        self.add_id_token(&mut body, caller, &grant, request.nonce.as_deref(), now)?;
         self.add_refresh_token(&mut body, caller, &grant).await?;
         Ok(body)
     }
@@ -145,10 +143,23 @@ impl AuthorizationServer {
         self.resource(form)?;
         let grant = self.refresh(form, caller, now).await?;
         let mut body = self.mint_for(form, caller, &grant, bound_to, now)?;
-        if grant.scopes.contains("openid") {
-            body.id_token = Some(self.id_token(caller, &grant, None, &body.access_token, now)?);
-        }
+        self.add_id_token(&mut body, caller, &grant, None, now)?;
         Ok(body)
+    }
+
+    /// An ID token, if the access token has the scope `openid`.
+    pub(super) fn add_id_token(
+        &self,
+        body: &mut TokenResponse,
+        caller: &Authenticated,
+        grant: &Grant,
+        nonce: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), OAuthError> {
+        if body.scope.as_deref().is_some_and(|scopes| scopes.split(' ').any(|scope| scope == "openid")) {
+            body.id_token = Some(self.id_token(caller, grant, nonce, &body.access_token, now)?);
+        }
+        Ok(())
     }
 
     /// A refresh token, for clients that may use one. Durable before it is told.

@@ -251,11 +251,11 @@ async fn what_is_not_ours_is_refused_and_left_alone() {
     newer.open().await.close().await;
     let mut other = newer.other().await;
     let migration = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                     VALUES (7, 'future', TRUE, x'00', 0)";
+                     VALUES (700, 'future', TRUE, x'00', 0)";
     other.execute(migration).await.unwrap();
     other.close().await.unwrap();
     let error = Store::open(&newer.path()).await.err().unwrap();
-    assert!(matches!(error, StoreOpenError::Newer { found: 7, known: 1, .. }), "{error}");
+    assert!(matches!(error, StoreOpenError::Newer { found: 700, .. }), "{error}");
     assert!(error.to_string().contains("newer gateway"), "{error}");
 }
 

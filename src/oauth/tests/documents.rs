@@ -11,27 +11,44 @@ async fn the_metadata_says_what_is_true_and_no_more() {
     let world = world().await;
     let methods = json!(["private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"]);
     let algorithms = json!(["PS256", "ES256", "EdDSA"]);
+    let signing = json!(["ES256"]);
     assert_eq!(
         json_of(&world.server.metadata()),
         json!({
             "issuer": "https://as.example",
-            "jwks_uri": "https://as.example/oauth/jwks",
-            "grant_types_supported": ["client_credentials"],
-            "response_types_supported": [],
+            "authorization_endpoint": "https://as.example/oauth/authorize",
             "token_endpoint": "https://as.example/oauth/token",
             "token_endpoint_auth_methods_supported": methods,
             "token_endpoint_auth_signing_alg_values_supported": algorithms,
+            "pushed_authorization_request_endpoint": "https://as.example/oauth/par",
             "introspection_endpoint": "https://as.example/oauth/introspect",
             "introspection_endpoint_auth_methods_supported": methods,
             "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
             "revocation_endpoint": "https://as.example/oauth/revoke",
             "revocation_endpoint_auth_methods_supported": methods,
             "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+            "jwks_uri": "https://as.example/oauth/jwks",
+            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query", "query.jwt", "fragment.jwt", "form_post.jwt", "jwt"],
+            "code_challenge_methods_supported": ["S256"],
+            "require_pushed_authorization_requests": true,
+            "authorization_response_iss_parameter_supported": true,
+            "request_parameter_supported": true,
+            "request_uri_parameter_supported": false,
+            "request_object_signing_alg_values_supported": algorithms,
+            "authorization_signing_alg_values_supported": signing,
+            "id_token_signing_alg_values_supported": signing,
+            "subject_types_supported": ["public", "pairwise"],
+            "claims_parameter_supported": true,
+            "prompt_values_supported": ["none", "login", "consent"],
             "scopes_supported": ["accounts", "payments"],
             "protected_resources": ["https://api.example"],
+            "clearway_profiles_supported": ["fapi2-security"],
             "tls_client_certificate_bound_access_tokens": true,
             "mtls_endpoint_aliases": {
                 "token_endpoint": "https://mtls.as.example/oauth/token",
+                "pushed_authorization_request_endpoint": "https://mtls.as.example/oauth/par",
                 "introspection_endpoint": "https://mtls.as.example/oauth/introspect",
                 "revocation_endpoint": "https://mtls.as.example/oauth/revoke",
             },
@@ -59,9 +76,8 @@ async fn what_is_not_offered_is_not_announced() {
         "scopes_supported",
         "mtls_endpoint_aliases",
         "tls_client_certificate_bound_access_tokens",
-        "authorization_endpoint",
+        "authorization_details_types_supported",
         "registration_endpoint",
-        "code_challenge_methods_supported",
     ] {
         assert_eq!(metadata.get(absent), None, "{absent}");
     }

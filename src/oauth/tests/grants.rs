@@ -43,7 +43,8 @@ async fn the_request_is_judged_after_the_client() {
     let world = world().await;
     for (position, (name, more, code)) in [
         ("password", vec![("grant_type", "password"), ("username", "u"), ("password", "p")], "unsupported_grant_type"),
-        ("a code", vec![("grant_type", "authorization_code")], "unsupported_grant_type"),
+        ("a code, unregistered", vec![("grant_type", "authorization_code")], "unauthorized_client"),
+        ("a refresh token, unregistered", vec![("grant_type", "refresh_token")], "unauthorized_client"),
         ("in capitals", vec![("grant_type", "CLIENT_CREDENTIALS")], "unsupported_grant_type"),
         ("none", vec![], "invalid_request"),
         ("empty", vec![("grant_type", "")], "invalid_request"),
