@@ -1,6 +1,6 @@
 //! Claims whose signature has been verified, read by type.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::domain::Timestamp;
 
@@ -56,10 +56,9 @@ impl Claims {
     /// A NumericDate (RFC 7519 §2), which may have a fraction: rounded down to the second.
     pub fn date(&self, name: &str) -> Result<Option<Timestamp>, ClaimError> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
-        let secs = value.as_i64().or_else(|| value.as_f64().and_then(whole_secs));
-        match secs {
-            Some(secs @ 0..=NUMERIC_DATE_MAX) => Ok(Some(Timestamp::from_secs(secs))),
-            Some(_) | None => Err(ClaimError::Type(name.to_owned())),
+        match value.as_number().and_then(numeric_date) {
+            Some(date) => Ok(Some(date)),
+            None => Err(ClaimError::Type(name.to_owned())),
         }
     }
 
@@ -76,6 +75,14 @@ impl Claims {
             Some(single) => is_expected(single),
             None => false,
         }
+    }
+}
+
+/// Reads a NumericDate.
+pub(super) fn numeric_date(number: &Number) -> Option<Timestamp> {
+    match number.as_i64().or_else(|| number.as_f64().and_then(whole_secs)) {
+        Some(secs @ 0..=NUMERIC_DATE_MAX) => Some(Timestamp::from_secs(secs)),
+        Some(_) | None => None,
     }
 }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
-    RsaPublicKeyComponents,
+    RsaPublicKeyComponents, UnparsedPublicKey,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use super::{Algorithm, sha256};
+use super::Algorithm;
 
 /// FAPI 2.0 §5.4.1-2: at least 2048 bits. Above 4096 a check costs more than it gives.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
@@ -88,7 +88,7 @@ impl PublicKey {
             Some(Value::String(kid)) if kid.len() <= KID_BYTES_MAX => Some(Arc::from(kid.as_str())),
             Some(_) => return Err(KeyError::Member("kid")),
         };
-        let material = Material::read(members)?;
+        let material = Material::read(|name| members.get(name).and_then(Value::as_str))?;
         let thumbprint = material.thumbprint();
         let key = |algorithm| {
             material.check(algorithm)?;
@@ -150,30 +150,27 @@ fn algorithms(
 }
 
 /// The numbers of a public key, decoded and checked for size.
-enum Material {
+pub(super) enum Material {
     Rsa { n: Vec<u8>, e: Vec<u8> },
     P256 { x: [u8; 32], y: [u8; 32] },
     Ed25519 { x: [u8; 32] },
 }
 
 impl Material {
-    fn read(members: &Map<String, Value>) -> Result<Self, KeyError> {
-        match members.get("kty").and_then(Value::as_str) {
-            Some("RSA") => read_rsa(members),
-            Some("EC") if members.get("crv").is_some_and(|crv| crv == "P-256") => {
-                Ok(Self::P256 { x: coordinate(members, "x")?, y: coordinate(members, "y")? })
-            }
-            Some("EC") => Err(KeyError::Curve("P-256")),
+    /// Reads the members of a JWK, which `text` finds by their names.
+    pub(super) fn read<'k>(text: impl Fn(&'static str) -> Option<&'k str>) -> Result<Self, KeyError> {
+        match (text("kty"), text("crv")) {
+            (Some("RSA"), _) => read_rsa(text),
+            (Some("EC"), Some("P-256")) => Ok(Self::P256 { x: coordinate(&text, "x")?, y: coordinate(&text, "y")? }),
+            (Some("EC"), _) => Err(KeyError::Curve("P-256")),
             // RFC 8037 §2. Ed448 and the key agreement curves are not for us (FAPI 2.0 §5.4.1-1b).
-            Some("OKP") if members.get("crv").is_some_and(|crv| crv == "Ed25519") => {
-                Ok(Self::Ed25519 { x: coordinate(members, "x")? })
-            }
-            Some("OKP") => Err(KeyError::Curve("Ed25519")),
-            Some(_) | None => Err(KeyError::KeyType),
+            (Some("OKP"), Some("Ed25519")) => Ok(Self::Ed25519 { x: coordinate(&text, "x")? }),
+            (Some("OKP"), _) => Err(KeyError::Curve("Ed25519")),
+            (Some(_) | None, _) => Err(KeyError::KeyType),
         }
     }
 
-    const fn algorithms(&self) -> &'static [Algorithm] {
+    pub(super) const fn algorithms(&self) -> &'static [Algorithm] {
         match self {
             Self::Rsa { .. } => &[Algorithm::Ps256, Algorithm::Rs256],
             Self::P256 { .. } => &[Algorithm::Es256],
@@ -182,21 +179,41 @@ impl Material {
     }
 
     /// RFC 7638 §3: the required members in lexicographic order, without white space.
-    fn thumbprint(&self) -> KeyThumbprint {
-        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        let json = match self {
-            Self::Rsa { n, e } => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, text(e), text(n)),
-            Self::P256 { x, y } => format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, text(x), text(y)),
-            Self::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text(x)),
+    pub(super) fn thumbprint(&self) -> KeyThumbprint {
+        let mut json = Digest::new();
+        match self {
+            Self::Rsa { n, e } => {
+                json.text(r#"{"e":""#).number(e).text(r#"","kty":"RSA","n":""#).number(n).text(r#""}"#)
+            }
+            Self::P256 { x, y } => {
+                json.text(r#"{"crv":"P-256","kty":"EC","x":""#).number(x).text(r#"","y":""#).number(y).text(r#""}"#)
+            }
+            Self::Ed25519 { x } => json.text(r#"{"crv":"Ed25519","kty":"OKP","x":""#).number(x).text(r#""}"#),
         };
-        KeyThumbprint(sha256(json.as_bytes()))
+        KeyThumbprint(json.finish())
+    }
+
+    /// Whether `signature` over `message` is this key's, for a key that is used once: it is parsed on the way, which
+    /// refuses what is no key. Never true of an algorithm that is not the key's.
+    pub(super) fn verifies_once(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let verified = match (self, algorithm) {
+            (Self::Rsa { n, e }, Algorithm::Ps256) => {
+                RsaPublicKeyComponents { n, e }.verify(&RSA_PSS_2048_8192_SHA256, message, signature)
+            }
+            (Self::P256 { x, y }, Algorithm::Es256) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point(x, y)).verify(message, signature)
+            }
+            (Self::Ed25519 { x }, Algorithm::EdDsa) => UnparsedPublicKey::new(&ED25519, x).verify(message, signature),
+            (Self::Rsa { .. } | Self::P256 { .. } | Self::Ed25519 { .. }, _) => return false,
+        };
+        verified.is_ok()
     }
 
     /// What verifies. Its parts have been checked, so no text of the owner's is in it.
     fn key(&self) -> DecodingKey {
         match self {
             Self::Rsa { n, e } => DecodingKey::from_rsa_raw_components(n, e),
-            Self::P256 { x, y } => DecodingKey::from_ec_der(&[&[4], &x[..], &y[..]].concat()),
+            Self::P256 { x, y } => DecodingKey::from_ec_der(&point(x, y)),
             Self::Ed25519 { x } => DecodingKey::from_ed_der(x),
         }
     }
@@ -210,9 +227,7 @@ impl Material {
             (Self::Rsa { n, e }, Algorithm::Rs256) => {
                 RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
             }
-            (Self::P256 { x, y }, Algorithm::Es256) => {
-                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, [&[4], &x[..], &y[..]].concat())
-            }
+            (Self::P256 { x, y }, Algorithm::Es256) => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point(x, y)),
             (Self::Ed25519 { x }, Algorithm::EdDsa) => ParsedPublicKey::new(&ED25519, x),
             (Self::Rsa { .. }, Algorithm::Es256 | Algorithm::EdDsa)
             | (Self::P256 { .. }, Algorithm::Ps256 | Algorithm::Rs256 | Algorithm::EdDsa)
@@ -224,9 +239,49 @@ impl Material {
     }
 }
 
-fn read_rsa(members: &Map<String, Value>) -> Result<Material, KeyError> {
-    let n = unsigned(members, "n")?;
-    let e = unsigned(members, "e")?;
+/// SEC 1 §2.3.3: an uncompressed point.
+fn point(x: &[u8; 32], y: &[u8; 32]) -> [u8; 65] {
+    let mut point = [4; 65];
+    let (first, second) = point.split_at_mut(33);
+    first.iter_mut().skip(1).zip(x).for_each(|(to, from)| *to = *from);
+    second.copy_from_slice(y);
+    point
+}
+
+/// SHA-256 of a text that is put together on the way.
+struct Digest(aws_lc_rs::digest::Context);
+
+impl Digest {
+    fn new() -> Self {
+        Self(aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256))
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.0.update(text.as_bytes());
+        self
+    }
+
+    /// In base64url. Invariant: a multiple of three bytes at a time but for the last, so that the pieces join.
+    fn number(&mut self, bytes: &[u8]) -> &mut Self {
+        let mut digits = [0; 128];
+        for piece in bytes.chunks(96) {
+            // 96 bytes are 128 digits: the buffer is never too small.
+            let written = URL_SAFE_NO_PAD.encode_slice(piece, &mut digits).unwrap_or_default();
+            self.0.update(digits.get(..written).unwrap_or_default());
+        }
+        self
+    }
+
+    fn finish(self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        out
+    }
+}
+
+fn read_rsa<'k>(text: impl Fn(&'static str) -> Option<&'k str>) -> Result<Material, KeyError> {
+    let n = unsigned(&text, "n")?;
+    let e = unsigned(&text, "e")?;
     let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
     if !RSA_BITS.contains(&bits) {
         return Err(KeyError::RsaBits(bits));
@@ -240,15 +295,18 @@ fn read_rsa(members: &Map<String, Value>) -> Result<Material, KeyError> {
 }
 
 /// A Base64urlUInt (RFC 7518 §2), without the leading zeros that some libraries add.
-fn unsigned(members: &Map<String, Value>, name: &'static str) -> Result<Vec<u8>, KeyError> {
-    let text = members.get(name).and_then(Value::as_str).ok_or(KeyError::Member(name))?;
+fn unsigned<'k>(text: impl Fn(&'static str) -> Option<&'k str>, name: &'static str) -> Result<Vec<u8>, KeyError> {
+    let text = text(name).ok_or(KeyError::Member(name))?;
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::Member(name))?;
     let significant: Vec<u8> = bytes.into_iter().skip_while(|byte| *byte == 0).collect();
     if significant.is_empty() { Err(KeyError::Member(name)) } else { Ok(significant) }
 }
 
-fn coordinate(members: &Map<String, Value>, name: &'static str) -> Result<[u8; 32], KeyError> {
-    let text = members.get(name).and_then(Value::as_str).ok_or(KeyError::Member(name))?;
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::Member(name))?;
-    bytes.try_into().map_err(|_| KeyError::Member(name))
+fn coordinate<'k>(text: impl Fn(&'static str) -> Option<&'k str>, name: &'static str) -> Result<[u8; 32], KeyError> {
+    let mut bytes = [0; 32];
+    let text = text(name).ok_or(KeyError::Member(name))?;
+    match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+        Ok(32) => Ok(bytes),
+        Ok(_) | Err(_) => Err(KeyError::Member(name)),
+    }
 }

@@ -116,6 +116,20 @@ fn the_examples_of_the_standards_verify() {
 }
 
 #[test]
+fn the_example_of_a_proof_verifies_and_is_no_token() {
+    // RFC 9449 §4.1, and its thumbprint of §6.1.
+    let proof = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19.eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY29tL3Rva2VuIiwiaWF0IjoxNTYyMjYyNjE2fQ.2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FNyJK70nfbV37xRZT3Lg";
+    let mut scratch = Scratch::default();
+    let parsed = UnverifiedProof::parse(proof, &OURS, &mut scratch).unwrap();
+    assert_eq!((&*parsed.hints().htm, &*parsed.hints().htu), ("POST", "https://server.example.com/token"));
+    let verified = parsed.verify().unwrap();
+    assert_eq!(verified.claims.iat.secs(), 1_562_262_616);
+    assert_eq!(verified.key.to_string(), "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
+    let refused = UnverifiedToken::parse(proof);
+    assert!(matches!(refused, Err(TokenError::HeaderParameter("jwk"))), "{refused:?}");
+}
+
+#[test]
 fn a_header_that_could_mislead_is_refused() {
     let signer = key(Algorithm::Es256);
     let jwk = signer.public_jwk();

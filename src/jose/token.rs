@@ -49,8 +49,12 @@ pub struct Header {
 impl Header {
     /// Whether `typ` is `expected`, with or without `application/`, in any case (RFC 7515 §4.1.9).
     pub fn typ_is(&self, expected: &str) -> bool {
-        self.typ.as_deref().is_some_and(|typ| bare_type(typ).eq_ignore_ascii_case(expected))
+        self.typ.as_deref().is_some_and(|typ| is_type(typ, expected))
     }
+}
+
+pub(super) fn is_type(typ: &str, expected: &str) -> bool {
+    bare_type(typ).eq_ignore_ascii_case(expected)
 }
 
 fn bare_type(typ: &str) -> &str {
