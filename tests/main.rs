@@ -12,6 +12,7 @@ mod audit;
 mod bounds;
 mod catalogue;
 mod differential;
+mod dpop;
 mod edge;
 mod failures;
 mod faults;

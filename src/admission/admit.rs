@@ -68,10 +68,13 @@ pub async fn admit_head(snapshot: &Arc<Snapshot>, head: &Head<'_>, now: Timestam
     let path = CanonicalPath::parse(head.path)?;
     let route = snapshot.routes.resolve(head.method, path)?;
     let operation = snapshot.operation(route.index).ok_or(Rejection::Inconsistent)?;
-    let caller = identify(snapshot, head.headers, head.connection, now).await?; // RFC 9068 §4, RFC 8705 §3
+    let caller = identify(snapshot, head, now).await?; // RFC 9068 §4, RFC 8705 §3, RFC 9449 §7
     let subscription = caller.partner.subscription(route.index).ok_or(Rejection::NotSubscribed)?.clone();
     if !operation.scopes.is_subset(&caller.token.scopes) {
         return Err(Rejection::ScopeMissing { required: operation.scopes.clone() }); // RFC 6750 §3.1
+    }
+    if let Some(step_up) = operation.step_up.as_ref().filter(|step_up| !step_up.is_met_by(&caller.token, now)) {
+        return Err(Rejection::StepUp { required: step_up.clone() }); // RFC 9470 §3
     }
     Ok(Pending { snapshot: Arc::clone(snapshot), operation: route.index, caller, subscription })
 }

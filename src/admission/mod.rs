@@ -8,12 +8,14 @@ mod amount;
 mod partner;
 mod rejection;
 mod snapshot;
+mod step_up;
 
 pub use admit::{Admitted, BodyNeed, Head, Pending, admit_head};
 pub use amount::AmountAt;
 pub use partner::{Identified, identify};
 pub use rejection::Rejection;
 pub use snapshot::{Operation, OutsideIssuer, Snapshot};
+pub use step_up::{StepUp, StepUpError};
 
 #[cfg(test)]
 mod tests;

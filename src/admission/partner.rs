@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::HeaderValue;
 
+use crate::authn::dpop::{NonceSpace, ProvenRequest};
 use crate::authn::{Credentials, VerifiedToken};
 use crate::domain::{ChainTrust, Connection, PartnerStatus, Timestamp};
 use crate::hub::Partner;
 
-use super::{Rejection, Snapshot};
+use super::{Head, Rejection, Snapshot};
 
 /// A caller: a verified token and the partner that it names.
 #[derive(Clone)]
 pub struct Identified {
     pub token: Arc<VerifiedToken>,
     pub partner: Arc<Partner>,
+    /// For the `DPoP-Nonce` field of the answer: the nonce that came is about to end (RFC 9449 §8.2).
+    pub fresh_nonce: Option<HeaderValue>,
 }
 
 impl Identified {
@@ -27,17 +30,26 @@ impl Identified {
 }
 
 /// Verifies the token and its binding, then finds its partner.
-pub async fn identify(
-    snapshot: &Snapshot,
-    headers: &HeaderMap,
-    connection: &Connection,
-    now: Timestamp,
-) -> Result<Identified, Rejection> {
-    check_certificate(snapshot, connection)?;
-    let credentials = Credentials::read(headers)?;
-    let token = snapshot.authenticator.authenticate(credentials.token(), connection, now).await?;
+pub async fn identify(snapshot: &Snapshot, head: &Head<'_>, now: Timestamp) -> Result<Identified, Rejection> {
+    check_certificate(snapshot, head.connection)?;
+    let authenticator = &snapshot.authenticator;
+    let (token, fresh_nonce) = match Credentials::read(head.headers)? {
+        Credentials::Bearer(token) => (authenticator.authenticate(token, head.connection, now).await?, None),
+        Credentials::Dpop { token, proof } => {
+            let request = ProvenRequest {
+                method: head.method,
+                urls: &snapshot.external_urls,
+                path: head.path,
+                token_hash: None, // The authenticator knows it.
+                space: NonceSpace::Resource,
+            };
+            let passed = authenticator.authenticate_with_proof((token, proof), &snapshot.dpop, request, now);
+            let (token, proof) = passed.await?;
+            (token, proof.fresh_nonce)
+        }
+    };
     let partner = partner(snapshot, &token)?;
-    Ok(Identified { token, partner })
+    Ok(Identified { token, partner, fresh_nonce })
 }
 
 /// A certificate that no CA in force vouches for has no standing, unless a client registered that very certificate.

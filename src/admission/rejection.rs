@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use http::header::{ACCEPT, ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
-use crate::authn::{AuthnError, Challenges};
+use crate::authn::dpop::{DPOP_NONCE, DpopError, DpopErrorCode};
+use crate::authn::{AuthnError, Challenges, Scheme};
 use crate::domain::ScopeSet;
 use crate::policy::Refusal;
 use crate::problem::{FieldError, Kind, Problem};
 use crate::quota::Exceeded;
 use crate::route::{PathError, RouteError};
 use crate::upstream::PoolFull;
+
+use super::StepUp;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Rejection {
@@ -28,6 +31,8 @@ pub enum Rejection {
     NotSubscribed,
     #[error("the token lacks a scope")]
     ScopeMissing { required: ScopeSet },
+    #[error("the user was not authenticated in the way that the operation needs, or too long ago")]
+    StepUp { required: StepUp },
     #[error("a policy refuses")]
     Policy(Arc<Refusal>),
     #[error("a regulated product needs a sender-constrained token")]
@@ -60,14 +65,16 @@ impl Rejection {
         match self {
             // A request without a credential tried nothing, our own faults are not the sender's, and a token that was
             // good until a moment ago is no attack: it must not lock out a partner, or its neighbours behind one address.
+            // To be asked for a nonce is how every client begins.
             Self::Authn(AuthnError::Missing | AuthnError::Expired | AuthnError::KeysUnavailable(_)) => false,
+            Self::Authn(AuthnError::Dpop(error)) => error.code() == DpopErrorCode::InvalidProof,
             Self::Authn(_) | Self::CertificateUntrusted | Self::UnknownPartner => true,
             _ => false,
         }
     }
 
-    /// What the sender may know.
-    pub fn problem(&self, challenges: &Challenges) -> Problem {
+    /// What the sender may know; it is challenged in the scheme that it used.
+    pub fn problem(&self, challenges: &Challenges, scheme: Scheme) -> Problem {
         match self {
             Self::Path(error) => Problem::new(Kind::MalformedRequest).detail(error.to_string()),
             Self::Route(RouteError::NotFound) => Problem::new(Kind::NoSuchResource),
@@ -75,16 +82,17 @@ impl Rejection {
                 with(Problem::new(Kind::MethodNotAllowed), ALLOW, allow)
             }
             Self::CertificateUntrusted => {
-                challenged(Problem::new(Kind::CertificateUntrusted), &AuthnError::ClientUnknown, challenges)
+                with_challenges(Kind::CertificateUntrusted, challenges.for_error(&AuthnError::ClientUnknown, scheme))
             }
-            Self::Authn(error) => challenged(Problem::new(kind(error)), error, challenges),
+            Self::Authn(error) => authentication(error, challenges, scheme),
             Self::UnknownPartner => {
-                challenged(Problem::new(Kind::TokenInvalid), &AuthnError::ClientUnknown, challenges)
+                with_challenges(Kind::TokenInvalid, challenges.for_error(&AuthnError::ClientUnknown, scheme))
             }
             Self::NotSubscribed => Problem::new(Kind::NotSubscribed),
             Self::ScopeMissing { required } => Problem::new(Kind::ScopeMissing)
                 .member("scope", required.to_string())
-                .header(WWW_AUTHENTICATE, challenges.insufficient_scope(required)),
+                .header(WWW_AUTHENTICATE, challenges.insufficient_scope(required, scheme)),
+            Self::StepUp { required } => required.problem(challenges, scheme),
             Self::Policy(refusal) => policy(refusal),
             Self::BindingRequired => Problem::new(Kind::BindingRequired),
             Self::AmountUnknown => Problem::new(Kind::ContractViolated)
@@ -113,18 +121,38 @@ fn kind(error: &AuthnError) -> Kind {
     match error {
         AuthnError::Missing => Kind::TokenMissing,
         AuthnError::SeveralCredentials => Kind::TokenInRequest,
-        AuthnError::CertificateMissing | AuthnError::CertificateMismatch { .. } => Kind::TokenBinding,
+        AuthnError::CertificateMissing
+        | AuthnError::CertificateMismatch { .. }
+        | AuthnError::DpopKeyMismatch { .. }
+        | AuthnError::DpopTokenAsBearer
+        | AuthnError::NotBoundToKey => Kind::TokenBinding,
+        AuthnError::Dpop(error) => match error.code() {
+            DpopErrorCode::InvalidProof => Kind::DpopProof,
+            DpopErrorCode::UseNonce => Kind::DpopNonce,
+            DpopErrorCode::Unavailable => Kind::Unavailable,
+        },
         AuthnError::KeysUnavailable(_) => Kind::Unavailable,
         _ => Kind::TokenInvalid,
     }
 }
 
-/// RFC 6750 §3 with RFC 9728 §5.1.
-fn challenged(problem: Problem, error: &AuthnError, challenges: &Challenges) -> Problem {
-    match challenges.for_error(error) {
-        Some(value) => problem.header(WWW_AUTHENTICATE, value),
-        None => problem,
+/// RFC 6750 §3 and RFC 9449 §7.1, with RFC 9728 §5.1.
+fn authentication(error: &AuthnError, challenges: &Challenges, scheme: Scheme) -> Problem {
+    let problem = with_challenges(kind(error), challenges.for_error(error, scheme));
+    match error {
+        AuthnError::Dpop(error) => {
+            let problem = problem.detail(error.description());
+            match error {
+                DpopError::Nonce { fresh } => problem.header(DPOP_NONCE, fresh.clone()), // RFC 9449 §9
+                _ => problem,
+            }
+        }
+        _ => problem,
     }
+}
+
+fn with_challenges(kind: Kind, challenges: Vec<HeaderValue>) -> Problem {
+    challenges.into_iter().fold(Problem::new(kind), |problem, value| problem.header(WWW_AUTHENTICATE, value))
 }
 
 fn policy(refusal: &Refusal) -> Problem {

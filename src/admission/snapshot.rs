@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::authn::dpop::{DpopProofs, ExternalUrls};
 use crate::authn::{Authenticator, Challenges};
 use crate::contract::{Contract, Mode};
 use crate::domain::{ApiId, Environment, OperationId, OperationIndex, ScopeSet, Thumbprint};
@@ -14,7 +15,7 @@ use crate::route::RouteTable;
 use crate::signal::OperationMetrics;
 use crate::upstream::Pool;
 
-use super::AmountAt;
+use super::{AmountAt, StepUp};
 
 /// One operation, compiled.
 pub struct Operation {
@@ -30,6 +31,7 @@ pub struct Operation {
     pub request_contract: Mode,
     pub response_contract: Mode,
     pub amount: Option<AmountAt>,
+    pub step_up: Option<StepUp>,
     pub sandbox: Option<Arc<Pool>>,
     pub live: Option<Arc<Pool>>,
     /// Replaces the pool's total deadline.
@@ -76,6 +78,10 @@ pub struct Snapshot {
     pub operations: Vec<Operation>,
     pub authenticator: Arc<Authenticator>,
     pub challenges: Challenges,
+    /// The same through all snapshots: it remembers which proofs were used.
+    pub dpop: Arc<DpopProofs>,
+    /// By what names callers address the gateway, for their proofs.
+    pub external_urls: ExternalUrls,
     pub registry: Registry,
     /// Our own issuer identifier.
     pub issuer: Arc<str>,

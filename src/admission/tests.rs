@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::json;
 
 use super::*;
-use crate::authn::{Authenticator, Challenges, Issuer, Revocations};
+use crate::authn::dpop::ExternalUrls;
+use crate::authn::{Authenticator, Challenges, Issuer, Revocations, Scheme};
 use crate::contract::{
     Body, BodySpec, Contracts, MediaTypeSpec, Mode, OperationSpec, ParameterPlace, ParameterSpec, SchemaPointer, Style,
     parse_body,
@@ -124,6 +125,8 @@ impl Stage {
             operations: operations(self.mode, &institution, pool),
             authenticator: Arc::new(authenticator),
             challenges: Challenges::new(None),
+            dpop: crate::authn::dpop::tests::proofs(),
+            external_urls: ExternalUrls::new([OURS]),
             registry: self.registry(subscription),
             issuer: OURS.into(),
             outside_issuers: HashMap::from([(OTHERS.to_owned(), OutsideIssuer { partners })]),
@@ -253,6 +256,7 @@ fn operations(mode: Mode, institution: &Arc<Institution>, pool: &Arc<Pool>) -> V
         response_contract: Mode::Off,
         amount: (spec.id.as_str() == "bank.pay")
             .then(|| AmountAt { amount: "/amount".into(), currency: "/currency".into() }),
+        step_up: None,
         sandbox: Some(Arc::clone(pool)),
         live: None,
         timeout: None,
@@ -290,7 +294,7 @@ impl Scene {
         headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}")).unwrap());
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let head = Head { method: &method, path, query: None, headers: &headers, connection: &self.connection };
-        let code = |rejection: Rejection| rejection.problem(&self.snapshot.challenges).kind.code();
+        let code = |rejection: Rejection| rejection.problem(&self.snapshot.challenges, Scheme::Bearer).kind.code();
         let pending = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let pending = pending.block_on(admit_head(&self.snapshot, &head, now())).map_err(code)?;
         let body = parse_body(Some("application/json"), body.as_bytes()).unwrap_or(Body::Opaque);

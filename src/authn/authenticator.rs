@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use moka::Expiry;
 use moka::sync::Cache;
 
-use super::{AuthnError, Issuer, IssuerError, IssuerSettings, Revocations, VerifiedToken};
+use super::dpop::{DpopProofs, Proof, ProvenRequest};
+use super::{AuthnError, Binding, Issuer, IssuerError, IssuerSettings, Revocations, VerifiedToken};
 use crate::domain::{Connection, Timestamp};
 use crate::jose::{UnverifiedToken, sha256};
 
@@ -92,15 +93,44 @@ impl Authenticator {
         connection: &Connection,
         now: Timestamp,
     ) -> Result<Arc<VerifiedToken>, AuthnError> {
+        let (verified, _) = self.recall_or_verify(token, now).await?;
+        verified.check_binding(connection)?;
+        self.check_unrevoked(&verified)?;
+        Ok(verified)
+    }
+
+    /// Authenticates a token that came by the DPoP scheme (RFC 9449 §7.1). Costs one signature check more than a bearer
+    /// token, and one short lock. The proof is used up by a token that passes, and by no other.
+    pub async fn authenticate_with_proof(
+        &self,
+        (token, proof): (&str, &str),
+        proofs: &DpopProofs,
+        request: ProvenRequest<'_>,
+        now: Timestamp,
+    ) -> Result<(Arc<VerifiedToken>, Proof), AuthnError> {
+        let (verified, hash) = self.recall_or_verify(token, now).await?;
+        if !matches!(verified.binding, Some(Binding::DpopKey(_))) {
+            return Err(AuthnError::NotBoundToKey);
+        }
+        let request = ProvenRequest { token_hash: Some(&hash), ..request };
+        let proof = proofs.check(proof, &request, now)?;
+        verified.check_key(proof.key())?;
+        self.check_unrevoked(&verified)?;
+        Ok((verified, proofs.spend(proof, now)?))
+    }
+
+    async fn recall_or_verify(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<(Arc<VerifiedToken>, TokenHash), AuthnError> {
         let hash = sha256(token.as_bytes());
         let verified = match self.recall(&hash) {
             Some(verified) => verified,
             None => self.verify(token, hash, now).await?,
         };
         verified.check_unexpired(now)?;
-        verified.check_binding(connection)?;
-        self.check_unrevoked(&verified)?;
-        Ok(verified)
+        Ok((verified, hash))
     }
 
     /// Fetches the keys of outside issuers that are due. The server calls it every few seconds.

@@ -1,19 +1,43 @@
-//! The credential of a request: one `Authorization` field (RFC 6750 §2.1), and nothing else.
+//! The credential of a request: one `Authorization` field (RFC 6750 §2.1, RFC 9449 §7.1), and nothing else.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::AuthnError;
+use super::dpop::{DpopError, read_proof};
 
-/// What the `Authorization` field carries. The token is not verified.
+/// How a credential is presented. Who is refused is answered in the scheme that it used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    Bearer,
+    Dpop,
+}
+
+impl Scheme {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
+        }
+    }
+
+    /// The scheme of a request, for whoever answers it; `Bearer` where there is none of ours.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let fields = headers.get_all(AUTHORIZATION).iter().filter_map(|field| field.to_str().ok());
+        let mut schemes = fields.map(|text| text.split_once(' ').map_or(text, |(scheme, _)| scheme));
+        if schemes.any(|scheme| scheme.eq_ignore_ascii_case(Self::Dpop.as_str())) { Self::Dpop } else { Self::Bearer }
+    }
+}
+
+/// What the `Authorization` field carries, and the `DPoP` field where it belongs to it. Neither is verified.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Credentials<'a> {
     Bearer(&'a str),
-    // The DPoP scheme (RFC 9449 §7.1) and its proof join here; until then it is not a credential.
+    Dpop { token: &'a str, proof: &'a str },
 }
 
 impl<'a> Credentials<'a> {
-    /// Reads the field. A token in the query or in a form body is never looked at (FAPI 2.0 §5.3.4-2).
+    /// Reads the fields. A token in the query or in a form body is never looked at (FAPI 2.0 §5.3.4-2).
     pub fn read(headers: &'a HeaderMap) -> Result<Self, AuthnError> {
         let mut fields = headers.get_all(AUTHORIZATION).iter();
         let field = match (fields.next(), fields.next()) {
@@ -24,17 +48,22 @@ impl<'a> Credentials<'a> {
         let text = field.to_str().map_err(|_| AuthnError::CredentialSyntax)?;
         let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
         // FAPI 2.0 §5.3.4-1: the scheme in any case. Another scheme is no credential for us.
-        if !scheme.eq_ignore_ascii_case("Bearer") {
-            return Err(AuthnError::Missing);
-        }
+        let scheme = [Scheme::Bearer, Scheme::Dpop].into_iter().find(|ours| scheme.eq_ignore_ascii_case(ours.as_str()));
+        let scheme = scheme.ok_or(AuthnError::Missing)?;
         // RFC 9110 §11.4 allows several spaces between scheme and token.
         let token = token.trim_start_matches(' ');
-        if is_token68(token) { Ok(Self::Bearer(token)) } else { Err(AuthnError::CredentialSyntax) }
+        if !is_token68(token) {
+            return Err(AuthnError::CredentialSyntax);
+        }
+        match scheme {
+            Scheme::Bearer => Ok(Self::Bearer(token)),
+            Scheme::Dpop => Ok(Self::Dpop { token, proof: read_proof(headers)?.ok_or(DpopError::Missing)? }),
+        }
     }
 
     pub const fn token(self) -> &'a str {
         match self {
-            Self::Bearer(token) => token,
+            Self::Bearer(token) | Self::Dpop { token, .. } => token,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::dpop::DpopError;
 use crate::domain::Thumbprint;
 use crate::jose::{ClaimError, JwksError, StrictJsonError, TokenError, VerifyError};
 
@@ -9,7 +10,7 @@ use crate::jose::{ClaimError, JwksError, StrictJsonError, TokenError, VerifyErro
 #[derive(Debug, thiserror::Error)]
 pub enum AuthnError {
     // --- no credential: kind TokenMissing, a challenge without an error code (RFC 6750 §3).
-    #[error("the request carries no bearer token")]
+    #[error("the request carries no access token")]
     Missing,
 
     // --- kind TokenInRequest, `invalid_request`.
@@ -42,9 +43,6 @@ pub enum AuthnError {
     /// `cnf` with a method that cannot be checked: it must not pass as a token without a binding.
     #[error("the token is bound in a way that is not supported here")]
     BindingUnknown,
-    /// RFC 9449 §7.2.
-    #[error("the token is bound to a DPoP key, but was sent as a bearer token")]
-    DpopTokenAsBearer,
     #[error("the token has been revoked")]
     Revoked,
     #[error("the token's client is not registered, or belongs to another tenant")]
@@ -55,6 +53,20 @@ pub enum AuthnError {
     CertificateMissing,
     #[error("the token is bound to certificate {bound}, the connection has {presented}")]
     CertificateMismatch { bound: Thumbprint, presented: Thumbprint },
+
+    /// RFC 9449 §7.2.
+    #[error("the token is bound to a DPoP key, but was sent as a bearer token")]
+    DpopTokenAsBearer,
+    /// RFC 9449 §7.1: the scheme is for tokens that are bound to a key, and no way around another binding.
+    #[error("the token is not bound to a DPoP key, but was sent by the DPoP scheme")]
+    NotBoundToKey,
+    #[error("the token is bound to key {bound}, the proof is by {presented}")]
+    DpopKeyMismatch { bound: Thumbprint, presented: Thumbprint },
+
+    // --- kinds DpopProof and DpopNonce, `invalid_dpop_proof` and `use_dpop_nonce` (RFC 9449 §7.1, §9); 503 where we have
+    // no room for a proof.
+    #[error("the sender does not prove possession of a key")]
+    Dpop(#[from] DpopError),
 
     // --- ours: kind Unavailable, 503, no challenge.
     #[error("the issuer's keys are not at hand")]

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 
 use super::remote_keys::{JWKS_BYTES_MAX, RemoteKeys};
-use super::token::read_binding;
+use super::token::{read_binding, read_details};
 use super::{AuthnError, IssuerError, IssuerSettings, JwksSource, UnknownPartners, VerifiedToken};
 use crate::domain::{ClientId, Scope, ScopeSet, TenantId, Timestamp};
 use crate::jose::{Algorithm, Claims, KeySet, KeyThumbprint, UnverifiedToken, Verified, VerifyError, parse_strict};
@@ -175,6 +175,10 @@ impl Issuer {
             subject: claims.text("sub").map_err(AuthnError::Claim)?.map(str::to_owned),
             jti: claims.text("jti").map_err(AuthnError::Claim)?.map(str::to_owned),
             scopes: read_scopes(claims, &settings.scope_claim)?,
+            // Of other types at some issuers: then they prove nothing, and who needs them refuses.
+            acr: claims.get("acr").and_then(Value::as_str).map(Arc::from),
+            auth_time: claims.date("auth_time").unwrap_or_default(),
+            authorization_details: read_details(claims)?,
             binding: read_binding(claims)?,
             issued_at,
             expires_at: claims.required_date("exp").map_err(AuthnError::Claim)?,

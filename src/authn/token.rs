@@ -8,12 +8,15 @@ use super::{AuthnError, Issuer};
 use crate::domain::{ClientId, Connection, ScopeSet, TenantId, Thumbprint, Timestamp};
 use crate::jose::{Claims, KeyThumbprint};
 
+/// Longest `authorization_details` of a token, in bytes.
+pub const DETAILS_BYTES_MAX: usize = 8 * 1024;
+
 /// What the sender of a token must prove (RFC 7800 `cnf`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binding {
     /// `x5t#S256`: possession of this certificate's key, by the TLS handshake (RFC 8705 §3.1).
     Certificate(Thumbprint),
-    /// `jkt`: possession of this key, by a DPoP proof (RFC 9449 §6). No scheme proves it yet.
+    /// `jkt`: possession of this key, by a DPoP proof (RFC 9449 §6).
     DpopKey(Thumbprint),
 }
 
@@ -28,6 +31,11 @@ pub struct VerifiedToken {
     /// Always present in our own tokens; only those can be revoked here.
     pub jti: Option<String>,
     pub scopes: ScopeSet,
+    /// How the user was authenticated, and when (RFC 9470 §6.1): none where no user was.
+    pub acr: Option<Arc<str>>,
+    pub auth_time: Option<Timestamp>,
+    /// What was granted beyond scopes, as JSON text: an array (RFC 9396 §9.1), of [`DETAILS_BYTES_MAX`] at most.
+    pub authorization_details: Option<Arc<str>>,
     pub binding: Option<Binding>,
     pub issued_at: Option<Timestamp>,
     pub expires_at: Timestamp,
@@ -57,6 +65,16 @@ impl VerifiedToken {
         }
     }
 
+    /// Whether `presented`, the key of a DPoP proof, is the one that `cnf` demands. A token that is bound to no key, or
+    /// to something else, does not pass by this scheme (RFC 9449 §7.1).
+    pub fn check_key(&self, presented: Thumbprint) -> Result<(), AuthnError> {
+        match self.binding {
+            Some(Binding::DpopKey(bound)) if bound == presented => Ok(()),
+            Some(Binding::DpopKey(bound)) => Err(AuthnError::DpopKeyMismatch { bound, presented }),
+            Some(Binding::Certificate(_)) | None => Err(AuthnError::NotBoundToKey),
+        }
+    }
+
     /// Whether whoever presents the token has to prove possession of a key (FAPI 2.0 §5.3.4-5).
     pub const fn is_sender_constrained(&self) -> bool {
         self.binding.is_some()
@@ -76,5 +94,17 @@ pub(super) fn read_binding(claims: &Claims) -> Result<Option<Binding>, AuthnErro
         (Some(x5t), None, 1) => Ok(Some(Binding::Certificate(thumbprint(x5t)?))),
         (None, Some(jkt), 1) => Ok(Some(Binding::DpopKey(thumbprint(jkt)?))),
         (Some(_) | None, Some(_) | None, _) => Err(AuthnError::BindingUnknown),
+    }
+}
+
+/// Reads `authorization_details`. One that cannot be kept is refused: without it the token would seem to be for more.
+pub(super) fn read_details(claims: &Claims) -> Result<Option<Arc<str>>, AuthnError> {
+    match claims.get("authorization_details") {
+        None => Ok(None),
+        Some(details @ Value::Array(_)) => match details.to_string() {
+            text if text.len() <= DETAILS_BYTES_MAX => Ok(Some(text.into())),
+            _ => Err(AuthnError::ClaimValue("authorization_details")),
+        },
+        Some(_) => Err(AuthnError::ClaimValue("authorization_details")),
     }
 }

@@ -20,6 +20,14 @@ pub struct AmountPointers {
     pub currency: String,
 }
 
+/// How the user behind a token must have been authenticated (RFC 9470).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepUpSettings {
+    /// Any of them will do; none: all will.
+    pub acr_values: Vec<String>,
+    pub max_age: Option<Duration>,
+}
+
 /// What the operator says of one operation beyond its document. Absent members follow the API.
 #[derive(Debug, Clone, Default)]
 pub struct OperationSettings {
@@ -28,6 +36,7 @@ pub struct OperationSettings {
     pub licence_role: Option<LicenceRole>,
     pub scopes: Option<ScopeSet>,
     pub amount: Option<AmountPointers>,
+    pub step_up: Option<StepUpSettings>,
     pub timeout: Option<Duration>,
     pub body_bytes_max: Option<u64>,
     pub websocket: bool,
@@ -112,12 +121,20 @@ fn operation(entry: &Entry<'_>) -> Located<OperationSettings> {
         licence_role: entry.optional("licence_role", licence_role),
         scopes: entry.optional("scopes", scalar::scopes),
         amount: entry.section("amount").and_then(|section| amount(&section)),
+        step_up: entry.section("step_up").map(|section| step_up(&section)),
         timeout: entry.optional("timeout", scalar::duration),
         body_bytes_max: entry.optional("body_bytes_max", scalar::bytes),
         websocket: entry.or("websocket", false, scalar::boolean),
     };
     entry.finish();
     Located { value: settings, place: entry.place() }
+}
+
+fn step_up(entry: &Entry<'_>) -> StepUpSettings {
+    let acr_values = entry.each("acr_values", scalar::text);
+    let max_age = entry.optional("max_age", scalar::duration);
+    entry.finish();
+    StepUpSettings { acr_values, max_age }
 }
 
 fn amount(entry: &Entry<'_>) -> Option<AmountPointers> {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::authn::dpop::NonceMode;
 use crate::front::{ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls};
 use crate::jose::Algorithm;
 use crate::oauth::OutstandingLimits;
@@ -61,6 +62,8 @@ pub struct GatewaySettings {
     pub catalogue: CatalogueSettings,
     /// restart
     pub tokens: TokenSettings,
+    /// restart
+    pub dpop: DpopKeys,
     /// live
     pub security_contact: Option<String>,
 }
@@ -78,6 +81,14 @@ pub struct TokenSettings {
     pub grant_lifetime: Duration,
     /// Pushed requests, and codes, of all, of one tenant, of one client.
     pub outstanding: OutstandingLimits,
+}
+
+/// restart
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DpopKeys {
+    pub proof_age_max: Duration,
+    pub resource_nonces: NonceMode,
+    pub authorization_server_nonces: NonceMode,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -114,6 +125,7 @@ pub(super) fn read(context: &Context<'_>) -> Option<GatewaySettings> {
         policy_folders: file.each("policy_folders", folder),
         catalogue: catalogue(&file),
         tokens: tokens(&file),
+        dpop: dpop(&file),
         security_contact: file.optional("security_contact", scalar::text),
     };
     file.finish();
@@ -293,6 +305,25 @@ fn tokens(file: &Entry<'_>) -> TokenSettings {
         entry.finish();
     }
     tokens
+}
+
+fn dpop(file: &Entry<'_>) -> DpopKeys {
+    let off = NonceMode::Off;
+    let mut dpop = DpopKeys { proof_age_max: 60 * SECOND, resource_nonces: off, authorization_server_nonces: off };
+    if let Some(entry) = file.section("dpop") {
+        let words = &[("off", NonceMode::Off), ("required", NonceMode::Required)];
+        dpop.proof_age_max = entry.or("proof_age_max", dpop.proof_age_max, proof_age);
+        dpop.resource_nonces = entry.or("resource_nonces", off, scalar::one_of(words));
+        dpop.authorization_server_nonces = entry.or("authorization_server_nonces", off, scalar::one_of(words));
+        entry.finish();
+    }
+    dpop
+}
+
+/// RFC 9449 §11.1: on the order of seconds or minutes. Each used proof is remembered for so long.
+fn proof_age(entry: &Entry<'_>, node: &super::tree::Node) -> Result<Duration, String> {
+    let age = scalar::duration(entry, node)?;
+    if (60 * SECOND..=300 * SECOND).contains(&age) { Ok(age) } else { Err("expected 60s to 5m".to_owned()) }
 }
 
 /// FAPI 2.0 Security Profile §5.3.2.1-13: up to 10 s ahead must be accepted, beyond 60 s must be refused.

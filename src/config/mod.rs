@@ -23,9 +23,9 @@ use crate::authn::IssuerSettings;
 use crate::domain::Tenant;
 use crate::quota::Plan;
 
-pub use apis::{AmountPointers, ApiSettings, OperationSettings, ProductSettings, Selector};
+pub use apis::{AmountPointers, ApiSettings, OperationSettings, ProductSettings, Selector, StepUpSettings};
 pub use diagnostic::{Diagnostic, Place, Report};
-pub use gateway::{AccessLogSettings, CatalogueSettings, GatewaySettings, TokenSettings};
+pub use gateway::{AccessLogSettings, CatalogueSettings, DpopKeys, GatewaySettings, TokenSettings};
 pub use institutions::InstitutionSettings;
 pub use partners::{ClientSettings, SubscriptionSettings};
 pub use suggest::{Hints, did_you_mean};

@@ -105,6 +105,7 @@ fn complete() -> Vec<(&'static str, Value)> {
                     "assertion_lifetime_max": "5m", "clock_skew_max": "30s", "request_uri_lifetime": "60s",
                     "visit_lifetime": "5m", "grant_lifetime": "30d", "outstanding_max": 100,
                     "outstanding_per_tenant_max": 10, "outstanding_per_client_max": 5 },
+                "dpop": { "proof_age_max": "60s", "resource_nonces": "required", "authorization_server_nonces": "off" },
                 "security_contact": "mailto:a@example.com"
             }),
         ),
@@ -146,7 +147,7 @@ fn complete() -> Vec<(&'static str, Value)> {
               "scopes": "a", "default_scope": "b", "operations": { "pay": {
                 "request_contract": "enforce", "response_contract": "enforce", "licence_role": "payment-initiation",
                 "scopes": ["a"], "amount": { "amount": "/a", "currency": "/c" }, "timeout": "1s",
-                "body_bytes_max": "1KiB", "websocket": false } } }
+                "step_up": { "acr_values": ["strong"], "max_age": "5m" }, "body_bytes_max": "1KiB", "websocket": false } } }
         ] }),
         ),
         (

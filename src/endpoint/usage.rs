@@ -10,7 +10,9 @@ use http::{HeaderValue, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::admission::identify;
+use crate::admission::{Head, identify};
+use crate::authn::Scheme;
+use crate::authn::dpop::DPOP_NONCE;
 use crate::domain::Connection;
 use crate::oauth::{AuthenticatedClient, AuthenticationFailed};
 use crate::problem::{Kind, Problem};
@@ -49,13 +51,15 @@ pub(super) async fn usage(State(edge): State<Edge>, request: Request) -> Respons
     let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
         return edge.problem(&Problem::new(Kind::Internal), name);
     };
-    let headers = request.headers().clone();
-    let identified = identify(&snapshot, &headers, &connection, now).await;
+    let (parts, _) = request.into_parts(); // The body is not `Sync`, and nobody's business.
+    let path = parts.uri.path();
+    let head = Head { method: &parts.method, path, query: None, headers: &parts.headers, connection: &connection };
+    let identified = identify(&snapshot, &head, now).await;
     let active = identified.and_then(|identified| identified.check_active().map(|()| identified));
     let identified = match active {
         Ok(identified) => identified,
         Err(rejection) => {
-            let mut response = edge.problem(&rejection.problem(&snapshot.challenges), name);
+            let mut response = edge.problem(&rejection.problem(&snapshot.challenges, Scheme::of(&parts.headers)), name);
             if rejection.is_failed_authentication() {
                 response.extensions_mut().insert(AuthenticationFailed);
             }
@@ -76,6 +80,9 @@ pub(super) async fn usage(State(edge): State<Edge>, request: Request) -> Respons
     };
     let mut response = Json(body).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(nonce) = identified.fresh_nonce {
+        response.headers_mut().insert(DPOP_NONCE, nonce);
+    }
     response.extensions_mut().insert(AuthenticatedClient(client.id.clone()));
     response
 }

@@ -76,9 +76,18 @@ kinds! {
     TokenInvalid "token-invalid" UNAUTHORIZED "The access token is not valid."
         "The token is malformed, expired, revoked, issued for another audience, or signed by a key that is not trusted here."
         "Obtain a new token. If it fails again, compare its issuer and audience with the metadata at /.well-known/oauth-protected-resource.";
-    TokenBinding "token-binding" UNAUTHORIZED "The access token belongs to another certificate."
-        "The token is bound to a client certificate (RFC 8705 §3) that is not the one of this connection."
-        "Call the mutual-TLS endpoint with the certificate with which you obtained the token.";
+    TokenBinding "token-binding" UNAUTHORIZED "The access token belongs to another certificate or key."
+        "The token is bound to a client certificate (RFC 8705 §3) that is not the one of this connection, or to a key (RFC 9449 §6) of which the request has no proof, or it is bound to no key and was sent by the DPoP scheme."
+        "Call the mutual-TLS endpoint with the certificate with which you obtained the token, or send `Authorization: DPoP …` with a proof by the key that the token is bound to.";
+    DpopProof "dpop-proof" UNAUTHORIZED "The DPoP proof is not valid."
+        "The request's DPoP proof (RFC 9449 §4.3) is missing, doubled, malformed, too old, for another method, URL or token, or was used before."
+        "Make a new proof for each request: with its method and its URL as the catalogue publishes it, the present time, a fresh `jti` and the hash of the access token.";
+    DpopNonce "dpop-nonce" UNAUTHORIZED "The DPoP proof needs a nonce of the gateway's."
+        "The gateway asks for its own nonces in DPoP proofs (RFC 9449 §9), and this proof has none or one that has ended."
+        "Take the nonce from the DPoP-Nonce field, make a new proof with it and send the request again.";
+    AuthenticationInsufficient "authentication-insufficient" UNAUTHORIZED "A stronger or more recent authentication is required."
+        "The user behind the token was not authenticated as this operation demands, or too long ago, or the token is not a user's (RFC 9470)."
+        "Send the user through authorization again, with the `acr_values` and `max_age` of the WWW-Authenticate field.";
     TokenInRequest "token-in-request" BAD_REQUEST "The access token is sent in more than one way."
         "The request has several Authorization fields, or a token outside of the Authorization field."
         "Send the token once, in the Authorization field.";
@@ -91,9 +100,9 @@ kinds! {
     NotSubscribed "not-subscribed" FORBIDDEN "The client has no subscription to this operation."
         "No product to which the client subscribes contains this operation."
         "Subscribe the client to a product that contains the operation.";
-    BindingRequired "binding-required" FORBIDDEN "A certificate-bound token is required."
+    BindingRequired "binding-required" FORBIDDEN "A sender-constrained token is required."
         "The operation belongs to a regulated product, which takes only sender-constrained tokens (FAPI 2.0 Security Profile §5.3.4)."
-        "Register the client for certificate-bound tokens and call the mutual-TLS endpoint.";
+        "Use a token that is bound to the client's certificate, at the mutual-TLS endpoint, or one that is bound to a DPoP key.";
     PolicyRefused "policy-refused" FORBIDDEN "A compliance policy refuses the request."
         "A policy of the operator forbids this request, or none permits it."
         "Follow the remedy that the document states.";

@@ -47,6 +47,10 @@ fn dress_any(header: &mut ResponseHeader, ctx: &RequestContext) -> Result<()> {
         header.insert_header(RATELIMIT_POLICY, fields.policy.clone())?;
         header.insert_header(RATELIMIT, fields.limit.clone())?;
     }
+    if let Some(nonce) = ctx.admitted.as_ref().and_then(|admitted| admitted.caller.fresh_nonce.as_ref()) {
+        header.insert_header("dpop-nonce", nonce.clone())?;
+        header.insert_header(header::CACHE_CONTROL, NO_STORE)?; // RFC 9449 §8.2: nobody else's.
+    }
     if !header.headers.contains_key(header::CACHE_CONTROL) {
         header.insert_header(header::CACHE_CONTROL, NO_STORE)?; // RFC 9111 §5.2: personal data unless said otherwise.
     }

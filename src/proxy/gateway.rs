@@ -26,6 +26,7 @@ use super::record::{Ending, ProxyEvents, Record, RequestFacts};
 use super::streaming::{self, as_error};
 use super::whole::{self, End};
 use crate::admission::{Rejection, Snapshot};
+use crate::authn::Scheme;
 use crate::domain::{Clock, InWork, InteractionId, Random};
 use crate::endpoint::is_own_path;
 use crate::front::{EdgeLimits, downstream};
@@ -148,10 +149,13 @@ impl Gateway {
         Err(error)
     }
 
-    fn problem(&self, ctx: &RequestContext, error: &Error) -> Option<Problem> {
+    fn problem(&self, session: &Session, ctx: &RequestContext, error: &Error) -> Option<Problem> {
         match &ctx.refusal {
             Some(Refusal::Rejected(rejection)) => match &ctx.snapshot {
-                Some(snapshot) => Some(rejection.problem(&snapshot.challenges)),
+                Some(snapshot) => {
+                    let scheme = Scheme::of(&session.req_header().headers);
+                    Some(rejection.problem(&snapshot.challenges, scheme))
+                }
                 None => Some(Problem::new(Kind::Internal)),
             },
             Some(Refusal::Said(problem)) => Some((**problem).clone()),
@@ -378,7 +382,7 @@ impl ProxyHttp for Gateway {
         }
         ctx.note(|facts| (facts.cause, facts.refusal, facts.quotas_refused) = (Some(cause), policy, quotas));
         let sent = final_status(session).is_some();
-        let problem = if sent { None } else { self.problem(ctx, error) };
+        let problem = if sent { None } else { self.problem(session, ctx, error) };
         let Some(problem) = problem else {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };

@@ -67,9 +67,10 @@ const REQUEST_PREFIXES: [&str; 6] =
     ["x-ssl-", "ssl-client-", "x-consumer-", "x-user-", "x-authenticated-", "x-clearway-"];
 
 /// What a back end says that is not for callers: its machinery, its cookies on our host, its limits and origins.
-const RESPONSE_ENDS_HERE: [&str; 22] = [
+const RESPONSE_ENDS_HERE: [&str; 23] = [
     "alt-svc",
     "clear-site-data",
+    "dpop-nonce",
     "nel",
     "proxy-status",
     "public-key-pins",

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::admission::Snapshot;
 use crate::authn::Challenges;
+use crate::authn::dpop::ExternalUrls;
 use crate::catalogue::{Collision, Documents, Edge, ImportedApi, MergeIssue, import, publish, settle};
 use crate::config::{ApiSettings, Configuration, Diagnostic, Hints, Located, Place};
 use crate::domain::ApiId;
@@ -103,6 +104,8 @@ fn assemble(
         operations: operations?,
         authenticator: authenticator?,
         challenges: Challenges::new(Some(&services.resource_metadata_url(configuration))),
+        dpop: Arc::clone(&services.dpop),
+        external_urls: external_urls(configuration),
         registry: registry(configuration, &products, &plans),
         issuer: configuration.gateway.issuer.as_str().into(),
         outside_issuers: outside_issuers(configuration, &products, &plans),
@@ -118,6 +121,12 @@ fn assemble(
     let pages = Pages::render(&gateway.public_url, gateway.security_contact.as_deref(), &documents);
     let in_force = InForce { snapshot: Arc::new(snapshot), documents: Arc::new(documents), pages: Arc::new(pages) };
     Some((in_force, detail_types?))
+}
+
+/// Both listeners are this gateway: a proof may name it by either.
+fn external_urls(configuration: &Configuration) -> ExternalUrls {
+    let gateway = &configuration.gateway;
+    ExternalUrls::new([gateway.public_url.as_str()].into_iter().chain(gateway.mtls_url.as_deref()))
 }
 
 type SettingsById<'c> = HashMap<&'c ApiId, &'c Located<ApiSettings>>;

@@ -1,10 +1,11 @@
 //! Operations before they are compiled: what the documents say, under what the operator says.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::admission::AmountAt;
+use crate::admission::{AmountAt, StepUp};
 use crate::catalogue::{ImportedApi, ImportedOperation};
 use crate::config::{ApiSettings, Diagnostic, Hints, Located, OperationSettings, Place};
 use crate::domain::{LicenceRole, ScopeSet};
@@ -26,6 +27,7 @@ pub(super) struct Draft<'c> {
     pub imported: &'c ImportedOperation,
     pub settings: OperationSettings,
     pub amount: Option<AmountAt>,
+    pub step_up: Option<StepUp>,
     pub licence_role: Option<LicenceRole>,
     pub upstream: UpstreamPath,
 }
@@ -57,6 +59,7 @@ pub(super) fn drafts<'c>(apis: &[Api<'c>], hints: &Hints, mistakes: &mut Mistake
                 api,
                 imported,
                 amount: amount(api, imported, &settings, mistakes),
+                step_up: step_up(api, imported, &settings, mistakes),
                 licence_role: licence_role(api, imported, &settings, mistakes),
                 upstream: upstream(api, imported, mistakes),
                 settings,
@@ -159,6 +162,50 @@ fn amount(
         return None;
     };
     Some(AmountAt { amount, currency })
+}
+
+/// The operator's word, else the document's `x-clearway-step-up`. A document can add this demand, not take it away.
+fn step_up(
+    api: Api<'_>,
+    operation: &ImportedOperation,
+    settings: &OperationSettings,
+    mistakes: &mut Mistakes,
+) -> Option<StepUp> {
+    let made = match (&settings.step_up, operation.extensions.get("x-clearway-step-up")) {
+        (Some(said), _) => StepUp::new(said.acr_values.clone(), said.max_age).map_err(|error| error.to_string()),
+        (None, Some(stated)) => stated_step_up(stated),
+        (None, None) => return None,
+    };
+    match made {
+        Ok(step_up) => Some(step_up),
+        Err(message) => {
+            let message = format!("the step-up of `{}`: {message}", operation.spec.id);
+            let remedy = "such as { acr_values: [urn:example:strong], max_age: 300 }";
+            mistakes.push(Diagnostic::new(api.settings.place.clone(), message).remedy(remedy));
+            None
+        }
+    }
+}
+
+/// Read strictly: a demand that is not understood would be none.
+fn stated_step_up(stated: &Value) -> Result<StepUp, String> {
+    let members = stated.as_object().ok_or("it is not an object")?;
+    let (mut acr_values, mut max_age) = (Vec::new(), None);
+    for (name, value) in members {
+        match name.as_str() {
+            "acr_values" => {
+                let items = value.as_array().ok_or("`acr_values` is not a list")?;
+                let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+                acr_values = texts.collect::<Option<_>>().ok_or("`acr_values` is not a list of texts")?;
+            }
+            "max_age" => {
+                let secs = value.as_u64().ok_or("`max_age` is not a whole number of seconds")?;
+                max_age = Some(Duration::from_secs(secs));
+            }
+            other => return Err(format!("`{}` is not known", other.chars().take(40).collect::<String>())),
+        }
+    }
+    StepUp::new(acr_values, max_age).map_err(|error| error.to_string())
 }
 
 /// The operator's word on the operation, else on the API, else the document's `x-clearway-licence-role`: an

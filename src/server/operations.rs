@@ -95,6 +95,7 @@ pub(super) fn operations(
             request_contract: draft.settings.request_contract.unwrap_or(settings.request_contract),
             response_contract: draft.settings.response_contract.unwrap_or(settings.response_contract),
             amount: draft.amount.clone(),
+            step_up: draft.step_up.clone(),
             sandbox: pool(Environment::Sandbox),
             live: pool(Environment::Live),
             timeout: draft.settings.timeout,

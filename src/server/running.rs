@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::authn::dpop::DPOP_MARKS_MAX;
 use crate::authn::{CACHED_TOKENS_MAX, REVOCATIONS_MAX};
 use crate::config::{Configuration, Variables};
 use crate::endpoint::{InForce, oauth};
@@ -139,6 +140,7 @@ impl Shared {
         let connections_max = self.configuration().gateway.limits.connections_max;
         holds("connections", (self.front.connections_open(), connections_max));
         holds("body_bytes", self.budget.held_bytes());
+        holds("dpop_proofs", (self.services.dpop.remembered(), DPOP_MARKS_MAX));
         holds("revocations", (self.services.revocations.len(), REVOCATIONS_MAX));
         let (clients, counters) = self.services.quotas.counted();
         holds("quota_clients", (clients, ACCOUNTS_MAX));

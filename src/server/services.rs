@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use crate::authn::dpop::{DpopProofs, DpopSettings};
 use crate::authn::{Authenticator, Issuer, Revocations};
 use crate::config::{Configuration, Diagnostic, Place};
 use crate::domain::{Client, ClientId, Clock, Random, Timestamp};
@@ -113,6 +114,8 @@ pub struct Services {
     pub quotas: Arc<Quotas>,
     pub metrics: Arc<Metrics>,
     pub revocations: Arc<Revocations>,
+    /// For the gateway and the authorization server alike.
+    pub dpop: Arc<DpopProofs>,
     /// Our own authorization server as an issuer of tokens.
     pub issuer: Arc<Issuer>,
     pub clients: Arc<ClientDirectory>,
@@ -126,12 +129,19 @@ impl Services {
     pub fn new(configuration: &Configuration, keys: Arc<ArcSwap<KeySet>>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let gateway = &configuration.gateway;
+        let dpop = DpopSettings {
+            proof_age_max: gateway.dpop.proof_age_max,
+            clock_skew_max: gateway.tokens.clock_skew_max,
+            resource_nonces: gateway.dpop.resource_nonces,
+            authorization_server_nonces: gateway.dpop.authorization_server_nonces,
+        };
         Self {
             quotas: Arc::new(Quotas::new(Arc::clone(&clock))),
             clock,
             random: Arc::new(SystemRandom),
             metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
             revocations: Arc::new(Revocations::new()),
+            dpop: Arc::new(DpopProofs::new(dpop, &SystemRandom)),
             issuer: Issuer::own(&gateway.issuer, &gateway.public_url, keys),
             clients: Arc::new(ClientDirectory::default()),
             fuses: Arc::default(),

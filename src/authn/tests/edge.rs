@@ -4,6 +4,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
 use super::*;
+use crate::authn::dpop::DpopError;
 use crate::domain::Scope;
 use crate::jose::VerifyError;
 
@@ -63,7 +64,9 @@ fn the_credential_is_one_bearer_token_in_one_field() {
     let cases: Vec<(&str, &[&'static str], Expectation)> = vec![
         ("nothing", &[], |e| matches!(e, AuthnError::Missing)),
         ("another scheme", &["Basic abc"], |e| matches!(e, AuthnError::Missing)),
-        ("DPoP, not here yet", &["DPoP abc"], |e| matches!(e, AuthnError::Missing)),
+        ("DPoP without a proof", &["DPoP abc"], |e| matches!(e, AuthnError::Dpop(DpopError::Missing))),
+        ("DPoP without a token", &["DPoP"], |e| matches!(e, AuthnError::CredentialSyntax)),
+        ("two DPoP tokens", &["DPoP a", "DPoP b"], |e| matches!(e, AuthnError::SeveralCredentials)),
         ("a longer scheme", &["BearerX abc"], |e| matches!(e, AuthnError::Missing)),
         ("empty", &[""], |e| matches!(e, AuthnError::Missing)),
         ("twice", &["Bearer a", "Bearer a"], |e| matches!(e, AuthnError::SeveralCredentials)),
@@ -82,6 +85,14 @@ fn the_credential_is_one_bearer_token_in_one_field() {
         assert!(expected(&error), "{name}: {error:?}");
     }
     let mut headers = HeaderMap::new();
+    headers.append(AUTHORIZATION, HeaderValue::from_static("dPOP  abc"));
+    headers.append("dpop", HeaderValue::from_static("a.b.c"));
+    assert!(matches!(Credentials::read(&headers), Ok(Credentials::Dpop { token: "abc", proof: "a.b.c" })));
+    assert_eq!(Scheme::of(&headers), Scheme::Dpop);
+    headers.append("dpop", HeaderValue::from_static("a.b.c"));
+    assert!(matches!(Credentials::read(&headers), Err(AuthnError::Dpop(DpopError::Several))));
+    let mut headers = HeaderMap::new();
+    assert_eq!(Scheme::of(&headers), Scheme::Bearer);
     headers.append(AUTHORIZATION, HeaderValue::from_bytes(b"Bearer \xe4").unwrap());
     assert!(matches!(Credentials::read(&headers), Err(AuthnError::CredentialSyntax)));
     assert_eq!(format!("{:?}", Credentials::Bearer("secret")), "Credentials");
@@ -92,45 +103,83 @@ fn a_challenge_says_what_the_standard_allows_it_to_say() {
     let url = "https://api.example/.well-known/oauth-protected-resource";
     let challenges = Challenges::new(Some(url));
     let metadata = format!("resource_metadata=\"{url}\"");
-    for (name, error, expected) in [
-        ("no credential: no error code", AuthnError::Missing, Some(format!("Bearer {metadata}"))),
+    let algs = "algs=\"ES256 PS256 EdDSA\"";
+    let invalid = |scheme: &str, text: &str| {
+        let algs = if scheme == "DPoP" { format!("{algs}, ") } else { String::new() };
+        format!("{scheme} error=\"invalid_token\", error_description=\"{text}\", {algs}{metadata}")
+    };
+    let dpop =
+        |code: &str, text: &str| format!("DPoP error=\"{code}\", error_description=\"{text}\", {algs}, {metadata}");
+    let (bearer, by_key) = (Scheme::Bearer, Scheme::Dpop);
+    for (name, error, scheme, expected) in [
+        (
+            "no credential: no error code, and both schemes",
+            AuthnError::Missing,
+            bearer,
+            vec![format!("Bearer {metadata}"), format!("DPoP {algs}, {metadata}")],
+        ),
         (
             "two fields",
             AuthnError::SeveralCredentials,
-            Some(format!(
+            bearer,
+            vec![format!(
                 "Bearer error=\"invalid_request\", error_description=\"Send exactly one Authorization field.\", {metadata}"
-            )),
+            )],
         ),
-        (
-            "expired",
-            AuthnError::Expired,
-            Some(format!("Bearer error=\"invalid_token\", error_description=\"The token has expired.\", {metadata}")),
-        ),
+        ("expired", AuthnError::Expired, bearer, vec![invalid("Bearer", "The token has expired.")]),
+        ("expired, by DPoP", AuthnError::Expired, by_key, vec![invalid("DPoP", "The token has expired.")]),
         (
             "forged",
             AuthnError::Signature(VerifyError::Signature),
-            Some(format!(
-                "Bearer error=\"invalid_token\", error_description=\"The token is not valid here.\", {metadata}"
-            )),
+            bearer,
+            vec![invalid("Bearer", "The token is not valid here.")],
         ),
         (
             "unknown issuer looks like forged",
             AuthnError::Issuer,
-            Some(format!(
-                "Bearer error=\"invalid_token\", error_description=\"The token is not valid here.\", {metadata}"
-            )),
+            bearer,
+            vec![invalid("Bearer", "The token is not valid here.")],
         ),
-        ("our fault", AuthnError::KeysUnavailable(None), None),
+        (
+            "bound to a key, as bearer",
+            AuthnError::DpopTokenAsBearer,
+            bearer,
+            vec![
+                invalid("Bearer", "The token is bound to a DPoP key; send it by the DPoP scheme."),
+                format!("DPoP {algs}, {metadata}"),
+            ],
+        ),
+        (
+            "a replay",
+            DpopError::Replayed.into(),
+            by_key,
+            vec![dpop("invalid_dpop_proof", "The DPoP proof was used before.")],
+        ),
+        (
+            "no nonce",
+            DpopError::Nonce { fresh: HeaderValue::from_static("n") }.into(),
+            by_key,
+            vec![dpop("use_dpop_nonce", "Make a DPoP proof with the nonce of the DPoP-Nonce field.")],
+        ),
+        ("our fault", AuthnError::KeysUnavailable(None), bearer, vec![]),
+        ("no room of ours", DpopError::Full.into(), by_key, vec![]),
     ] {
-        let value = challenges.for_error(&error).map(|value| value.to_str().unwrap().to_owned());
-        assert_eq!(value, expected, "{name}");
+        let values = challenges.for_error(&error, scheme);
+        let values: Vec<_> = values.iter().map(|value| value.to_str().unwrap().to_owned()).collect();
+        assert_eq!(values, expected, "{name}");
     }
+    let stronger = Challenges::new(None).insufficient_authentication(Scheme::Dpop, Some("a b"), Some(60));
+    assert_eq!(
+        stronger.to_str().unwrap(),
+        "DPoP error=\"insufficient_user_authentication\", error_description=\"The operation needs a stronger or a more \
+         recent authentication.\", acr_values=\"a b\", max_age=\"60\", algs=\"ES256 PS256 EdDSA\""
+    );
     let scopes = ScopeSet::from_iter(["payments", "accounts"].map(|scope| Scope::parse(scope).unwrap()));
     assert_eq!(
-        Challenges::new(None).insufficient_scope(&scopes).to_str().unwrap(),
+        Challenges::new(None).insufficient_scope(&scopes, Scheme::Bearer).to_str().unwrap(),
         "Bearer error=\"insufficient_scope\", error_description=\"The token lacks a scope.\", scope=\"accounts payments\""
     );
-    assert_eq!(Challenges::new(None).for_error(&AuthnError::Missing).unwrap(), "Bearer");
+    assert_eq!(Challenges::new(None).for_error(&AuthnError::Missing, bearer)[0], "Bearer");
     let injected = Challenges::new(Some("https://x/\", error=\"y"));
-    assert_eq!(injected.for_error(&AuthnError::Missing).unwrap(), "Bearer", "an unquotable URL is left out");
+    assert_eq!(injected.for_error(&AuthnError::Missing, bearer)[0], "Bearer", "an unquotable URL is left out");
 }

@@ -1,5 +1,8 @@
 //! Our own tokens: each claim, each forgery, the sender constraint, and what is checked again when remembered.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
 use crate::jose::VerifyError;
 
@@ -200,4 +203,96 @@ async fn a_revoked_token_is_refused_when_new() {
     let world = world(vec![]);
     assert!(world.revocations.insert("j1", at(1300)));
     assert!(matches!(world.check(&world.token(&claims()), 1100).await, Err(AuthnError::Revoked)));
+}
+
+#[tokio::test]
+async fn a_token_that_is_bound_to_a_key_passes_with_a_proof_by_it() {
+    use crate::authn::dpop::tests::{proof, proofs};
+    use crate::authn::dpop::{DpopError, ExternalUrls, NonceSpace, ProvenRequest};
+
+    let world = world(vec![]);
+    let (key, other) = (new_key(), new_key());
+    let jkt = |key: &SigningKey| json!({ "jkt": key.public_key().thumbprint().to_string() });
+    let bound = world.token(&with("cnf", jkt(&key)));
+    let revoked = world.token(&{
+        let mut claims = with("cnf", jkt(&key));
+        claims["jti"] = "j2".into();
+        claims
+    });
+    let certified = world.token(&with("cnf", json!({ "x5t#S256": Thumbprint([1; 32]).to_string() })));
+    let free = world.token(&claims());
+    assert!(world.revocations.insert("j2", at(1300)));
+    let (urls, proofs) = (ExternalUrls::new(["https://api.example"]), proofs());
+    let ath = |token: &str| URL_SAFE_NO_PAD.encode(crate::jose::sha256(token.as_bytes()));
+    let made = |key: &SigningKey, token: &str, jti: &str| {
+        proof(key, json!({}), json!({ "ath": ath(token), "iat": 1100, "jti": jti }))
+    };
+    let authenticate = async |token: &str, proof: &str| {
+        let request = ProvenRequest {
+            method: &http::Method::GET,
+            urls: &urls,
+            path: "/bank/accounts",
+            token_hash: None,
+            space: NonceSpace::Resource,
+        };
+        world.authenticator.authenticate_with_proof((token, proof), &proofs, request, at(1100)).await.map(drop)
+    };
+    let cases: Vec<(&str, &str, String, Option<Expectation>)> = vec![
+        ("its key", &bound, made(&key, &bound, "1"), None),
+        (
+            "the same proof",
+            &bound,
+            made(&key, &bound, "1"),
+            Some(|e| matches!(e, AuthnError::Dpop(DpopError::Replayed))),
+        ),
+        ("another proof", &bound, made(&key, &bound, "2"), None),
+        ("another key", &bound, made(&other, &bound, "3"), Some(|e| matches!(e, AuthnError::DpopKeyMismatch { .. }))),
+        (
+            "for another token",
+            &bound,
+            made(&key, &free, "4"),
+            Some(|e| matches!(e, AuthnError::Dpop(DpopError::TokenHash))),
+        ),
+        (
+            "bound to a certificate",
+            &certified,
+            made(&key, &certified, "5"),
+            Some(|e| matches!(e, AuthnError::NotBoundToKey)),
+        ),
+        ("bound to nothing", &free, made(&key, &free, "6"), Some(|e| matches!(e, AuthnError::NotBoundToKey))),
+        ("revoked", &revoked, made(&key, &revoked, "7"), Some(|e| matches!(e, AuthnError::Revoked))),
+        ("a proof that was refused for its token", &bound, made(&key, &bound, "7"), None),
+    ];
+    for (name, token, proof, expected) in cases {
+        match (expected, authenticate(token, &proof).await) {
+            (None, outcome) => assert!(outcome.is_ok(), "{name}: {outcome:?}"),
+            (Some(expected), Err(error)) => assert!(expected(&error), "{name}: {error:?}"),
+            (Some(_), Ok(())) => panic!("{name}: accepted"),
+        }
+    }
+    assert_eq!(proofs.remembered(), 3, "only who belongs here takes room");
+}
+
+#[tokio::test]
+async fn what_a_token_says_of_its_user_is_kept() {
+    let world = world(vec![]);
+    let mut claims = claims();
+    claims["acr"] = "urn:strong".into();
+    claims["auth_time"] = 900.into();
+    claims["authorization_details"] = json!([{ "type": "payment", "amount": "1.00" }]);
+    let token = world.check(&world.token(&claims), 1100).await.unwrap();
+    assert_eq!((token.acr.as_deref(), token.auth_time), (Some("urn:strong"), Some(at(900))));
+    assert_eq!(token.authorization_details.as_deref(), Some(r#"[{"type":"payment","amount":"1.00"}]"#));
+    for (name, claim, value) in [("a class", "acr", json!(1)), ("a time", "auth_time", json!("yesterday"))] {
+        let token = world.check(&world.token(&with(claim, value)), 1100).await.unwrap();
+        assert_eq!((token.acr.as_deref(), token.auth_time), (None, None), "{name} of another type proves nothing");
+    }
+    for (name, details) in [
+        ("an object", json!({ "type": "payment" })),
+        ("a text", json!("[]")),
+        ("too long", json!([{ "type": "x".repeat(DETAILS_BYTES_MAX) }])),
+    ] {
+        let refused = world.check(&world.token(&with("authorization_details", details)), 1100).await;
+        assert!(matches!(refused, Err(AuthnError::ClaimValue("authorization_details"))), "{name}");
+    }
 }

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 use crate::admission::{Operation, Snapshot};
+use crate::authn::dpop::ExternalUrls;
 use crate::authn::{Authenticator, Challenges, Issuer, Revocations};
 use crate::contract::{
     BodySpec, Contracts, MediaTypeSpec, Mode, OperationSpec, ResponseSpec, SchemaPointer, StatusRange,
@@ -390,6 +391,8 @@ fn snapshot(ops: &[Op], pool: &Arc<Pool>, key: &SigningKey, buffered_client_byte
         operations: operations(ops, pool, &institution, &scopes),
         authenticator: Arc::new(authenticator),
         challenges: Challenges::new(None),
+        dpop: crate::authn::dpop::tests::proofs(),
+        external_urls: ExternalUrls::new([ISSUER]),
         registry: registry(ops, &quotas, &scopes),
         issuer: ISSUER.into(),
         outside_issuers: HashMap::new(),
@@ -430,6 +433,7 @@ fn operations(ops: &[Op], pool: &Arc<Pool>, institution: &Arc<Institution>, scop
         request_contract: op.request,
         response_contract: op.response,
         amount: None,
+        step_up: None,
         sandbox: Some(Arc::clone(pool)),
         live: None,
         timeout: op.timeout,

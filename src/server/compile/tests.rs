@@ -1,7 +1,9 @@
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::super::testing::{APIS, Folder, GATEWAY, document};
-use crate::admission::Snapshot;
+use crate::admission::{Snapshot, StepUp};
 use crate::contract::Mode;
 use crate::domain::{ClientId, OperationIndex};
 use crate::policy::{Decision, Question};
@@ -117,6 +119,24 @@ fn an_institutions_document_does_not_talk_the_operator_down() {
 }
 
 #[test]
+fn a_step_up_is_demanded_by_the_operator_else_by_the_document() {
+    run(|| {
+        let folder = Folder::new();
+        let said = json!({ "x-clearway-step-up": { "acr_values": ["theirs"], "max_age": 60 } });
+        folder.write("bank.json", &document(&[("/accounts", "accounts")], &said));
+        let step_up = |acr: &str, secs| StepUp::new(vec![acr.into()], Some(Duration::from_secs(secs))).unwrap();
+        let ours = ", operations: { accounts: { step_up: { acr_values: [ours], max_age: 5m } } }";
+        for (name, more, expected) in
+            [("the document", "", step_up("theirs", 60)), ("the operator", ours, step_up("ours", 300))]
+        {
+            folder.write("apis.yaml", &APIS.replace("base_path: /bank", &format!("base_path: /bank{more}")));
+            let in_force = folder.compile().unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+            assert_eq!(in_force.snapshot.operations[0].step_up, Some(expected), "{name}");
+        }
+    });
+}
+
+#[test]
 fn what_a_document_demands_wrongly_is_a_mistake_and_not_no_demand() {
     run(|| {
         for (name, said, expected) in [
@@ -127,6 +147,10 @@ fn what_a_document_demands_wrongly_is_a_mistake_and_not_no_demand() {
                 "is not a licence role",
             ),
             ("half an amount", json!({ "x-clearway-amount": { "amount": "/sum" } }), "needs `amount` and `currency`"),
+            ("half a step-up", json!({ "x-clearway-step-up": {} }), "needs `acr_values`, `max_age` or both"),
+            ("a step-up with a slip", json!({ "x-clearway-step-up": { "max_ages": 5 } }), "`max_ages` is not known"),
+            ("a step-up at once", json!({ "x-clearway-step-up": { "max_age": 0 } }), "at least one second"),
+            ("a step-up by nothing", json!({ "x-clearway-step-up": { "acr_values": [""] } }), "visible ASCII"),
             (
                 "no pointer",
                 json!({ "x-clearway-amount": { "amount": "sum", "currency": "/c" } }),
