@@ -236,7 +236,8 @@ async fn of_two_uses_at_once_exactly_one_passes() {
     let authorization = format!("DPoP {token}");
     for round in 0..10 {
         let proof = good(&key, &token);
-        let uses = (0..4).map(|_| get(&gateway, &authorization, &[&proof]));
+        let proofs = [proof.as_str()];
+        let uses = (0..4).map(|_| get(&gateway, &authorization, &proofs));
         let answers = futures_util::future::join_all(uses).await;
         let passed = answers.iter().filter(|answer| answer.status() == 200).count();
         assert_eq!(passed, 1, "round {round}");

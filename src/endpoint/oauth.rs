@@ -14,10 +14,11 @@ use http_body_util::LengthLimitError;
 use serde::Serialize;
 use utoipa::OpenApi;
 
-use crate::domain::{ClientId, Connection};
+use crate::authn::dpop::DPOP_NONCE;
+use crate::domain::Connection;
 use crate::oauth::{
-    AuthenticatedClient, AuthenticationFailed, AuthorizationServer, Cause, FORM_BYTES_MAX, IntrospectionResponse,
-    OAuthError, PushedResponse, Request, TokenIssued, TokenResponse,
+    Answer, AuthenticatedClient, AuthenticationFailed, AuthorizationServer, Cause, FORM_BYTES_MAX,
+    IntrospectionResponse, OAuthError, PushedResponse, Request, TokenIssued, TokenResponse,
 };
 
 /// The authorization server in force; a reload stores a new one.
@@ -196,7 +197,7 @@ struct Document;
 async fn token(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
     let envelope = Envelope::read(request).await?;
     let answer = server.load_full().token(envelope.request()).await?;
-    let mut response = private_json(&answer.client.id, &answer.body);
+    let mut response = private_json(&answer);
     response.extensions_mut().insert(TokenIssued(answer.body.method));
     Ok(response)
 }
@@ -217,7 +218,7 @@ async fn token(State(server): State<Shared>, request: axum::extract::Request) ->
 async fn introspect(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
     let envelope = Envelope::read(request).await?;
     let answer = server.load_full().introspect(envelope.request()).await?;
-    Ok(private_json(&answer.client.id, &answer.body))
+    Ok(private_json(&answer))
 }
 
 /// Revoke a token
@@ -257,7 +258,7 @@ async fn revoke(State(server): State<Shared>, request: axum::extract::Request) -
 async fn pushed(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
     let envelope = Envelope::read(request).await?;
     let answer = server.load_full().push(envelope.request()).await?;
-    let mut response = private_json(&answer.client.id, &answer.body);
+    let mut response = private_json(&answer);
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
 }
@@ -355,6 +356,9 @@ impl IntoResponse for Refusal {
 fn render(error: OAuthError) -> Response {
     let body = ErrorBody { error: error.code(), error_description: error.description() };
     let mut response = (error.status(), NO_STORE, axum::Json(body)).into_response();
+    if let Some(nonce) = error.nonce() {
+        response.headers_mut().insert(DPOP_NONCE, nonce.clone());
+    }
     if let Some(challenge) = error.challenge() {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
@@ -368,9 +372,12 @@ fn render(error: OAuthError) -> Response {
     response
 }
 
-fn private_json(client: &ClientId, body: &impl Serialize) -> Response {
-    let mut response = (StatusCode::OK, NO_STORE, axum::Json(body)).into_response();
-    response.extensions_mut().insert(AuthenticatedClient(client.clone()));
+fn private_json<T: Serialize>(answer: &Answer<T>) -> Response {
+    let mut response = (StatusCode::OK, NO_STORE, axum::Json(&answer.body)).into_response();
+    if let Some(nonce) = &answer.fresh_nonce {
+        response.headers_mut().insert(DPOP_NONCE, nonce.clone());
+    }
+    response.extensions_mut().insert(AuthenticatedClient(answer.client.id.clone()));
     response
 }
 

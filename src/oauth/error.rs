@@ -1,8 +1,9 @@
 //! Every refusal and failure of the OAuth endpoints, and what the client learns of it (RFC 6749 §5.2).
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use super::StoreError;
+use crate::authn::dpop::{DpopError, DpopErrorCode};
 use crate::jose::{ClaimError, SigningError, TokenError, VerifyError};
 
 /// Why an OAuth request was not answered as asked.
@@ -28,6 +29,11 @@ pub enum OAuthError {
     InvalidRequestObject(&'static str),
     #[error("the authorization details are not valid: {0}")]
     InvalidAuthorizationDetails(&'static str),
+    #[error("the DPoP proof is refused")]
+    Dpop(#[source] DpopError),
+    /// With the nonce that the proof will need, where nonces are asked for.
+    #[error("the client needs a DPoP proof")]
+    DpopProofMissing(Option<HeaderValue>),
     /// RFC 9126 §2.3 and the bounds of ours: 429.
     #[error("too much of the client's is outstanding")]
     TooManyOutstanding,
@@ -124,6 +130,11 @@ impl OAuthError {
             | Self::InvalidScope
             | Self::InvalidTarget
             | Self::TokenOfAnotherClient => StatusCode::BAD_REQUEST,
+            Self::DpopProofMissing(_) => StatusCode::BAD_REQUEST,
+            Self::Dpop(error) => match error.code() {
+                DpopErrorCode::InvalidProof | DpopErrorCode::UseNonce => StatusCode::BAD_REQUEST,
+                DpopErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            },
             Self::TooManyOutstanding => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::InvalidClient(_) => StatusCode::UNAUTHORIZED,
@@ -142,6 +153,13 @@ impl OAuthError {
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::InvalidRequestObject(_) => "invalid_request_object", // RFC 9101 §7
             Self::InvalidAuthorizationDetails(_) => "invalid_authorization_details", // RFC 9396 §5
+            Self::Dpop(error) => match error.code() {
+                DpopErrorCode::InvalidProof => "invalid_dpop_proof", // RFC 9449 §5
+                DpopErrorCode::UseNonce => "use_dpop_nonce",         // RFC 9449 §8
+                DpopErrorCode::Unavailable => "temporarily_unavailable",
+            },
+            Self::DpopProofMissing(None) => "invalid_dpop_proof",
+            Self::DpopProofMissing(Some(_)) => "use_dpop_nonce",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target", // RFC 8707 §2
             // RFC 6749 §5.2: "was issued to another client"
@@ -168,6 +186,8 @@ impl OAuthError {
                 "The code or token is unknown, expired, used, revoked, or not this client's, or what must match it does not."
             }
             Self::InvalidRequestObject(text) | Self::InvalidAuthorizationDetails(text) => text,
+            Self::Dpop(error) => error.description(),
+            Self::DpopProofMissing(_) => "Send a DPoP proof in the DPoP field.",
             Self::TooManyOutstanding => {
                 "Too many requests of this client are outstanding. Finish some, or retry later."
             }
@@ -176,6 +196,15 @@ impl OAuthError {
             Self::TokenOfAnotherClient => "The token was issued to another client.",
             Self::Unavailable(_) => "The authorization server cannot decide at present. Retry later.",
             Self::Signing(_) => "The authorization server failed.",
+        }
+    }
+
+    /// For the `DPoP-Nonce` field (RFC 9449 §8).
+    pub const fn nonce(&self) -> Option<&HeaderValue> {
+        match self {
+            Self::Dpop(DpopError::Nonce { fresh }) => Some(fresh),
+            Self::DpopProofMissing(nonce) => nonce.as_ref(),
+            _ => None,
         }
     }
 
@@ -194,6 +223,8 @@ impl OAuthError {
             | Self::InvalidGrant(_)
             | Self::InvalidRequestObject(_)
             | Self::InvalidAuthorizationDetails(_)
+            | Self::Dpop(_)
+            | Self::DpopProofMissing(_)
             | Self::TooManyOutstanding
             | Self::InvalidScope
             | Self::InvalidTarget

@@ -74,7 +74,7 @@ impl AuthorizationServer {
             Ok(token) if self.may_learn(&caller, &token) => self.describe(&token),
             Ok(_) | Err(_) => IntrospectionResponse::default(),
         };
-        Ok(Answer { client: caller.client, body })
+        Ok(Answer { client: caller.client, body, fresh_nonce: None })
     }
 
     /// Verifies an access token that we issued, whoever presents it.

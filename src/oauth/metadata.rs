@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::server::path_of;
 use super::{AuthorizationServer, ClientKeys, GrantType, Profile, ResponseMode, Settings};
+use crate::authn::dpop;
+use crate::jose::Algorithm;
 
 /// The JSON of both documents, written once.
 pub(super) struct Documents {
@@ -65,9 +67,14 @@ const AUTHENTICATED: [(&str, &str); 4] = [
 
 /// What a client may call us where its profile allows more than the issuer.
 pub(super) fn assertion_audiences(settings: &Settings) -> Vec<String> {
-    let bases = std::iter::once(settings.issuer.clone()).chain(mtls_base(settings));
-    let endpoints = bases.flat_map(|base| AUTHENTICATED.map(|(_, path)| format!("{base}/oauth/{path}")));
+    let endpoints =
+        bases(settings).into_iter().flat_map(|base| AUTHENTICATED.map(|(_, path)| format!("{base}/oauth/{path}")));
     std::iter::once(settings.issuer.clone()).chain(endpoints).collect()
+}
+
+/// The URLs that the endpoints' paths follow.
+pub(super) fn bases(settings: &Settings) -> Vec<String> {
+    std::iter::once(settings.issuer.clone()).chain(mtls_base(settings)).collect()
 }
 
 fn mtls_base(settings: &Settings) -> Option<String> {
@@ -100,6 +107,7 @@ fn authorization_server(settings: &Settings) -> Value {
     add("request_parameter_supported", true.into());
     add("request_uri_parameter_supported", false.into()); // Pushed ones only.
     add("request_object_signing_alg_values_supported", algorithms);
+    add("dpop_signing_alg_values_supported", json!(dpop::ALGORITHMS.map(Algorithm::as_str))); // RFC 9449 §5.1
     add("authorization_signing_alg_values_supported", signing.clone()); // JARM §4
     add("id_token_signing_alg_values_supported", signing);
     add("subject_types_supported", json!(["public", "pairwise"]));
@@ -135,6 +143,11 @@ fn protected_resource(settings: &Settings) -> Value {
     add("bearer_methods_supported", json!(["header"]));
     if !settings.scopes_supported.is_empty() {
         add("scopes_supported", json!(settings.scopes_supported));
+    }
+    add("dpop_signing_alg_values_supported", json!(dpop::ALGORITHMS.map(Algorithm::as_str)));
+    let types: Vec<_> = settings.detail_types.names().collect();
+    if !types.is_empty() {
+        add("authorization_details_types_supported", json!(types)); // RFC 9396 §10
     }
     if settings.mtls_url.is_some() {
         add("tls_client_certificate_bound_access_tokens", true.into());

@@ -94,9 +94,9 @@ impl AuthorizationServer {
             }
             None => self.check_request(&form, &caller)?,
         };
-        let authorization = self.bind_to_proof(authorization, &request, now)?;
+        let (authorization, fresh_nonce) = self.bind_to_proof(authorization, &caller.registration, &request, now)?;
         let body = self.remember(authorization, &caller.client, now)?;
-        Ok(Answer { client: caller.client, body })
+        Ok(Answer { client: caller.client, body, fresh_nonce })
     }
 
     fn remember(

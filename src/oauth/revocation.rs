@@ -20,10 +20,12 @@ impl AuthorizationServer {
                 }
                 self.revoke_grant(&grant.id, now).await?;
             }
-            return Ok(Answer { client: caller.client, body: () });
+            return Ok(Answer { client: caller.client, body: (), fresh_nonce: None });
         }
         // RFC 7009 §2.2: a token that is unknown, malformed or expired is as good as revoked.
-        let Ok(token) = self.own_token(token, now).await else { return Ok(Answer { client: caller.client, body: () }) };
+        let Ok(token) = self.own_token(token, now).await else {
+            return Ok(Answer { client: caller.client, body: (), fresh_nonce: None });
+        };
         if token.client_id != caller.client.id {
             return Err(OAuthError::TokenOfAnotherClient);
         }
@@ -36,7 +38,7 @@ impl AuthorizationServer {
             let revoked = RevokedToken { jti, expires_at: token.expires_at };
             self.parts.revocation_store.revoke(&revoked).await?;
         }
-        Ok(Answer { client: caller.client, body: () })
+        Ok(Answer { client: caller.client, body: (), fresh_nonce: None })
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 
 use super::authorization_code::Code;
 use super::metadata::{self, Documents};
@@ -14,6 +14,7 @@ use super::{
     ACCESS_TOKEN_LIFETIME_MAX, ClientRegistration, GrantStore, KeyRing, OutstandingLimits, ReplayStore,
     RevocationStore, Settings, SettingsError,
 };
+use crate::authn::dpop::{DpopProofs, ExternalUrls};
 use crate::authn::{Issuer, Revocations};
 use crate::domain::{Client, ClientId, Clock, Connection, Random};
 
@@ -37,6 +38,8 @@ pub struct Parts {
     pub outstanding: Arc<OutstandingRequests>,
     /// Makes pairwise subjects; the same for ever.
     pub pairwise_salt: Arc<[u8; 32]>,
+    /// The gateway's too: a proof is used once, wherever it was sent first.
+    pub dpop: Arc<DpopProofs>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
 }
@@ -71,6 +74,8 @@ pub struct Request<'a> {
 pub struct Answer<T> {
     pub client: Arc<Client>,
     pub body: T,
+    /// For the `DPoP-Nonce` field (RFC 9449 §8.2).
+    pub fresh_nonce: Option<HeaderValue>,
 }
 
 /// The authorization server under one set of settings. A reload makes a new one from the same [`Parts`].
@@ -80,6 +85,8 @@ pub struct AuthorizationServer {
     documents: Documents,
     /// What a client of FAPI 1.0 may call us in its assertions (RFC 7523 §3, RFC 9126 §2).
     pub(super) audiences: Vec<String>,
+    /// What a DPoP proof may call us.
+    pub(super) external_urls: ExternalUrls,
 }
 
 impl AuthorizationServer {
@@ -88,7 +95,9 @@ impl AuthorizationServer {
         Self::check(&settings)?;
         let documents = Documents::new(&settings);
         let audiences = metadata::assertion_audiences(&settings);
-        Ok(Self { settings, parts, documents, audiences })
+        let bases = metadata::bases(&settings);
+        let external_urls = ExternalUrls::new(bases.iter().map(String::as_str));
+        Ok(Self { settings, parts, documents, audiences, external_urls })
     }
 
     /// Whether [`Self::new`] would take these settings.

@@ -12,6 +12,7 @@ use super::authorization_request::scopes;
 use super::client_authentication::Authenticated;
 use super::form::Form;
 use super::grant::{Grant, GrantId};
+use super::sender::Sender;
 use super::{Answer, AuthorizationServer, GrantType, OAuthError, Request};
 use crate::authn::Binding;
 use crate::domain::{ScopeSet, Timestamp};
@@ -83,14 +84,14 @@ impl AuthorizationServer {
         if !caller.registration.may_use(grant_type) {
             return Err(OAuthError::UnauthorizedClient);
         }
-        let bound_to = self.sender(&request, &caller.registration, now)?;
+        let Sender { bound_to, fresh_nonce } = self.sender(&request, &caller.registration, now)?;
         let body = match grant_type {
             GrantType::ClientCredentials => self.client_credentials(&form, &caller, bound_to, now)?,
             GrantType::AuthorizationCode => self.authorization_code(&form, &caller, bound_to, now).await?,
             GrantType::RefreshToken => self.refresh_token(&form, &caller, bound_to, now).await?,
             GrantType::Ciba => return Err(OAuthError::UnsupportedGrantType),
         };
-        Ok(Answer { client: caller.client, body })
+        Ok(Answer { client: caller.client, body, fresh_nonce })
     }
 
     /// RFC 6749 §4.4. Without a refresh token (§4.4.3).

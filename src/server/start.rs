@@ -110,6 +110,7 @@ fn oauth_parts(opened: &Opened) -> Parts {
         grants: store.clone(),
         outstanding: outstanding.clone(),
         pairwise_salt: pairwise_salt.clone(),
+        dpop: services.dpop.clone(),
         clock: services.clock.clone(),
         random: services.random.clone(),
     }

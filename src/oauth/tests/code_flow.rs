@@ -7,14 +7,14 @@ use super::*;
 use crate::domain::ScopeSet;
 
 const REDIRECT: &str = "https://tpp.example/cb";
-const VERIFIER: &str = "a-verifier-of-the-fewest-characters-43-long";
+pub(super) const VERIFIER: &str = "a-verifier-of-the-fewest-characters-43-long";
 
 fn challenge() -> String {
     URL_SAFE_NO_PAD.encode(crate::jose::sha256(VERIFIER.as_bytes()))
 }
 
 /// A client of the code grant with this profile, authenticating as `jwt` does, with its key and bound to certificate 7.
-fn code_client(world: &World, id: &str, profile: Profile) -> (Client, ClientRegistration) {
+pub(super) fn code_client(world: &World, id: &str, profile: Profile) -> (Client, ClientRegistration) {
     let mut client = client(id, "acme");
     client.scopes = ScopeSet::parse("openid accounts payments").unwrap();
     let keys = ClientKeys::inline(&json!({ "keys": [world.key.public_jwk()] })).unwrap().0;
@@ -33,7 +33,7 @@ fn code_client(world: &World, id: &str, profile: Profile) -> (Client, ClientRegi
 }
 
 /// The world with more clients.
-async fn world_of(more: impl Fn(&World) -> Vec<(Client, ClientRegistration)>) -> World {
+pub(super) async fn world_of(more: impl Fn(&World) -> Vec<(Client, ClientRegistration)>) -> World {
     let world = world().await;
     let mut registry = Registry::default();
     for (client, registration) in more(&world) {
@@ -51,11 +51,11 @@ async fn two_clients() -> World {
     .await
 }
 
-fn mtls() -> Connection {
+pub(super) fn mtls() -> Connection {
     connection(Some(certificate(7, ChainTrust::Unverified)))
 }
 
-fn request_parameters() -> Vec<(String, String)> {
+pub(super) fn request_parameters() -> Vec<(String, String)> {
     [
         ("response_type", "code"),
         ("redirect_uri", REDIRECT),
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    fn approve(&self, client: &str, request_uri: &str) -> Result<String, DecisionError> {
+    pub(super) fn approve(&self, client: &str, request_uri: &str) -> Result<String, DecisionError> {
         let now = self.clock.now();
         self.server.open(client, request_uri, now).map_err(DecisionError::NotOpen)?;
         match self.server.approve(client, request_uri, self.approval(), now)? {
@@ -118,14 +118,14 @@ impl World {
     }
 }
 
-fn query(location: &str) -> HashMap<String, String> {
+pub(super) fn query(location: &str) -> HashMap<String, String> {
     let (uri, query) = location.split_once('?').unwrap();
     assert_eq!(uri, REDIRECT);
     let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned();
     query.split('&').map(|pair| pair.split_once('=').unwrap()).map(|(n, v)| (decode(n), decode(v))).collect()
 }
 
-fn by_code(code: &str) -> [(&str, &str); 4] {
+pub(super) fn by_code(code: &str) -> [(&str, &str); 4] {
     [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", REDIRECT), ("code_verifier", VERIFIER)]
 }
 

@@ -37,6 +37,7 @@ async fn the_metadata_says_what_is_true_and_no_more() {
             "request_parameter_supported": true,
             "request_uri_parameter_supported": false,
             "request_object_signing_alg_values_supported": algorithms,
+            "dpop_signing_alg_values_supported": ["ES256", "PS256", "EdDSA"],
             "authorization_signing_alg_values_supported": signing,
             "id_token_signing_alg_values_supported": signing,
             "subject_types_supported": ["public", "pairwise"],
@@ -61,6 +62,7 @@ async fn the_metadata_says_what_is_true_and_no_more() {
             "authorization_servers": ["https://as.example"],
             "bearer_methods_supported": ["header"],
             "scopes_supported": ["accounts", "payments"],
+            "dpop_signing_alg_values_supported": ["ES256", "PS256", "EdDSA"],
             "tls_client_certificate_bound_access_tokens": true,
         })
     );
@@ -84,7 +86,7 @@ async fn what_is_not_offered_is_not_announced() {
     let resource = json_of(&world.server.resource_metadata());
     assert_eq!(
         resource.as_object().unwrap().keys().collect::<Vec<_>>(),
-        ["resource", "authorization_servers", "bearer_methods_supported"]
+        ["resource", "authorization_servers", "bearer_methods_supported", "dpop_signing_alg_values_supported"]
     );
 }
 

@@ -3,6 +3,7 @@
 mod about_tokens;
 mod by_assertion;
 mod by_certificate;
+mod by_dpop;
 mod code_flow;
 mod documents;
 mod grants;
@@ -20,6 +21,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::authn::dpop::{DpopProofs, DpopSettings, NonceMode};
 use crate::authn::tests::client;
 use crate::authn::{Authenticator, Issuer, Revocations};
 use crate::domain::{
@@ -216,12 +218,23 @@ pub(crate) async fn world() -> World {
 }
 
 pub(crate) async fn world_with(settings: Settings) -> World {
+    world_asking(settings, NonceMode::Off).await
+}
+
+/// With or without nonces of the server's own in DPoP proofs.
+pub(crate) async fn world_asking(settings: Settings, nonces: NonceMode) -> World {
     let (key, _) = SigningKey::generate(Algorithm::Es256).unwrap();
     let memory = Arc::new(Memory::default());
     let clock = Arc::new(FixedClock(AtomicI64::new(NOW)));
     let keys = KeyRing::open(memory.clone(), &settings, clock.now()).await.unwrap();
     let issuer = Issuer::own(&settings.issuer, &settings.resource, keys.published());
     let revocations = Arc::new(Revocations::new());
+    let dpop = DpopSettings {
+        proof_age_max: Duration::from_secs(60),
+        clock_skew_max: settings.clock_skew_max,
+        resource_nonces: NonceMode::Off,
+        authorization_server_nonces: nonces,
+    };
     let parts = Parts {
         clients: Arc::new(registry(&key)),
         keys,
@@ -234,6 +247,7 @@ pub(crate) async fn world_with(settings: Settings) -> World {
         grants: memory.clone(),
         outstanding: Arc::new(OutstandingRequests::new(OutstandingLimits { all: 100, per_tenant: 50, per_client: 20 })),
         pairwise_salt: Arc::new([9; 32]),
+        dpop: Arc::new(DpopProofs::new(dpop, &Counting(AtomicU64::new(0)))),
     };
     let server = Arc::new(AuthorizationServer::new(settings, parts).unwrap());
     let authenticator = Authenticator::new(Some(issuer), vec![], revocations).unwrap();
