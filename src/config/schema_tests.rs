@@ -179,8 +179,20 @@ fn complete() -> Vec<(&'static str, Value)> {
             { "issuer": "https://idq.example", "jwks_url": "https://idq.example/jwks", "audiences": ["a"] }
         ] }),
         ),
+        (
+            "users",
+            json!({ "version": 1, "users": [
+            { "subject": "psu-1", "username": "alice", "password_hash": HASH, "name": "Alice Example",
+              "given_name": "Alice", "family_name": "Example", "email": "alice@example.com", "email_verified": true,
+              "acr": "urn:example:acr" },
+            { "subject": "psu-2", "username": "bob", "password_hash_file": "hash" }
+        ] }),
+        ),
     ]
 }
+
+/// Of the right form; the password is nobody's.
+const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Loads the configuration; JSON is YAML.
 fn loaded(files: &[(&'static str, Value)]) -> Result<(), Vec<Diagnostic>> {
@@ -188,6 +200,7 @@ fn loaded(files: &[(&'static str, Value)]) -> Result<(), Vec<Diagnostic>> {
     fs::create_dir(folder.path().join("policies")).unwrap();
     fs::write(folder.path().join("api.json"), "{}").unwrap();
     fs::write(folder.path().join("secret"), "s3cret-of-twenty-two-characters").unwrap();
+    fs::write(folder.path().join("hash"), HASH).unwrap();
     let (key, _) = crate::jose::SigningKey::generate(crate::jose::Algorithm::Es256).unwrap();
     fs::write(folder.path().join("jwks.json"), json!({ "keys": [key.public_jwk()] }).to_string()).unwrap();
     let certificate = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();

@@ -29,6 +29,7 @@ mod settings;
 mod store;
 mod subject_name;
 mod token_endpoint;
+mod users;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -57,6 +58,7 @@ pub use settings::Settings;
 pub use store::{KeyState, KeyStore, ReplayStore, RevocationStore, RevokedToken, SecretStore, StoreError, StoredKey};
 pub use subject_name::{DistinguishedName, NameError};
 pub use token_endpoint::TokenResponse;
+pub use users::{ACR_PASSWORD, PASSWORD_BYTES_MAX, PasswordHash, PasswordHashError, User, Users};
 
 /// Parsers that no other room needs, for the fuzzers.
 #[cfg(fuzzing)]
