@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::front::{ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls};
 use crate::jose::Algorithm;
-use crate::oauth::OutstandingLimits;
+use crate::oauth::{OutstandingLimits, SessionLimits};
 
 use super::tree::{Context, Entry};
 use super::{Diagnostic, scalar};
@@ -61,6 +61,8 @@ pub struct GatewaySettings {
     pub catalogue: CatalogueSettings,
     /// restart
     pub tokens: TokenSettings,
+    /// How long a sign-in at the authorization endpoint lasts. live
+    pub sessions: SessionLimits,
     /// live
     pub security_contact: Option<String>,
 }
@@ -114,6 +116,7 @@ pub(super) fn read(context: &Context<'_>) -> Option<GatewaySettings> {
         policy_folders: file.each("policy_folders", folder),
         catalogue: catalogue(&file),
         tokens: tokens(&file),
+        sessions: sessions(&file),
         security_contact: file.optional("security_contact", scalar::text),
     };
     file.finish();
@@ -293,6 +296,22 @@ fn tokens(file: &Entry<'_>) -> TokenSettings {
         entry.finish();
     }
     tokens
+}
+
+fn sessions(file: &Entry<'_>) -> SessionLimits {
+    let default = SessionLimits::DEFAULT;
+    let Some(entry) = file.section("sessions") else { return default };
+    let limits = SessionLimits {
+        idle: entry.or("idle_timeout", default.idle, up_to_a_day),
+        absolute: entry.or("lifetime", default.absolute, up_to_a_day),
+    };
+    entry.finish();
+    limits
+}
+
+fn up_to_a_day(entry: &Entry<'_>, node: &super::tree::Node) -> Result<Duration, String> {
+    let span = scalar::duration(entry, node)?;
+    if (SECOND..=86_400 * SECOND).contains(&span) { Ok(span) } else { Err("expected 1s to 24h".to_owned()) }
 }
 
 /// FAPI 2.0 Security Profile §5.3.2.1-13: up to 10 s ahead must be accepted, beyond 60 s must be refused.

@@ -105,6 +105,7 @@ fn complete() -> Vec<(&'static str, Value)> {
                     "assertion_lifetime_max": "5m", "clock_skew_max": "30s", "request_uri_lifetime": "60s",
                     "visit_lifetime": "5m", "grant_lifetime": "30d", "outstanding_max": 100,
                     "outstanding_per_tenant_max": 10, "outstanding_per_client_max": 5 },
+                "sessions": { "idle_timeout": "10m", "lifetime": "1h" },
                 "security_contact": "mailto:a@example.com"
             }),
         ),

@@ -221,3 +221,16 @@ fn a_user_has_a_name_a_subject_and_the_hash_of_a_password() {
         assert!(!found.iter().any(|mistake| mistake.contains("hunter2")), "{name}: the secret is in a message");
     }
 }
+
+#[test]
+fn sessions_have_an_end() {
+    for (name, value, good) in [
+        ("as they are", "sessions: { idle_timeout: 1m, lifetime: 8h }\n", true),
+        ("less than a second", "sessions: { idle_timeout: 999ms }\n", false),
+        ("days", "sessions: { lifetime: 2d }\n", false),
+        ("unknown", "sessions: { lifetimes: 1h }\n", false),
+    ] {
+        let folder = folder(&[("gateway.yaml", &format!("{GATEWAY}{value}"))]);
+        assert_eq!(load(folder.path(), &Variables::new()).is_ok(), good, "{name}");
+    }
+}

@@ -25,9 +25,12 @@ mod response;
 mod revocation;
 mod sender;
 mod server;
+mod sessions;
 mod settings;
+mod sign_in;
 mod store;
 mod subject_name;
+mod throttle;
 mod token_endpoint;
 mod users;
 
@@ -54,7 +57,9 @@ pub use registration::{
 pub use response::{AuthorizationError, AuthorizationResponse, Outcome};
 pub use revocation::{load_revocations, purge_revocations};
 pub use server::{Answer, AuthorizationServer, Clients, OutstandingRequests, Parts, Request};
+pub use sessions::{SESSION_COOKIE, SESSIONS_MAX, SessionId, SessionLimits, Sessions, SessionsFull, SignedIn};
 pub use settings::Settings;
+pub use sign_in::SignInError;
 pub use store::{KeyState, KeyStore, ReplayStore, RevocationStore, RevokedToken, SecretStore, StoreError, StoredKey};
 pub use subject_name::{DistinguishedName, NameError};
 pub use token_endpoint::TokenResponse;
