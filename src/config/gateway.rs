@@ -63,6 +63,8 @@ pub struct GatewaySettings {
     pub tokens: TokenSettings,
     /// How long a sign-in at the authorization endpoint lasts. live
     pub sessions: SessionLimits,
+    /// Whoever reaches the operations listener decides backchannel requests: never for production. restart
+    pub simulated_authentication_device: bool,
     /// live
     pub security_contact: Option<String>,
 }
@@ -77,8 +79,9 @@ pub struct TokenSettings {
     pub clock_skew_max: Duration,
     pub request_uri_lifetime: Duration,
     pub visit_lifetime: Duration,
+    pub backchannel_lifetime: Duration,
     pub grant_lifetime: Duration,
-    /// Pushed requests, and codes, of all, of one tenant, of one client.
+    /// Pushed requests, codes, and backchannel requests, of all, of one tenant, of one client.
     pub outstanding: OutstandingLimits,
 }
 
@@ -117,6 +120,7 @@ pub(super) fn read(context: &Context<'_>) -> Option<GatewaySettings> {
         catalogue: catalogue(&file),
         tokens: tokens(&file),
         sessions: sessions(&file),
+        simulated_authentication_device: file.or("simulated_authentication_device", false, scalar::switch),
         security_contact: file.optional("security_contact", scalar::text),
     };
     file.finish();
@@ -274,6 +278,7 @@ fn tokens(file: &Entry<'_>) -> TokenSettings {
         clock_skew_max: 30 * SECOND,
         request_uri_lifetime: 90 * SECOND,
         visit_lifetime: 600 * SECOND,
+        backchannel_lifetime: 300 * SECOND,
         grant_lifetime: 90 * 86_400 * SECOND,
         outstanding: OutstandingLimits { all: 20_000, per_tenant: 2_000, per_client: 500 },
     };
@@ -288,6 +293,7 @@ fn tokens(file: &Entry<'_>) -> TokenSettings {
         tokens.clock_skew_max = entry.or("clock_skew_max", tokens.clock_skew_max, skew);
         tokens.request_uri_lifetime = entry.or("request_uri_lifetime", tokens.request_uri_lifetime, scalar::duration);
         tokens.visit_lifetime = entry.or("visit_lifetime", tokens.visit_lifetime, scalar::duration);
+        tokens.backchannel_lifetime = entry.or("backchannel_lifetime", tokens.backchannel_lifetime, scalar::duration);
         tokens.grant_lifetime = entry.or("grant_lifetime", tokens.grant_lifetime, scalar::duration);
         let limits = &mut tokens.outstanding;
         limits.all = entry.or("outstanding_max", limits.all, count);

@@ -103,10 +103,10 @@ fn complete() -> Vec<(&'static str, Value)> {
                 "catalogue": { "title": "t", "version": 1, "description": "d" },
                 "tokens": { "access_token_lifetime": "5m", "signing_algorithm": "PS256", "key_rotation_period": "30d",
                     "assertion_lifetime_max": "5m", "clock_skew_max": "30s", "request_uri_lifetime": "60s",
-                    "visit_lifetime": "5m", "grant_lifetime": "30d", "outstanding_max": 100,
+                    "visit_lifetime": "5m", "backchannel_lifetime": "2m", "grant_lifetime": "30d", "outstanding_max": 100,
                     "outstanding_per_tenant_max": 10, "outstanding_per_client_max": 5 },
                 "sessions": { "idle_timeout": "10m", "lifetime": "1h" },
-                "security_contact": "mailto:a@example.com"
+                "simulated_authentication_device": true, "security_contact": "mailto:a@example.com"
             }),
         ),
         (
@@ -126,6 +126,10 @@ fn complete() -> Vec<(&'static str, Value)> {
             client("s", json!({ "method": "client_secret_basic", "secret_file": "secret", "jwks_file": "jwks.json" })),
             client("b", json!({ "method": "tls_client_auth", "san_dns": "b.example", "jwks_file": "jwks.json" })),
             client("c", json!({ "method": "self_signed_tls_client_auth", "certificate_files": ["a.pem"], "jwks_file": "jwks.json" })),
+            { "id": "e", "tenant": "acme", "grant_types": ["urn:openid:params:grant-type:ciba"],
+              "backchannel_token_delivery_mode": "ping",
+              "backchannel_client_notification_endpoint": "https://e.example/notified",
+              "authentication": { "method": "private_key_jwt", "jwks_file": "jwks.json" } },
             { "id": "d", "tenant": "acme", "issuer": "https://idp.example" }
         ] }),
         ),

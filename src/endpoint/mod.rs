@@ -5,12 +5,14 @@
 
 mod authorize;
 mod catalogue;
+pub mod device;
 pub mod oauth;
 pub mod operations;
 mod own;
 mod pages;
 mod portal;
 mod usage;
+pub mod userinfo;
 
 use std::convert::Infallible;
 use std::sync::Arc;

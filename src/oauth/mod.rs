@@ -9,6 +9,9 @@ mod assertion;
 mod authorization_code;
 mod authorization_details;
 mod authorization_request;
+mod backchannel;
+mod backchannel_error;
+mod backchannel_request;
 mod client_authentication;
 mod error;
 mod form;
@@ -17,6 +20,7 @@ mod id_token;
 mod introspection;
 mod key_ring;
 mod metadata;
+mod notification;
 mod outstanding;
 mod profile;
 mod pushed;
@@ -31,8 +35,10 @@ mod settings;
 mod sign_in;
 mod store;
 mod subject_name;
+mod subjects;
 mod throttle;
 mod token_endpoint;
+mod userinfo;
 mod users;
 mod visit;
 
@@ -42,13 +48,19 @@ pub(crate) mod tests;
 pub use authorization_code::{Approval, DecisionError};
 pub use authorization_details::{DetailTypeError, DetailTypes};
 pub use authorization_request::{AuthorizationRequest, Prompt};
+pub use backchannel::{
+    BACKCHANNEL_INTERVAL, BackchannelDecision, BackchannelDecisionError, BackchannelResponse, WaitingRequest,
+};
+pub use backchannel_error::BackchannelError;
+pub use backchannel_request::{BACKCHANNEL_LIFETIME_MAX, BackchannelRequest};
 pub use error::{ClientAuthenticationError, OAuthError, SettingsError};
 pub use form::FORM_BYTES_MAX;
 pub use grant::{Grant, GrantId, GrantStore};
-pub use introspection::IntrospectionResponse;
+pub use introspection::{Introspected, IntrospectionResponse};
 pub use key_ring::{
     ACCESS_TOKEN_LIFETIME_MAX, KeyRing, KeyRingError, KeyStatus, NEXT_KEY_PUBLISHED_MIN, RingChange, Urgency,
 };
+pub use notification::{Notification, Notifier};
 pub use outstanding::{Full, OutstandingLimits};
 pub use profile::{AssertionAudience, Fapi1Variant, Profile};
 pub use pushed::{NotOpen, Opened, PushedResponse};
@@ -64,7 +76,9 @@ pub use settings::Settings;
 pub use sign_in::SignInError;
 pub use store::{KeyState, KeyStore, ReplayStore, RevocationStore, RevokedToken, SecretStore, StoreError, StoredKey};
 pub use subject_name::{DistinguishedName, NameError};
+pub use subjects::{Subject, Subjects};
 pub use token_endpoint::TokenResponse;
+pub use userinfo::UserinfoError;
 pub use users::{ACR_PASSWORD, PASSWORD_BYTES_MAX, PasswordHash, PasswordHashError, User, Users};
 pub use visit::{ApprovalPage, Handle, PageForm, SignInPage, Stopped, Visit, VisitAnswer, VisitRequest, Visitors};
 

@@ -31,6 +31,8 @@ pub struct Settings {
     pub sessions: SessionLimits,
     /// What sign-ins here are worth (RFC 9470 §7).
     pub acr_values_supported: Vec<String>,
+    /// How long a backchannel request waits for its user, if the client says nothing (CIBA Core §7.3 `expires_in`).
+    pub backchannel_lifetime: Duration,
     /// How long a grant lasts, and its refresh token with it.
     pub grant_lifetime: Duration,
     /// What the catalogue's APIs declare (RFC 9396).

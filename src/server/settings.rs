@@ -60,6 +60,7 @@ pub fn oauth_settings(configuration: &Configuration) -> Settings {
         visit_lifetime: tokens.visit_lifetime,
         sessions: gateway.sessions,
         acr_values_supported: acr_values(configuration),
+        backchannel_lifetime: tokens.backchannel_lifetime,
         grant_lifetime: tokens.grant_lifetime,
         detail_types: DetailTypes::default(),
         profiles: profiles(configuration),

@@ -16,8 +16,9 @@ use tokio::task::JoinHandle;
 use crate::audit::{AuditFile, AuditOpenError};
 use crate::config::{Configuration, Diagnostic, Variables};
 use crate::domain::Clock as _;
+use crate::endpoint::device::Device;
 use crate::endpoint::operations::{self, Operations};
-use crate::endpoint::{Edge, oauth, router};
+use crate::endpoint::{Edge, oauth, router, userinfo};
 use crate::front::{
     BoundListener, Drained, FloodGuard, Front, FrontError, FrontParts, Inherited, Trust, TrustError, h2_options,
     server_options,
@@ -31,6 +32,7 @@ use crate::quota::WindowStoreError;
 use crate::signal::{AccessLog, AccessLogError};
 use crate::store::{Store, StoreOpenError};
 
+use super::notify::NoNotifier;
 use super::recorder::Recorder;
 use super::running::{Running, Shared, warm};
 use super::{Services, SystemClock, background, compile, reload, settings};
@@ -110,6 +112,8 @@ fn oauth_parts(opened: &Opened) -> Parts {
         grants: store.clone(),
         outstanding: outstanding.clone(),
         visitors: services.visitors.clone(),
+        subjects: services.visitors.users.clone(),
+        notifier: Arc::new(NoNotifier),
         pairwise_salt: pairwise_salt.clone(),
         clock: services.clock.clone(),
         random: services.random.clone(),
@@ -249,7 +253,10 @@ fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpP
         random: services.random.clone(),
         events: shared.recorder.clone(),
         guard: settings::guard(configuration),
-        own: router(edge, oauth::router(shared.oauth.clone())),
+        own: router(
+            edge.clone(),
+            oauth::router(shared.oauth.clone()).merge(userinfo::router(edge, shared.oauth.clone())),
+        ),
         limits: limits.clone(),
         budget: shared.budget.clone(),
         fuses: shared.services.fuses.clone(),
@@ -269,10 +276,15 @@ fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpP
 
 async fn serve_operations(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
     let (status, metrics) = (shared.clone(), shared.clone());
+    let simulated = shared.configuration().gateway.simulated_authentication_device;
+    if simulated {
+        tracing::warn!("a simulated authentication device decides in users' place at the operations listener");
+    }
     let operations = Operations {
         ready: shared.ready.clone(),
         status: Arc::new(move || status.status()),
         metrics: Arc::new(move || metrics.metrics()),
+        device: simulated.then(|| Device { server: shared.oauth.clone(), clock: shared.services.clock.clone() }),
     };
     let server = axum::serve(listener, operations::router(operations));
     let ended = server.with_graceful_shutdown(async move { background::stopped(&mut stopping).await }).await;

@@ -51,7 +51,7 @@ pub(super) async fn two_clients() -> World {
     .await
 }
 
-fn mtls() -> Connection {
+pub(super) fn mtls() -> Connection {
     connection(Some(certificate(7, ChainTrust::Unverified)))
 }
 
@@ -72,7 +72,7 @@ pub(super) fn request_parameters() -> Vec<(String, String)> {
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl World {
-    fn fresh_assertion(&self, client: &str) -> String {
+    pub(super) fn fresh_assertion(&self, client: &str) -> String {
         self.assertion(client, &format!("c{}", NEXT.fetch_add(1, Ordering::SeqCst)))
     }
 
@@ -109,7 +109,7 @@ impl World {
     }
 
     /// A code that was approved.
-    async fn code(&self, client: &str) -> String {
+    pub(super) async fn code(&self, client: &str) -> String {
         let pushed = self.push(client, &request_parameters()).await.unwrap();
         query(&self.approve(client, &pushed.request_uri).unwrap())["code"].clone()
     }
