@@ -7,6 +7,7 @@ pub mod domain;
 
 pub mod audit;
 pub mod jose;
+pub mod outbound;
 pub mod problem;
 pub mod signal;
 

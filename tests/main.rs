@@ -12,6 +12,7 @@ mod audit;
 mod bounds;
 mod browser;
 mod catalogue;
+mod ciba;
 mod differential;
 mod edge;
 mod failures;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::front::{ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls};
 use crate::jose::Algorithm;
 use crate::oauth::{OutstandingLimits, SessionLimits};
+use crate::outbound::OutboundSettings;
 
 use super::tree::{Context, Entry};
 use super::{Diagnostic, scalar};
@@ -65,6 +66,8 @@ pub struct GatewaySettings {
     pub sessions: SessionLimits,
     /// Whoever reaches the operations listener decides backchannel requests: never for production. restart
     pub simulated_authentication_device: bool,
+    /// How URLs are fetched that clients name. restart
+    pub outbound: OutboundSettings,
     /// live
     pub security_contact: Option<String>,
 }
@@ -121,10 +124,21 @@ pub(super) fn read(context: &Context<'_>) -> Option<GatewaySettings> {
         tokens: tokens(&file),
         sessions: sessions(&file),
         simulated_authentication_device: file.or("simulated_authentication_device", false, scalar::switch),
+        outbound: outbound(&file),
         security_contact: file.optional("security_contact", scalar::text),
     };
     file.finish();
     Some(settings)
+}
+
+fn outbound(file: &Entry<'_>) -> OutboundSettings {
+    let mut outbound = OutboundSettings::default();
+    if let Some(entry) = file.section("outbound") {
+        outbound.allow_private = entry.each("allow_private", scalar::parsed);
+        outbound.ca_files = entry.each("ca_files", scalar::file);
+        entry.finish();
+    }
+    outbound
 }
 
 fn folder(entry: &Entry<'_>, node: &super::tree::Node) -> Result<PathBuf, String> {

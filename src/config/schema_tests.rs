@@ -106,7 +106,8 @@ fn complete() -> Vec<(&'static str, Value)> {
                     "visit_lifetime": "5m", "backchannel_lifetime": "2m", "grant_lifetime": "30d", "outstanding_max": 100,
                     "outstanding_per_tenant_max": 10, "outstanding_per_client_max": 5 },
                 "sessions": { "idle_timeout": "10m", "lifetime": "1h" },
-                "simulated_authentication_device": true, "security_contact": "mailto:a@example.com"
+                "simulated_authentication_device": true,
+                "outbound": { "allow_private": ["10.1.0.0/16"], "ca_files": ["a.pem"] }, "security_contact": "mailto:a@example.com"
             }),
         ),
         (

@@ -28,11 +28,11 @@ pub trait Subjects: Send + Sync {
 
 impl Subjects for Users {
     fn by_subject(&self, subject: &str) -> Option<Arc<Subject>> {
-        Some(described(&*Self::by_subject(self, subject)?))
+        Some(described(&Self::by_subject(self, subject)?))
     }
 
     fn by_username(&self, username: &str) -> Option<Arc<Subject>> {
-        Some(described(&*self.candidate(username).0?))
+        Some(described(&self.candidate(username).0?))
     }
 }
 

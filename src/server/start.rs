@@ -27,12 +27,13 @@ use crate::oauth::{
     AuthorizationServer, KeyRing, KeyRingError, OutstandingRequests, Parts, SecretStore, SettingsError, StoreError,
     load_revocations,
 };
+use crate::outbound::{Outbound, SetupError};
 use crate::proxy::{self, ByteBudget, Gateway};
 use crate::quota::WindowStoreError;
 use crate::signal::{AccessLog, AccessLogError};
 use crate::store::{Store, StoreOpenError};
 
-use super::notify::NoNotifier;
+use super::notify::Pings;
 use super::recorder::Recorder;
 use super::running::{Running, Shared, warm};
 use super::{Services, SystemClock, background, compile, reload, settings};
@@ -54,6 +55,8 @@ pub enum StartError {
     Keys(#[from] KeyRingError),
     #[error("the authorization server cannot be set up")]
     AuthorizationServer(#[from] SettingsError),
+    #[error("URLs of clients cannot be fetched")]
+    Outbound(#[from] SetupError),
     #[error("the audit file cannot be used")]
     Audit(#[from] AuditOpenError),
     #[error("the access log cannot be used")]
@@ -74,6 +77,7 @@ struct Opened {
     ring: Arc<KeyRing>,
     services: Arc<Services>,
     outstanding: Arc<OutstandingRequests>,
+    notifier: Arc<Pings>,
     pairwise_salt: Arc<[u8; 32]>,
 }
 
@@ -87,7 +91,8 @@ async fn open(configuration: &Configuration) -> Result<Opened, StartError> {
     services.quotas.load(&*store).await?;
     let salt = store.secret("pairwise-salt", services.random.bytes()).await.map_err(StartError::Secret)?;
     let outstanding = Arc::new(OutstandingRequests::new(configuration.gateway.tokens.outstanding));
-    Ok(Opened { store, ring, services, outstanding, pairwise_salt: Arc::new(salt) })
+    let notifier = Arc::new(Pings::new(Arc::new(Outbound::new(configuration.gateway.outbound.clone())?)));
+    Ok(Opened { store, ring, services, outstanding, notifier, pairwise_salt: Arc::new(salt) })
 }
 
 fn recorder(configuration: &Configuration, services: &Services) -> Result<Arc<Recorder>, StartError> {
@@ -101,7 +106,7 @@ fn recorder(configuration: &Configuration, services: &Services) -> Result<Arc<Re
 }
 
 fn oauth_parts(opened: &Opened) -> Parts {
-    let Opened { store, ring, services, outstanding, pairwise_salt } = opened;
+    let Opened { store, ring, services, outstanding, notifier, pairwise_salt } = opened;
     Parts {
         clients: services.clients.clone(),
         keys: ring.clone(),
@@ -113,7 +118,7 @@ fn oauth_parts(opened: &Opened) -> Parts {
         outstanding: outstanding.clone(),
         visitors: services.visitors.clone(),
         subjects: services.visitors.users.clone(),
-        notifier: Arc::new(NoNotifier),
+        notifier: notifier.clone(),
         pairwise_salt: pairwise_salt.clone(),
         clock: services.clock.clone(),
         random: services.random.clone(),
