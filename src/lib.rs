@@ -2,11 +2,13 @@
 //!
 //! The modules are rooms, listed in reading order; a room uses only rooms above its own paragraph.
 //! `ARCHITECTURE.md` is the map, `tests/architecture.rs` holds the line.
+#![cfg_attr(test, recursion_limit = "256")] // Documents written with `json!` in tests.
 
 pub mod domain;
 
 pub mod audit;
 pub mod jose;
+pub mod outbound;
 pub mod problem;
 pub mod signal;
 

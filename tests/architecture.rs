@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The order of rooms. A room uses only rooms of earlier groups.
 const GROUPS: &[&[&str]] = &[
     &["domain"],
-    &["problem", "jose", "audit", "signal"],
+    &["problem", "jose", "audit", "signal", "outbound"],
     &["authn", "route", "contract", "quota", "upstream"],
     &["catalogue"],
     &["policy", "hub", "oauth"],

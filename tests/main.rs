@@ -10,7 +10,9 @@
 mod architecture;
 mod audit;
 mod bounds;
+mod browser;
 mod catalogue;
+mod ciba;
 mod differential;
 mod dpop;
 mod edge;
@@ -21,6 +23,7 @@ mod harness;
 mod metrics;
 mod oauth;
 mod outside;
+mod pages;
 mod plain_gateway;
 mod policies;
 mod quota;

@@ -9,6 +9,7 @@ mod demo;
 mod keys;
 mod sandbox;
 mod serve;
+mod users;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +40,9 @@ enum Command {
     /// Look after the signing keys.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Look after the users who sign in with a password here.
+    #[command(subcommand)]
+    Users(users::Command),
     /// Print the JSON Schema of the configuration files, for editors.
     Schema,
     /// Print the completion script of a shell.
@@ -80,6 +84,7 @@ pub fn run() -> anyhow::Result<Ending> {
         Command::Sandbox(arguments) => sandbox::run(&arguments),
         Command::Catalogue(command) => catalogue::run(&command),
         Command::Keys(command) => keys::run(&command),
+        Command::Users(command) => users::run(&command),
         Command::Schema => {
             print!("{}", crate::config::SCHEMA);
             Ok(Ending::Done)

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::authn::dpop::NonceMode;
 use crate::front::{ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls};
 use crate::jose::Algorithm;
-use crate::oauth::OutstandingLimits;
+use crate::oauth::{OutstandingLimits, SessionLimits};
+use crate::outbound::OutboundSettings;
 
 use super::tree::{Context, Entry};
 use super::{Diagnostic, scalar};
@@ -64,6 +65,12 @@ pub struct GatewaySettings {
     pub tokens: TokenSettings,
     /// restart
     pub dpop: DpopKeys,
+    /// How long a sign-in at the authorization endpoint lasts. live
+    pub sessions: SessionLimits,
+    /// Whoever reaches the operations listener decides backchannel requests: never for production. restart
+    pub simulated_authentication_device: bool,
+    /// How URLs are fetched that clients name. restart
+    pub outbound: OutboundSettings,
     /// live
     pub security_contact: Option<String>,
 }
@@ -78,8 +85,9 @@ pub struct TokenSettings {
     pub clock_skew_max: Duration,
     pub request_uri_lifetime: Duration,
     pub visit_lifetime: Duration,
+    pub backchannel_lifetime: Duration,
     pub grant_lifetime: Duration,
-    /// Pushed requests, and codes, of all, of one tenant, of one client.
+    /// Pushed requests, codes, and backchannel requests, of all, of one tenant, of one client.
     pub outstanding: OutstandingLimits,
 }
 
@@ -126,10 +134,23 @@ pub(super) fn read(context: &Context<'_>) -> Option<GatewaySettings> {
         catalogue: catalogue(&file),
         tokens: tokens(&file),
         dpop: dpop(&file),
+        sessions: sessions(&file),
+        simulated_authentication_device: file.or("simulated_authentication_device", false, scalar::switch),
+        outbound: outbound(&file),
         security_contact: file.optional("security_contact", scalar::text),
     };
     file.finish();
     Some(settings)
+}
+
+fn outbound(file: &Entry<'_>) -> OutboundSettings {
+    let mut outbound = OutboundSettings::default();
+    if let Some(entry) = file.section("outbound") {
+        outbound.allow_private = entry.each("allow_private", scalar::parsed);
+        outbound.ca_files = entry.each("ca_files", scalar::file);
+        entry.finish();
+    }
+    outbound
 }
 
 fn folder(entry: &Entry<'_>, node: &super::tree::Node) -> Result<PathBuf, String> {
@@ -283,6 +304,7 @@ fn tokens(file: &Entry<'_>) -> TokenSettings {
         clock_skew_max: 30 * SECOND,
         request_uri_lifetime: 90 * SECOND,
         visit_lifetime: 600 * SECOND,
+        backchannel_lifetime: 300 * SECOND,
         grant_lifetime: 90 * 86_400 * SECOND,
         outstanding: OutstandingLimits { all: 20_000, per_tenant: 2_000, per_client: 500 },
     };
@@ -297,6 +319,7 @@ fn tokens(file: &Entry<'_>) -> TokenSettings {
         tokens.clock_skew_max = entry.or("clock_skew_max", tokens.clock_skew_max, skew);
         tokens.request_uri_lifetime = entry.or("request_uri_lifetime", tokens.request_uri_lifetime, scalar::duration);
         tokens.visit_lifetime = entry.or("visit_lifetime", tokens.visit_lifetime, scalar::duration);
+        tokens.backchannel_lifetime = entry.or("backchannel_lifetime", tokens.backchannel_lifetime, scalar::duration);
         tokens.grant_lifetime = entry.or("grant_lifetime", tokens.grant_lifetime, scalar::duration);
         let limits = &mut tokens.outstanding;
         limits.all = entry.or("outstanding_max", limits.all, count);
@@ -324,6 +347,22 @@ fn dpop(file: &Entry<'_>) -> DpopKeys {
 fn proof_age(entry: &Entry<'_>, node: &super::tree::Node) -> Result<Duration, String> {
     let age = scalar::duration(entry, node)?;
     if (60 * SECOND..=300 * SECOND).contains(&age) { Ok(age) } else { Err("expected 60s to 5m".to_owned()) }
+}
+
+fn sessions(file: &Entry<'_>) -> SessionLimits {
+    let default = SessionLimits::DEFAULT;
+    let Some(entry) = file.section("sessions") else { return default };
+    let limits = SessionLimits {
+        idle: entry.or("idle_timeout", default.idle, up_to_a_day),
+        absolute: entry.or("lifetime", default.absolute, up_to_a_day),
+    };
+    entry.finish();
+    limits
+}
+
+fn up_to_a_day(entry: &Entry<'_>, node: &super::tree::Node) -> Result<Duration, String> {
+    let span = scalar::duration(entry, node)?;
+    if (SECOND..=86_400 * SECOND).contains(&span) { Ok(span) } else { Err("expected 1s to 24h".to_owned()) }
 }
 
 /// FAPI 2.0 Security Profile §5.3.2.1-13: up to 10 s ahead must be accepted, beyond 60 s must be refused.

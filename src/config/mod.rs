@@ -14,6 +14,7 @@ mod registered;
 mod scalar;
 mod suggest;
 mod tree;
+mod users;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use crate::authn::IssuerSettings;
 use crate::domain::Tenant;
+use crate::oauth::User;
 use crate::quota::Plan;
 
 pub use apis::{AmountPointers, ApiSettings, OperationSettings, ProductSettings, Selector, StepUpSettings};
@@ -47,6 +49,8 @@ pub struct Configuration {
     pub products: Vec<Located<ProductSettings>>,
     pub plans: Vec<Located<Plan>>,
     pub subscriptions: Vec<Located<SubscriptionSettings>>,
+    /// Account holders who sign in with a password here.
+    pub users: Vec<Located<Arc<User>>>,
     /// Every file that was read, for the watcher.
     pub files: Vec<PathBuf>,
 }
@@ -88,6 +92,7 @@ fn read(context: &Context<'_>) -> Option<Configuration> {
     let declared = partners::Declared { clients: &clients, products: &products, plans: &plans };
     let subscriptions = partners::subscriptions(&context.entries("subscriptions"), &declared);
     let issuers = issuers::issuers(&context.entries("issuers"), &products, &plans);
+    let users = users::users(&context.entries("users"), &clients);
     context.refuse_unknown_files();
     Some(Configuration {
         gateway: gateway?,
@@ -99,6 +104,7 @@ fn read(context: &Context<'_>) -> Option<Configuration> {
         products,
         plans,
         subscriptions,
+        users,
         files: context.files(),
     })
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::domain::ClientId;
 use crate::oauth::{
-    ClientAuthentication, ClientKeys, ClientMetadata, ClientRegistration, GrantType, GrantTypes, Profile, ResponseMode,
-    SenderConstraint, SubjectType,
+    CibaDelivery, ClientAuthentication, ClientKeys, ClientMetadata, ClientRegistration, GrantType, GrantTypes, Profile,
+    ResponseMode, SenderConstraint, SubjectType,
 };
 
 use super::tree::{Entry, Node};
@@ -29,14 +29,18 @@ pub(super) fn read(entry: &Entry<'_>) -> Registered {
         resource_server: entry.or("resource_server", false, scalar::boolean),
         profile: entry.optional("profile", profile),
         metadata: ClientMetadata {
-            grant_types: if grants.is_empty() { GrantTypes::CLIENT_CREDENTIALS } else { grants.into_iter().collect() },
+            grant_types: if grants.is_empty() {
+                GrantTypes::CLIENT_CREDENTIALS
+            } else {
+                grants.iter().copied().collect()
+            },
             redirect_uris: entry.each("redirect_uris", redirect_uri),
             response_modes: entry.each("response_modes", response_mode),
             require_signed_request_object: entry.or("require_signed_request_object", false, scalar::boolean),
             authorization_details_types: entry
                 .each("authorization_details_types", |entry, node| scalar::text(entry, node).map(Arc::from)),
             subject_type: sector.map_or(SubjectType::Public, |host| SubjectType::Pairwise { sector: host.into() }),
-            ciba: None,
+            ciba: ciba(entry, grants.contains(&GrantType::Ciba)),
             introspection_signed: entry.or("introspection_signed", false, scalar::boolean),
         },
     }
@@ -79,7 +83,11 @@ impl Registered {
             return mistake(entry, "`redirect_uris` and the grant type `authorization_code` go together");
         }
         let signs = profile.requires_signed_requests() || self.metadata.require_signed_request_object;
-        if by_code && signs && matches!(keys, ClientKeys::None) {
+        let by_ciba = self.metadata.grant_types.contains(GrantType::Ciba);
+        if by_ciba && self.metadata.ciba.is_none() {
+            return None; // Said already.
+        }
+        if (by_code || by_ciba) && signs && matches!(keys, ClientKeys::None) {
             return mistake(entry, "requests of this client are signed: `authentication` needs its `jwks_file`");
         }
         if !profile.allows_loopback_redirects()
@@ -96,6 +104,49 @@ impl Registered {
             resource_server: self.resource_server,
             metadata: Arc::new(self.metadata),
         })
+    }
+}
+
+/// CIBA Core §4: how a client hears of the decision goes with the grant.
+fn ciba(entry: &Entry<'_>, granted: bool) -> Option<CibaDelivery> {
+    let mode = entry.optional("backchannel_token_delivery_mode", delivery_mode);
+    let endpoint = entry.optional("backchannel_client_notification_endpoint", notification_endpoint);
+    match (granted, mode, endpoint) {
+        (true, Some(Delivery::Poll), None) => Some(CibaDelivery::Poll),
+        (true, Some(Delivery::Ping), Some(notification_endpoint)) => Some(CibaDelivery::Ping { notification_endpoint }),
+        (false, None, None) => None,
+        (false, _, _) => {
+            mistake(entry, &format!("the `backchannel_` keys are for the grant type `{}`", GrantType::Ciba.as_str()))
+        }
+        (true, None, _) => mistake(entry, "the grant type of CIBA needs `backchannel_token_delivery_mode`"),
+        (true, Some(Delivery::Poll), Some(_)) | (true, Some(Delivery::Ping), None) => {
+            mistake(entry, "`backchannel_client_notification_endpoint` and the delivery mode `ping` go together")
+        }
+    }
+}
+
+enum Delivery {
+    Poll,
+    Ping,
+}
+
+/// FAPI-CIBA §5.2.2-3: no push.
+fn delivery_mode(entry: &Entry<'_>, node: &Node) -> Result<Delivery, String> {
+    match scalar::text(entry, node)?.as_str() {
+        "poll" => Ok(Delivery::Poll),
+        "ping" => Ok(Delivery::Ping),
+        "push" => Err("push is not offered (FAPI-CIBA §5.2.2-3); there are poll and ping".to_owned()),
+        other => Err(format!("`{other}` is not a delivery mode; there are poll and ping")),
+    }
+}
+
+/// CIBA Core §4: https. Whether its host may be asked is judged at each call.
+fn notification_endpoint(entry: &Entry<'_>, node: &Node) -> Result<Arc<str>, String> {
+    let text = scalar::text(entry, node)?;
+    if text.starts_with("https://") && ClientMetadata::is_redirect_uri(&text) {
+        Ok(text.into())
+    } else {
+        Err(format!("`{text}` is not an https URL without fragment"))
     }
 }
 

@@ -54,6 +54,14 @@ pub(super) fn boolean(_: &Entry<'_>, node: &Node) -> Result<bool, String> {
     }
 }
 
+/// As [`boolean`], or a text such as `${NAME:-false}` that becomes one.
+pub(super) fn switch(entry: &Entry<'_>, node: &Node) -> Result<bool, String> {
+    match &node.value {
+        Value::Bool(value) => Ok(*value),
+        _ => parsed(entry, node).map_err(|_| "expected true or false".to_owned()),
+    }
+}
+
 /// Ten years.
 const DURATION_MILLIS_MAX: u64 = 3650 * 86_400_000;
 

@@ -103,10 +103,12 @@ fn complete() -> Vec<(&'static str, Value)> {
                 "catalogue": { "title": "t", "version": 1, "description": "d" },
                 "tokens": { "access_token_lifetime": "5m", "signing_algorithm": "PS256", "key_rotation_period": "30d",
                     "assertion_lifetime_max": "5m", "clock_skew_max": "30s", "request_uri_lifetime": "60s",
-                    "visit_lifetime": "5m", "grant_lifetime": "30d", "outstanding_max": 100,
+                    "visit_lifetime": "5m", "backchannel_lifetime": "2m", "grant_lifetime": "30d", "outstanding_max": 100,
                     "outstanding_per_tenant_max": 10, "outstanding_per_client_max": 5 },
                 "dpop": { "proof_age_max": "60s", "resource_nonces": "required", "authorization_server_nonces": "off" },
-                "security_contact": "mailto:a@example.com"
+                "sessions": { "idle_timeout": "10m", "lifetime": "1h" },
+                "simulated_authentication_device": true,
+                "outbound": { "allow_private": ["10.1.0.0/16"], "ca_files": ["a.pem"] }, "security_contact": "mailto:a@example.com"
             }),
         ),
         (
@@ -126,6 +128,10 @@ fn complete() -> Vec<(&'static str, Value)> {
             client("s", json!({ "method": "client_secret_basic", "secret_file": "secret", "jwks_file": "jwks.json" })),
             client("b", json!({ "method": "tls_client_auth", "san_dns": "b.example", "jwks_file": "jwks.json" })),
             client("c", json!({ "method": "self_signed_tls_client_auth", "certificate_files": ["a.pem"], "jwks_file": "jwks.json" })),
+            { "id": "e", "tenant": "acme", "grant_types": ["urn:openid:params:grant-type:ciba"],
+              "backchannel_token_delivery_mode": "ping",
+              "backchannel_client_notification_endpoint": "https://e.example/notified",
+              "authentication": { "method": "private_key_jwt", "jwks_file": "jwks.json" } },
             { "id": "d", "tenant": "acme", "issuer": "https://idp.example" }
         ] }),
         ),
@@ -180,8 +186,20 @@ fn complete() -> Vec<(&'static str, Value)> {
             { "issuer": "https://idq.example", "jwks_url": "https://idq.example/jwks", "audiences": ["a"] }
         ] }),
         ),
+        (
+            "users",
+            json!({ "version": 1, "users": [
+            { "subject": "psu-1", "username": "alice", "password_hash": HASH, "name": "Alice Example",
+              "given_name": "Alice", "family_name": "Example", "email": "alice@example.com", "email_verified": true,
+              "acr": "urn:example:acr" },
+            { "subject": "psu-2", "username": "bob", "password_hash_file": "hash" }
+        ] }),
+        ),
     ]
 }
+
+/// Of the right form; the password is nobody's.
+const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Loads the configuration; JSON is YAML.
 fn loaded(files: &[(&'static str, Value)]) -> Result<(), Vec<Diagnostic>> {
@@ -189,6 +207,7 @@ fn loaded(files: &[(&'static str, Value)]) -> Result<(), Vec<Diagnostic>> {
     fs::create_dir(folder.path().join("policies")).unwrap();
     fs::write(folder.path().join("api.json"), "{}").unwrap();
     fs::write(folder.path().join("secret"), "s3cret-of-twenty-two-characters").unwrap();
+    fs::write(folder.path().join("hash"), HASH).unwrap();
     let (key, _) = crate::jose::SigningKey::generate(crate::jose::Algorithm::Es256).unwrap();
     fs::write(folder.path().join("jwks.json"), json!({ "keys": [key.public_jwk()] }).to_string()).unwrap();
     let certificate = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();

@@ -169,3 +169,68 @@ fn many_files_in_a_folder_are_one_list() {
     ]);
     assert_eq!(load(folder.path(), &Variables::new()).unwrap().tenants.len(), 2);
 }
+
+const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+#[test]
+fn a_user_has_a_name_a_subject_and_the_hash_of_a_password() {
+    let users = |users: &str| format!("version: 1\nusers:\n{users}");
+    let alice = format!("  - {{ subject: psu-1, username: Alice, password_hash: '{HASH}' }}\n");
+    let folder = folder(&[
+        ("gateway.yaml", GATEWAY),
+        (
+            "users.yaml",
+            &users(&format!("{alice}  - {{ subject: psu-2, username: bob, password_hash_file: bob.phc }}\n")),
+        ),
+        ("bob.phc", &format!("{HASH}\n")),
+    ]);
+    let configuration = load(folder.path(), &Variables::new()).unwrap();
+    assert_eq!(configuration.users.len(), 2);
+    assert_eq!(&*configuration.users[0].value.acr, "urn:clearway:acr:password");
+    assert!(configuration.files.contains(&folder.path().join("bob.phc")), "a change of it reloads");
+    assert!(!format!("{configuration:?}").contains("argon2id"), "a guess can be tried on a hash");
+
+    let client = "version: 1\nclients: [{ id: app, tenant: acme, issuer: 'https://idp.example' }]\n";
+    let tenant = "version: 1\ntenants: [{ id: acme, jurisdiction: GB }]\n";
+    for (name, text, expected) in [
+        ("a password", "  - { subject: a, username: a, password: hunter2 }\n".to_owned(), "unknown key `password`"),
+        ("none", "  - { subject: a, username: a }\n".to_owned(), "exactly one of `password_hash`"),
+        ("both", alice.replace(" }", ", password_hash_file: bob.phc }"), "exactly one of `password_hash`"),
+        ("no hash", alice.replace(HASH, "hunter2"), "no PHC string of Argon2id"),
+        ("dear", alice.replace("m=19456", "m=9999999"), "out of bounds"),
+        ("a client's id", alice.replace("psu-1", "app"), "a client has the id `app`"),
+        ("not ASCII", alice.replace("psu-1", "psü"), "visible ASCII"),
+        ("spaces", alice.replace("psu-1", "p s"), "visible ASCII"),
+        (
+            "the same name",
+            format!("{alice}{}", alice.replace("psu-1", "p").replace("Alice", "alice")),
+            "declared twice",
+        ),
+        ("the same subject", format!("{alice}{}", alice.replace("Alice", "bob")), "another user has the subject"),
+        ("no subject", alice.replace("subject: psu-1, ", ""), "`subject` is missing"),
+    ] {
+        let files = [
+            ("gateway.yaml", GATEWAY),
+            ("tenants.yaml", tenant),
+            ("clients.yaml", client),
+            ("bob.phc", HASH),
+            ("users.yaml", &users(&text)),
+        ];
+        let found = mistakes(&files);
+        assert!(found.iter().any(|mistake| mistake.contains(expected)), "{name}: {found:?}");
+        assert!(!found.iter().any(|mistake| mistake.contains("hunter2")), "{name}: the secret is in a message");
+    }
+}
+
+#[test]
+fn sessions_have_an_end() {
+    for (name, value, good) in [
+        ("as they are", "sessions: { idle_timeout: 1m, lifetime: 8h }\n", true),
+        ("less than a second", "sessions: { idle_timeout: 999ms }\n", false),
+        ("days", "sessions: { lifetime: 2d }\n", false),
+        ("unknown", "sessions: { lifetimes: 1h }\n", false),
+    ] {
+        let folder = folder(&[("gateway.yaml", &format!("{GATEWAY}{value}"))]);
+        assert_eq!(load(folder.path(), &Variables::new()).is_ok(), good, "{name}");
+    }
+}

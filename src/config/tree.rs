@@ -13,8 +13,8 @@ use super::{Diagnostic, Place, Report, Variables, did_you_mean};
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 /// The kinds of entry, each with a file or a folder of that name.
-pub const KINDS: [&str; 8] =
-    ["tenants", "clients", "institutions", "apis", "products", "plans", "subscriptions", "issuers"];
+pub const KINDS: [&str; 9] =
+    ["tenants", "clients", "institutions", "apis", "products", "plans", "subscriptions", "issuers", "users"];
 
 /// A value and its place.
 #[derive(Debug, Clone)]

@@ -3,13 +3,16 @@
 //! Invariants: handlers parse, call one room and render; pages carry no script of others and ask no other host for
 //! anything; every answer says that it must not be sniffed or framed.
 
+mod authorize;
 mod catalogue;
+pub mod device;
 pub mod oauth;
 pub mod operations;
 mod own;
 mod pages;
 mod portal;
 mod usage;
+pub mod userinfo;
 
 use std::convert::Infallible;
 use std::sync::Arc;

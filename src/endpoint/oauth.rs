@@ -17,8 +17,8 @@ use utoipa::OpenApi;
 use crate::authn::dpop::DPOP_NONCE;
 use crate::domain::Connection;
 use crate::oauth::{
-    Answer, AuthenticatedClient, AuthenticationFailed, AuthorizationServer, Cause, FORM_BYTES_MAX,
-    IntrospectionResponse, OAuthError, PushedResponse, Request, TokenIssued, TokenResponse,
+    Answer, AuthenticatedClient, AuthenticationFailed, AuthorizationServer, BackchannelResponse, Cause, FORM_BYTES_MAX,
+    Introspected, IntrospectionResponse, OAuthError, PushedResponse, Request, TokenIssued, TokenResponse,
 };
 
 /// The authorization server in force; a reload stores a new one.
@@ -60,6 +60,9 @@ struct TokenForm {
     /// Of `refresh_token`.
     #[schema(nullable = false)]
     refresh_token: Option<String>,
+    /// Of `urn:openid:params:grant-type:ciba`.
+    #[schema(nullable = false)]
+    auth_req_id: Option<String>,
     /// Space-delimited; all scopes of the client if absent.
     #[schema(nullable = false, example = "accounts")]
     scope: Option<String>,
@@ -120,6 +123,50 @@ struct PushedForm {
     client_assertion: Option<String>,
 }
 
+/// The form of a backchannel authentication request: its parameters, or `request` alone.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "documents the form; `oauth` reads it")]
+struct BackchannelForm {
+    /// The parameters as a JWT that the client signed (CIBA Core §7.1.1). None of them stands beside it.
+    #[schema(nullable = false)]
+    request: Option<String>,
+    /// With `openid`.
+    #[schema(nullable = false, example = "openid accounts")]
+    scope: Option<String>,
+    /// A user's name or subject. Exactly one hint is sent.
+    #[schema(nullable = false)]
+    login_hint: Option<String>,
+    /// A JWT of the client with `iss`, `aud`, `exp` and a `sub_id` of the format `opaque` (RFC 9493).
+    #[schema(nullable = false)]
+    login_hint_token: Option<String>,
+    /// An ID token that the client got here.
+    #[schema(nullable = false)]
+    id_token_hint: Option<String>,
+    /// Shown to the user on both devices: 100 characters at most.
+    #[schema(nullable = false)]
+    binding_message: Option<String>,
+    #[schema(nullable = false)]
+    acr_values: Option<String>,
+    /// Seconds.
+    #[schema(nullable = false)]
+    requested_expiry: Option<String>,
+    /// Of clients that are pinged.
+    #[schema(nullable = false)]
+    client_notification_token: Option<String>,
+    /// A JSON array (RFC 9396 §2).
+    #[schema(nullable = false)]
+    authorization_details: Option<String>,
+    /// Required with client authentication by certificate (RFC 8705 §2).
+    #[schema(nullable = false)]
+    client_id: Option<String>,
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
+    #[schema(nullable = false)]
+    client_assertion_type: Option<String>,
+    /// A JWT signed with a registered key (RFC 7523 §2.2).
+    #[schema(nullable = false)]
+    client_assertion: Option<String>,
+}
+
 /// The form of a request about a token.
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "documents the form; `oauth` reads it")]
@@ -147,9 +194,11 @@ pub fn router(server: Shared) -> Router {
     let oauth = Router::new()
         .route("/oauth/token", post(token))
         .route("/oauth/par", post(pushed))
+        .route("/oauth/backchannel", post(backchannel))
         .route("/oauth/introspect", post(introspect))
         .route("/oauth/revoke", post(revoke))
-        .route("/oauth/jwks", get(jwks));
+        .route("/oauth/jwks", get(jwks))
+        .merge(super::authorize::router());
     let oauth = if issuer_path.is_empty() { oauth } else { Router::new().nest(&issuer_path, oauth) };
     // RFC 8414 §3.1 puts the well-known part before the issuer's path, OpenID Connect Discovery §4 behind it.
     oauth
@@ -169,6 +218,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     paths(
         token,
         pushed,
+        backchannel,
         introspect,
         revoke,
         jwks,
@@ -204,12 +254,14 @@ async fn token(State(server): State<Shared>, request: axum::extract::Request) ->
 
 /// Ask about a token
 ///
-/// For registered resource servers, about every token; for other clients, about their own (RFC 7662).
+/// For registered resource servers, about every access token; for other clients, about their own tokens (RFC 7662). With
+/// `Accept: application/token-introspection+jwt` the answer is signed (RFC 9701).
 #[utoipa::path(
     post, path = "/oauth/introspect", tag = "OAuth", operation_id = "oauth.introspect",
     request_body(content = AboutTokenForm, content_type = "application/x-www-form-urlencoded"),
     responses(
-        (status = 200, description = "What the token says, if it is active.", body = IntrospectionResponse),
+        (status = 200, description = "What the token says, if it is active.", content(
+            (IntrospectionResponse = "application/json"), (String = "application/token-introspection+jwt"))),
         (status = 400, description = "The request is refused.", body = ErrorBody),
         (status = 401, description = "The client did not prove itself.", body = ErrorBody),
         (status = 503, description = "Retry later.", body = ErrorBody),
@@ -218,7 +270,16 @@ async fn token(State(server): State<Shared>, request: axum::extract::Request) ->
 async fn introspect(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
     let envelope = Envelope::read(request).await?;
     let answer = server.load_full().introspect(envelope.request()).await?;
-    Ok(private_json(&answer))
+    Ok(match &answer.body {
+        Introspected::Plain(body) => private_json_of(&answer, body),
+        Introspected::Signed(jwt) => {
+            let content_type =
+                [(header::CONTENT_TYPE, HeaderValue::from_static("application/token-introspection+jwt"))];
+            let mut response = (StatusCode::OK, NO_STORE, content_type, jwt.clone()).into_response();
+            response.extensions_mut().insert(AuthenticatedClient(answer.client.id.clone()));
+            response
+        }
+    })
 }
 
 /// Revoke a token
@@ -261,6 +322,26 @@ async fn pushed(State(server): State<Shared>, request: axum::extract::Request) -
     let mut response = private_json(&answer);
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
+}
+
+/// Asks a user who is elsewhere (CIBA Core §7)
+#[utoipa::path(
+    post, path = "/oauth/backchannel", tag = "OAuth", operation_id = "oauth.backchannelAuthentication",
+    request_body(content = BackchannelForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "CIBA Core §7.3.", body = BackchannelResponse),
+        (status = 400, description = "CIBA Core §13.", body = ErrorBody),
+        (status = 401, description = "The client did not prove itself.", body = ErrorBody),
+        (status = 403, description = "Too many requests wait for the user.", body = ErrorBody),
+        (status = 413, description = "The body is too large.", body = ErrorBody),
+        (status = 429, description = "Too many requests of the client are outstanding.", body = ErrorBody),
+        (status = 503, description = "Retry later.", body = ErrorBody),
+    )
+)]
+async fn backchannel(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
+    let envelope = Envelope::read(request).await?;
+    let answer = server.load_full().backchannel(envelope.request()).await?;
+    Ok(private_json(&answer))
 }
 
 /// The keys that verify access tokens
@@ -365,7 +446,7 @@ fn render(error: OAuthError) -> Response {
     if matches!(error.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    if matches!(error, OAuthError::InvalidClient(_)) {
+    if matches!(error, OAuthError::InvalidClient(_) | OAuthError::UnauthenticatedForJwt(_)) {
         response.extensions_mut().insert(AuthenticationFailed);
     }
     response.extensions_mut().insert(Cause(Arc::new(error)));
@@ -373,7 +454,11 @@ fn render(error: OAuthError) -> Response {
 }
 
 fn private_json<T: Serialize>(answer: &Answer<T>) -> Response {
-    let mut response = (StatusCode::OK, NO_STORE, axum::Json(&answer.body)).into_response();
+    private_json_of(answer, &answer.body)
+}
+
+fn private_json_of<T>(answer: &Answer<T>, body: &impl Serialize) -> Response {
+    let mut response = (StatusCode::OK, NO_STORE, axum::Json(body)).into_response();
     if let Some(nonce) = &answer.fresh_nonce {
         response.headers_mut().insert(DPOP_NONCE, nonce.clone());
     }
@@ -569,7 +654,7 @@ mod tests {
     fn every_route_is_documented() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths: Vec<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
-        assert_eq!(paths.len(), 8, "{paths:?}");
+        assert_eq!(paths.len(), 9, "{paths:?}");
         assert!(!document.to_string().contains("\"null\""), "a form or an answer has no nulls");
         let form = &document["paths"]["/oauth/token"]["post"]["requestBody"]["content"];
         assert!(form.get(FORM).is_some(), "{form}");
@@ -578,6 +663,8 @@ mod tests {
             "TokenForm",
             "PushedForm",
             "PushedResponse",
+            "BackchannelForm",
+            "BackchannelResponse",
             "TokenResponse",
             "ErrorBody",
             "IntrospectionResponse",

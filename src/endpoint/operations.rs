@@ -14,6 +14,8 @@ use axum::routing::get;
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 
+use super::device::{self, Device};
+
 /// Where the answers come from.
 #[derive(Clone)]
 pub struct Operations {
@@ -22,16 +24,20 @@ pub struct Operations {
     pub status: Arc<dyn Fn() -> Value + Send + Sync>,
     /// Prometheus text.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Only where the configuration says so.
+    pub device: Option<Device>,
 }
 
 pub fn router(operations: Operations) -> Router {
+    let device = operations.device.clone().map(device::router).unwrap_or_default();
     Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
-        .layer(middleware::from_fn(only_loopback_hosts))
         .with_state(operations)
+        .merge(device)
+        .layer(middleware::from_fn(only_loopback_hosts))
 }
 
 async fn readyz(State(operations): State<Operations>) -> Response {

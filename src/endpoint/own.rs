@@ -15,6 +15,7 @@ struct Own;
 pub fn own_document() -> Option<serde_json::Value> {
     let mut own = Own::openapi();
     own.merge(super::oauth::openapi());
+    own.merge(super::userinfo::openapi());
     serde_json::to_value(own).ok()
 }
 
@@ -25,7 +26,8 @@ mod tests {
     #[test]
     fn our_own_operations_are_described() {
         let document = own_document().unwrap();
-        for path in ["/openapi.json", "/usage", "/oauth/token", "/oauth/revoke", "/oauth/introspect"] {
+        for path in ["/openapi.json", "/usage", "/oauth/token", "/oauth/revoke", "/oauth/introspect", "/oauth/userinfo"]
+        {
             assert!(document["paths"].get(path).is_some(), "{path} is not described");
         }
     }

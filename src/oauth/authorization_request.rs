@@ -199,7 +199,7 @@ fn code_challenge(parameters: &Form) -> Result<[u8; 32], OAuthError> {
     digest.ok_or(OAuthError::InvalidRequest("code_challenge is not an S256 challenge."))
 }
 
-fn words(parameters: &Form, name: &str) -> Vec<String> {
+pub(super) fn words(parameters: &Form, name: &str) -> Vec<String> {
     let text = parameters.get(name).unwrap_or_default();
     text.split(' ').filter(|word| !word.is_empty()).take(16).map(str::to_owned).collect()
 }
@@ -230,7 +230,7 @@ fn prompt(parameters: &Form) -> Result<Prompt, OAuthError> {
     Ok(prompt)
 }
 
-fn claims(parameters: &Form) -> Result<Option<Map<String, Value>>, OAuthError> {
+pub(super) fn claims(parameters: &Form) -> Result<Option<Map<String, Value>>, OAuthError> {
     let Some(text) = parameters.get("claims") else { return Ok(None) };
     if text.len() > CLAIMS_BYTES_MAX {
         return Err(OAuthError::InvalidRequest("claims is too long."));

@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, StatusCode};
 
-use super::StoreError;
+use super::{BackchannelError, StoreError};
 use crate::authn::dpop::{DpopError, DpopErrorCode};
 use crate::jose::{ClaimError, SigningError, TokenError, VerifyError};
 
@@ -43,6 +43,11 @@ pub enum OAuthError {
     InvalidTarget,
     #[error("the token was issued to another client")]
     TokenOfAnotherClient,
+    #[error(transparent)]
+    Backchannel(BackchannelError),
+    /// RFC 9701 §5: who asks for a signed answer without proving itself hears 400, not 401.
+    #[error("a signed answer was asked for by nobody known")]
+    UnauthenticatedForJwt(#[source] ClientAuthenticationError),
     #[error("something that the decision needs is unavailable")]
     Unavailable(#[source] StoreError),
     #[error("the token could not be signed")]
@@ -112,6 +117,8 @@ pub enum SettingsError {
     Lifetime,
     #[error("request_uri_lifetime lies outside of 1 s to 599 s (FAPI 2.0 §5.3.2.2-12)")]
     RequestUriLifetime,
+    #[error("backchannel_lifetime lies outside of 1 s to 30 min")]
+    BackchannelLifetime,
     #[error("the clock skew lies outside of 10 s to 60 s (FAPI 2.0 §5.3.2.1-13)")]
     ClockSkew,
 }
@@ -129,12 +136,14 @@ impl OAuthError {
             | Self::InvalidAuthorizationDetails(_)
             | Self::InvalidScope
             | Self::InvalidTarget
-            | Self::TokenOfAnotherClient => StatusCode::BAD_REQUEST,
-            Self::DpopProofMissing(_) => StatusCode::BAD_REQUEST,
+            | Self::TokenOfAnotherClient
+            | Self::DpopProofMissing(_)
+            | Self::UnauthenticatedForJwt(_) => StatusCode::BAD_REQUEST,
             Self::Dpop(error) => match error.code() {
                 DpopErrorCode::InvalidProof | DpopErrorCode::UseNonce => StatusCode::BAD_REQUEST,
                 DpopErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             },
+            Self::Backchannel(error) => error.status(),
             Self::TooManyOutstanding => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::InvalidClient(_) => StatusCode::UNAUTHORIZED,
@@ -147,7 +156,8 @@ impl OAuthError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::InvalidRequest(_) | Self::BodyTooLarge => "invalid_request",
-            Self::InvalidClient(_) => "invalid_client",
+            Self::InvalidClient(_) | Self::UnauthenticatedForJwt(_) => "invalid_client",
+            Self::Backchannel(error) => error.code(),
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedResponseType => "unsupported_response_type",
@@ -175,7 +185,8 @@ impl OAuthError {
         match self {
             Self::InvalidRequest(text) => text,
             Self::BodyTooLarge => "The body is too large.",
-            Self::InvalidClient(_) => {
+            Self::Backchannel(error) => error.description(),
+            Self::InvalidClient(_) | Self::UnauthenticatedForJwt(_) => {
                 "Client authentication failed. Use the method that the client registered: private_key_jwt, \
                  tls_client_auth or self_signed_tls_client_auth."
             }
@@ -229,6 +240,8 @@ impl OAuthError {
             | Self::InvalidScope
             | Self::InvalidTarget
             | Self::TokenOfAnotherClient
+            | Self::Backchannel(_)
+            | Self::UnauthenticatedForJwt(_)
             | Self::Unavailable(_)
             | Self::Signing(_) => None,
         }
@@ -238,6 +251,12 @@ impl OAuthError {
 impl From<ClientAuthenticationError> for OAuthError {
     fn from(error: ClientAuthenticationError) -> Self {
         Self::InvalidClient(error)
+    }
+}
+
+impl From<BackchannelError> for OAuthError {
+    fn from(error: BackchannelError) -> Self {
+        Self::Backchannel(error)
     }
 }
 

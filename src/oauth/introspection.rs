@@ -1,16 +1,24 @@
 //! Introspection (RFC 7662): is this token of ours in force, and what does it say?
 //!
 //! Registered resource servers may ask about every token. Any other client may ask about its own, which tells it no
-//! more than it holds already; to everything else the answer is that the token is not active (§2.2).
+//! more than it holds already, and about its own refresh tokens; to everything else the answer is that the token is
+//! not active (§2.2).
 
+use http::HeaderMap;
+use http::header::ACCEPT;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::client_authentication::{Authenticated, check_active};
 use super::form::Form;
-use super::{Answer, AuthorizationServer, OAuthError, Request};
+use super::token_endpoint::token_type;
+use super::{Answer, AuthorizationServer, Grant, OAuthError, Request, SecretHash};
 use crate::authn::{AuthnError, Binding, VerifiedToken};
 use crate::domain::Timestamp;
-use crate::jose::UnverifiedToken;
+use crate::jose::{Claims, UnverifiedToken};
+
+/// Of a signed answer.
+const JWT_MEDIA_TYPE: &str = "application/token-introspection+jwt";
 
 /// RFC 7662 §2.2. A token that is not active says nothing else.
 #[derive(Debug, Default, Serialize, utoipa::ToSchema)]
@@ -49,38 +57,129 @@ pub struct IntrospectionResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub jti: Option<String>,
-    /// RFC 8705 §3.2.
+    /// RFC 9396 §9.2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub authorization_details: Option<Value>,
+    /// How the user proved who they are (RFC 9470 §6.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub acr: Option<String>,
+    /// When they did. Seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub auth_time: Option<i64>,
+    /// RFC 8705 §3.2, RFC 9449 §6.2.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub cnf: Option<Confirmation>,
 }
 
-/// The certificate to which a token is bound.
+/// To what a token is bound: one of the two.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Confirmation {
     /// SHA-256 of the certificate, base64url.
-    #[serde(rename = "x5t#S256")]
-    pub x5t_s256: String,
+    #[serde(rename = "x5t#S256", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub x5t_s256: Option<String>,
+    /// Thumbprint of the DPoP key (RFC 7638).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub jkt: Option<String>,
+}
+
+/// An answer in the form that was asked for.
+#[derive(Debug)]
+pub enum Introspected {
+    Plain(Box<IntrospectionResponse>),
+    /// A JWT, `application/token-introspection+jwt` (RFC 9701 §5).
+    Signed(String),
 }
 
 impl AuthorizationServer {
-    /// Answers an introspection request.
-    pub async fn introspect(&self, request: Request<'_>) -> Result<Answer<IntrospectionResponse>, OAuthError> {
+    /// Answers an introspection request. Signed, if the client asks for that by `Accept` or registered it (RFC 9701 §4, §6).
+    pub async fn introspect(&self, request: Request<'_>) -> Result<Answer<Introspected>, OAuthError> {
         let now = self.parts.clock.now();
         let form = Form::parse(request.headers, request.body)?;
-        let caller = self.authenticate_client(&request, &form, now).await?;
+        let asked = accepts_jwt(request.headers);
+        let caller = match self.authenticate_client(&request, &form, now).await {
+            Err(OAuthError::InvalidClient(why)) if asked => return Err(OAuthError::UnauthenticatedForJwt(why)),
+            other => other?,
+        };
         let token = form.get("token").ok_or(OAuthError::InvalidRequest("token is missing."))?;
-        let body = match self.own_token(token, now).await {
-            Ok(token) if self.may_learn(&caller, &token) => self.describe(&token),
-            Ok(_) | Err(_) => IntrospectionResponse::default(),
+        let answer = self.look_at(token, &caller, now).await?;
+        let body = if asked || caller.registration.metadata.introspection_signed {
+            Introspected::Signed(self.signed_introspection(&answer, &caller, now)?)
+        } else {
+            Introspected::Plain(Box::new(answer))
         };
         Ok(Answer { client: caller.client, body, fresh_nonce: None })
     }
 
+    async fn look_at(
+        &self,
+        token: &str,
+        caller: &Authenticated,
+        now: Timestamp,
+    ) -> Result<IntrospectionResponse, OAuthError> {
+        if !token.contains('.') {
+            return self.look_at_refresh_token(token, caller, now).await;
+        }
+        Ok(match self.own_token_whole(token, now).await {
+            Ok((token, claims)) if self.may_learn(caller, &token) => self.describe(&token, &claims),
+            Ok(_) | Err(_) => IntrospectionResponse::default(),
+        })
+    }
+
+    /// A refresh token is its own client's affair: a resource server that takes one for an access token must be wrong.
+    async fn look_at_refresh_token(
+        &self,
+        token: &str,
+        caller: &Authenticated,
+        now: Timestamp,
+    ) -> Result<IntrospectionResponse, OAuthError> {
+        let found = self.parts.grants.find_by_refresh_token(SecretHash::of(token.as_bytes())).await?;
+        let in_force = |grant: &Grant| {
+            let ended = grant.expires_at <= now || self.parts.revocations.contains(grant.id.as_str());
+            grant.client_id == caller.client.id && !ended
+        };
+        let Some(grant) = found.filter(in_force) else { return Ok(IntrospectionResponse::default()) };
+        Ok(IntrospectionResponse {
+            active: true,
+            scope: (!grant.scopes.is_empty()).then(|| grant.scopes.to_string()),
+            client_id: Some(grant.client_id.to_string()),
+            exp: Some(grant.expires_at.secs()),
+            iat: Some(grant.created_at.secs()),
+            sub: Some(self.subject_for(&caller.registration, &grant.subject)),
+            iss: Some(self.settings.issuer.clone()),
+            ..IntrospectionResponse::default()
+        })
+    }
+
+    /// RFC 9701 §5. Without `sub` and `exp` of its own, so that it can never pass as an access token.
+    fn signed_introspection(
+        &self,
+        answer: &IntrospectionResponse,
+        caller: &Authenticated,
+        now: Timestamp,
+    ) -> Result<String, OAuthError> {
+        let claims = json!({
+            "iss": self.settings.issuer,
+            "aud": caller.client.id.as_str(),
+            "iat": now.secs(),
+            "token_introspection": answer,
+        });
+        self.parts.keys.current().sign("token-introspection+jwt", &claims).map_err(OAuthError::Signing)
+    }
+
     /// Verifies an access token that we issued, whoever presents it.
     pub(super) async fn own_token(&self, token: &str, now: Timestamp) -> Result<VerifiedToken, AuthnError> {
+        Ok(self.own_token_whole(token, now).await?.0)
+    }
+
+    async fn own_token_whole(&self, token: &str, now: Timestamp) -> Result<(VerifiedToken, Claims), AuthnError> {
         let unverified = UnverifiedToken::parse(token).map_err(AuthnError::Malformed)?;
-        self.parts.issuer.verify(unverified, now).await
+        self.parts.issuer.verify_whole(unverified, now).await
     }
 
     fn may_learn(&self, caller: &Authenticated, token: &VerifiedToken) -> bool {
@@ -91,25 +190,37 @@ impl AuthorizationServer {
         allowed && owner_active && !revoked
     }
 
-    fn describe(&self, token: &VerifiedToken) -> IntrospectionResponse {
-        let cnf = match token.binding {
-            Some(Binding::Certificate(thumbprint)) => Some(Confirmation { x5t_s256: thumbprint.to_string() }),
-            // We issue no token that is bound to a DPoP key.
-            Some(Binding::DpopKey(_)) | None => None,
-        };
+    fn describe(&self, token: &VerifiedToken, claims: &Claims) -> IntrospectionResponse {
+        let cnf = token.binding.map(|binding| match binding {
+            Binding::Certificate(thumbprint) => Confirmation { x5t_s256: Some(thumbprint.to_string()), jkt: None },
+            Binding::DpopKey(thumbprint) => Confirmation { x5t_s256: None, jkt: Some(thumbprint.to_string()) },
+        });
         IntrospectionResponse {
             active: true,
             scope: (!token.scopes.is_empty()).then(|| token.scopes.to_string()),
             client_id: Some(token.client_id.to_string()),
             tenant: token.tenant.as_ref().map(ToString::to_string),
-            token_type: Some("Bearer"),
+            token_type: Some(token_type(token.binding)),
             exp: Some(token.expires_at.secs()),
             iat: token.issued_at.map(Timestamp::secs),
             sub: token.subject.clone(),
             aud: Some(self.settings.resource.clone()),
             iss: Some(token.issuer.to_string()),
             jti: token.jti.clone(),
+            authorization_details: claims.get("authorization_details").cloned(),
+            acr: claims.text("acr").ok().flatten().map(str::to_owned),
+            auth_time: claims.date("auth_time").ok().flatten().map(Timestamp::secs),
             cnf,
         }
     }
+}
+
+/// RFC 9701 §4. A type with `q=0` is one that is not wanted (RFC 9110 §12.5.1).
+fn accepts_jwt(headers: &HeaderMap) -> bool {
+    let fields = headers.get_all(ACCEPT).iter().filter_map(|field| field.to_str().ok());
+    fields.flat_map(|field| field.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(JWT_MEDIA_TYPE));
+        named && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
 }

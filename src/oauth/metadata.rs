@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::server::path_of;
+use super::userinfo::CLAIMS_SUPPORTED;
 use super::{AuthorizationServer, ClientKeys, GrantType, Profile, ResponseMode, Settings};
 use crate::authn::dpop;
 use crate::jose::Algorithm;
@@ -58,9 +59,10 @@ fn methods(settings: &Settings) -> Vec<&'static str> {
 }
 
 /// The endpoints at which clients authenticate: their names in metadata, and their paths.
-const AUTHENTICATED: [(&str, &str); 4] = [
+const AUTHENTICATED: [(&str, &str); 5] = [
     ("token", "token"),
     ("pushed_authorization_request", "par"),
+    ("backchannel_authentication", "backchannel"),
     ("introspection", "introspect"),
     ("revocation", "revoke"),
 ];
@@ -96,6 +98,7 @@ fn authorization_server(settings: &Settings) -> Value {
         add(&format!("{endpoint}_endpoint_auth_methods_supported"), json!(methods));
         add(&format!("{endpoint}_endpoint_auth_signing_alg_values_supported"), algorithms.clone());
     }
+    add("userinfo_endpoint", format!("{}/oauth/userinfo", settings.issuer).into());
     add("jwks_uri", format!("{}/oauth/jwks", settings.issuer).into());
     add("grant_types_supported", json!(GrantType::OFFERED.map(GrantType::as_str)));
     add("response_types_supported", json!(["code"]));
@@ -106,13 +109,22 @@ fn authorization_server(settings: &Settings) -> Value {
     add("authorization_response_iss_parameter_supported", true.into()); // RFC 9207 §3
     add("request_parameter_supported", true.into());
     add("request_uri_parameter_supported", false.into()); // Pushed ones only.
-    add("request_object_signing_alg_values_supported", algorithms);
+    add("request_object_signing_alg_values_supported", algorithms.clone());
+    // CIBA Core §4. Clients authenticate as at the token endpoint; there is no member of its own for that.
+    add("backchannel_token_delivery_modes_supported", json!(["poll", "ping"]));
+    add("backchannel_authentication_request_signing_alg_values_supported", algorithms);
+    add("backchannel_user_code_parameter_supported", false.into());
+    add("introspection_signing_alg_values_supported", signing.clone()); // RFC 9701 §7
     add("dpop_signing_alg_values_supported", json!(dpop::ALGORITHMS.map(Algorithm::as_str))); // RFC 9449 §5.1
     add("authorization_signing_alg_values_supported", signing.clone()); // JARM §4
     add("id_token_signing_alg_values_supported", signing);
     add("subject_types_supported", json!(["public", "pairwise"]));
     add("claims_parameter_supported", true.into());
+    add("claims_supported", json!(CLAIMS_SUPPORTED));
     add("prompt_values_supported", json!(["none", "login", "consent"]));
+    if !settings.acr_values_supported.is_empty() {
+        add("acr_values_supported", json!(settings.acr_values_supported)); // RFC 9470 §7
+    }
     if !settings.scopes_supported.is_empty() {
         add("scopes_supported", json!(settings.scopes_supported));
     }
@@ -128,8 +140,11 @@ fn authorization_server(settings: &Settings) -> Value {
     );
     if let Some(base) = mtls_base(settings) {
         add("tls_client_certificate_bound_access_tokens", true.into()); // RFC 8705 §3.3
-        let alias = |(endpoint, path)| (format!("{endpoint}_endpoint"), format!("{base}/oauth/{path}").into());
-        add("mtls_endpoint_aliases", Value::Object(AUTHENTICATED.map(alias).into_iter().collect())); // RFC 8705 §5
+        let alias =
+            |(endpoint, path): (&str, &str)| (format!("{endpoint}_endpoint"), format!("{base}/oauth/{path}").into());
+        // RFC 8705 §5. Userinfo takes bound tokens, and so a certificate.
+        let aliases = AUTHENTICATED.into_iter().chain([("userinfo", "userinfo")]).map(alias);
+        add("mtls_endpoint_aliases", Value::Object(aliases.collect()));
     }
     Value::Object(members)
 }

@@ -4,10 +4,14 @@
 //! token is minted; a key is published before it signs and stays published until its last token has expired; what
 //! failed inside is `temporarily_unavailable`, never `invalid_client`; errors are the bodies of RFC 6749 §5.2.
 
+mod approval;
 mod assertion;
 mod authorization_code;
 mod authorization_details;
 mod authorization_request;
+mod backchannel;
+mod backchannel_error;
+mod backchannel_request;
 mod client_authentication;
 mod error;
 mod form;
@@ -16,6 +20,7 @@ mod id_token;
 mod introspection;
 mod key_ring;
 mod metadata;
+mod notification;
 mod outstanding;
 mod profile;
 mod pushed;
@@ -25,10 +30,17 @@ mod response;
 mod revocation;
 mod sender;
 mod server;
+mod sessions;
 mod settings;
+mod sign_in;
 mod store;
 mod subject_name;
+mod subjects;
+mod throttle;
 mod token_endpoint;
+mod userinfo;
+mod users;
+mod visit;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -36,13 +48,19 @@ pub(crate) mod tests;
 pub use authorization_code::{Approval, DecisionError};
 pub use authorization_details::{DetailTypeError, DetailTypes};
 pub use authorization_request::{AuthorizationRequest, Prompt};
+pub use backchannel::{
+    BACKCHANNEL_INTERVAL, BackchannelDecision, BackchannelDecisionError, BackchannelResponse, WaitingRequest,
+};
+pub use backchannel_error::BackchannelError;
+pub use backchannel_request::{BACKCHANNEL_LIFETIME_MAX, BackchannelRequest};
 pub use error::{ClientAuthenticationError, OAuthError, SettingsError};
 pub use form::FORM_BYTES_MAX;
 pub use grant::{Grant, GrantId, GrantStore};
-pub use introspection::IntrospectionResponse;
+pub use introspection::{Introspected, IntrospectionResponse};
 pub use key_ring::{
     ACCESS_TOKEN_LIFETIME_MAX, KeyRing, KeyRingError, KeyStatus, NEXT_KEY_PUBLISHED_MIN, RingChange, Urgency,
 };
+pub use notification::{Notification, Notifier};
 pub use outstanding::{Full, OutstandingLimits};
 pub use profile::{AssertionAudience, Fapi1Variant, Profile};
 pub use pushed::{NotOpen, Opened, PushedResponse};
@@ -53,10 +71,16 @@ pub use registration::{
 pub use response::{AuthorizationError, AuthorizationResponse, Outcome};
 pub use revocation::{load_revocations, purge_revocations};
 pub use server::{Answer, AuthorizationServer, Clients, OutstandingRequests, Parts, Request};
+pub use sessions::{SESSION_COOKIE, SESSIONS_MAX, SessionId, SessionLimits, Sessions, SessionsFull, SignedIn};
 pub use settings::Settings;
+pub use sign_in::SignInError;
 pub use store::{KeyState, KeyStore, ReplayStore, RevocationStore, RevokedToken, SecretStore, StoreError, StoredKey};
 pub use subject_name::{DistinguishedName, NameError};
+pub use subjects::{Subject, Subjects};
 pub use token_endpoint::TokenResponse;
+pub use userinfo::UserinfoError;
+pub use users::{ACR_PASSWORD, PASSWORD_BYTES_MAX, PasswordHash, PasswordHashError, User, Users};
+pub use visit::{ApprovalPage, Handle, PageForm, SignInPage, Stopped, Visit, VisitAnswer, VisitRequest, Visitors};
 
 /// Parsers that no other room needs, for the fuzzers.
 #[cfg(fuzzing)]
@@ -79,3 +103,8 @@ pub struct TokenIssued(pub &'static str);
 /// Left among the extensions of a refusal: its cause, for the audit record and never for the client.
 #[derive(Debug, Clone)]
 pub struct Cause(pub std::sync::Arc<OAuthError>);
+
+/// Among the extensions of a request: the address that it comes from, as the guard judged it. Behind a trusted proxy
+/// that is not the connection's.
+#[derive(Debug, Clone, Copy)]
+pub struct Source(pub std::net::IpAddr);

@@ -88,6 +88,12 @@ impl<T> Outstanding<T> {
         inner.entries.get_mut(&sha256(handle.as_bytes())).map(|entry| look(&entry.client, &mut entry.value))
     }
 
+    /// Looks at everything in turn. Its price grows with what there is: for people, not for requests.
+    pub(super) fn each(&self, now: Timestamp, mut look: impl FnMut(&ClientId, &T)) {
+        let inner = self.lock(now);
+        inner.entries.values().for_each(|entry| look(&entry.client, &entry.value));
+    }
+
     /// Remembers it for longer, or less long.
     pub(super) fn keep_until(&self, handle: &str, forget_at: Timestamp, now: Timestamp) {
         let digest = sha256(handle.as_bytes());

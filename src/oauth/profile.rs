@@ -118,6 +118,16 @@ impl Profile {
         matches!(self, Self::Fapi1Advanced(_))
     }
 
+    /// FAPI-CIBA §5.2.2-2: without a unique context of its own a backchannel request carries a `binding_message`.
+    pub const fn requires_binding_message(self) -> bool {
+        !matches!(self, Self::PlainOauth)
+    }
+
+    /// Open Finance Brasil: the server alone decides how long a backchannel request lasts.
+    pub const fn ignores_requested_expiry(self) -> bool {
+        matches!(self, Self::Fapi1Advanced(Fapi1Variant::Brazil))
+    }
+
     /// Whether a client of this profile is safe enough for a product that asks for `required`.
     pub const fn satisfies(self, required: Self) -> bool {
         match required {

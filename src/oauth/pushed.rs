@@ -18,7 +18,8 @@ const URN: &str = "urn:ietf:params:oauth:request_uri:";
 /// How long it is still known what has ended, after it has.
 const REMEMBERED: Duration = Duration::from_mins(10);
 /// Of the form, when the request is signed: what authenticates the client, and the request (RFC 9126 §3).
-const BESIDE_A_REQUEST_OBJECT: [&str; 4] = ["request", "client_id", "client_assertion", "client_assertion_type"];
+pub(super) const BESIDE_A_REQUEST_OBJECT: [&str; 4] =
+    ["request", "client_id", "client_assertion", "client_assertion_type"];
 
 /// The body of a successful answer (RFC 9126 §2.2).
 #[derive(Debug, Serialize, utoipa::ToSchema)]

@@ -128,7 +128,7 @@ impl GrantType {
     pub const ALL: [Self; 4] = [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials, Self::Ciba];
 
     /// Those that this server offers.
-    pub const OFFERED: [Self; 3] = [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials];
+    pub const OFFERED: [Self; 4] = Self::ALL;
 
     pub const fn as_str(self) -> &'static str {
         match self {

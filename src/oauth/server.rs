@@ -7,12 +7,13 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Uri};
 
 use super::authorization_code::Code;
+use super::backchannel::{Pending, Waiting};
 use super::metadata::{self, Documents};
 use super::outstanding::Outstanding;
 use super::pushed::Pushed;
 use super::{
-    ACCESS_TOKEN_LIFETIME_MAX, ClientRegistration, GrantStore, KeyRing, OutstandingLimits, ReplayStore,
-    RevocationStore, Settings, SettingsError,
+    ACCESS_TOKEN_LIFETIME_MAX, BACKCHANNEL_LIFETIME_MAX, ClientRegistration, GrantStore, KeyRing, Notifier,
+    OutstandingLimits, ReplayStore, RevocationStore, Settings, SettingsError, Subjects, Visitors,
 };
 use crate::authn::dpop::{DpopProofs, ExternalUrls};
 use crate::authn::{Issuer, Revocations};
@@ -36,6 +37,10 @@ pub struct Parts {
     pub revocations: Arc<Revocations>,
     pub grants: Arc<dyn GrantStore>,
     pub outstanding: Arc<OutstandingRequests>,
+    /// Users and their browsers' sessions.
+    pub visitors: Arc<Visitors>,
+    pub subjects: Arc<dyn Subjects>,
+    pub notifier: Arc<dyn Notifier>,
     /// Makes pairwise subjects; the same for ever.
     pub pairwise_salt: Arc<[u8; 32]>,
     /// The gateway's too: a proof is used once, wherever it was sent first.
@@ -48,16 +53,27 @@ pub struct Parts {
 pub struct OutstandingRequests {
     pub(super) pushed: Outstanding<Pushed>,
     pub(super) codes: Outstanding<Code>,
+    pub(super) backchannel: Outstanding<Pending>,
+    pub(super) waiting: Waiting,
 }
 
 impl OutstandingRequests {
     pub fn new(limits: OutstandingLimits) -> Self {
-        Self { pushed: Outstanding::new(limits), codes: Outstanding::new(limits) }
+        Self {
+            pushed: Outstanding::new(limits),
+            codes: Outstanding::new(limits),
+            backchannel: Outstanding::new(limits),
+            waiting: Waiting::default(),
+        }
     }
 
     /// How many there are and at most can be, by kind, for the metrics.
-    pub fn held(&self) -> [(&'static str, usize, usize); 2] {
-        [("pushed_requests", self.pushed.len(), self.pushed.max()), ("codes", self.codes.len(), self.codes.max())]
+    pub fn held(&self) -> [(&'static str, usize, usize); 3] {
+        [
+            ("pushed_requests", self.pushed.len(), self.pushed.max()),
+            ("codes", self.codes.len(), self.codes.max()),
+            ("backchannel_requests", self.backchannel.len(), self.backchannel.max()),
+        ]
     }
 }
 
@@ -114,6 +130,9 @@ impl AuthorizationServer {
         // FAPI 2.0 §5.3.2.2-12, Open Finance Brasil BR-AS-22.
         if !(Duration::from_secs(1)..Duration::from_secs(600)).contains(&settings.request_uri_lifetime) {
             return Err(SettingsError::RequestUriLifetime);
+        }
+        if !(Duration::from_secs(1)..=BACKCHANNEL_LIFETIME_MAX).contains(&settings.backchannel_lifetime) {
+            return Err(SettingsError::BackchannelLifetime);
         }
         let skews = Duration::from_secs(10)..=Duration::from_secs(60);
         if !skews.contains(&settings.clock_skew_max) {

@@ -89,7 +89,7 @@ impl AuthorizationServer {
             GrantType::ClientCredentials => self.client_credentials(&form, &caller, bound_to, now)?,
             GrantType::AuthorizationCode => self.authorization_code(&form, &caller, bound_to, now).await?,
             GrantType::RefreshToken => self.refresh_token(&form, &caller, bound_to, now).await?,
-            GrantType::Ciba => return Err(OAuthError::UnsupportedGrantType),
+            GrantType::Ciba => self.backchannel_grant(&form, &caller, bound_to, now).await?,
         };
         Ok(Answer { client: caller.client, body, fresh_nonce })
     }
@@ -133,6 +133,22 @@ impl AuthorizationServer {
         Ok(body)
     }
 
+    /// CIBA Core §10.1. The claim by which push mode names the request has no place in what a client fetches (§10.3.1).
+    async fn backchannel_grant(
+        &self,
+        form: &Form,
+        caller: &Authenticated,
+        bound_to: Option<Binding>,
+        now: Timestamp,
+    ) -> Result<TokenResponse, OAuthError> {
+        self.resource(form)?;
+        let grant = self.redeem_backchannel(form, caller, now)?;
+        let mut body = self.mint_for(form, caller, &grant, bound_to, now)?;
+        self.add_id_token(&mut body, caller, &grant, None, now)?;
+        self.add_refresh_token(&mut body, caller, &grant).await?;
+        Ok(body)
+    }
+
     /// RFC 6749 §6. OpenID Connect Core §12.2: a further ID token says when the user signed in, as the first one did.
     async fn refresh_token(
         &self,
@@ -163,7 +179,8 @@ impl AuthorizationServer {
         Ok(())
     }
 
-    /// A refresh token, for clients that may use one. Durable before it is told.
+    /// A refresh token, for clients that may use one. Durable before it is told. A grant without one lasts as long as
+    /// its access token, for userinfo.
     pub(super) async fn add_refresh_token(
         &self,
         body: &mut TokenResponse,
@@ -173,6 +190,9 @@ impl AuthorizationServer {
         if caller.registration.may_use(GrantType::RefreshToken) {
             body.refresh_token = Some(self.keep_grant(grant).await?);
             body.refresh_token_expires_in = Some(grant.expires_at.since(grant.created_at).as_secs());
+        } else if grant.scopes.contains("openid") {
+            let expires_at = grant.created_at.plus(self.settings.access_token_lifetime);
+            self.keep_grant(&Grant { expires_at, ..grant.clone() }).await?; // Its refresh token is told to nobody.
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ mod change;
 mod compile;
 mod drafts;
 mod entitlements;
+mod notify;
 mod operations;
 mod policies;
 mod recorder;

@@ -141,6 +141,7 @@ impl Shared {
         holds("connections", (self.front.connections_open(), connections_max));
         holds("body_bytes", self.budget.held_bytes());
         holds("dpop_proofs", (self.services.dpop.remembered(), DPOP_MARKS_MAX));
+        holds("sessions", self.services.visitors.held());
         holds("revocations", (self.services.revocations.len(), REVOCATIONS_MAX));
         let (clients, counters) = self.services.quotas.counted();
         holds("quota_clients", (clients, ACCOUNTS_MAX));

@@ -16,8 +16,9 @@ use tokio::task::JoinHandle;
 use crate::audit::{AuditFile, AuditOpenError};
 use crate::config::{Configuration, Diagnostic, Variables};
 use crate::domain::Clock as _;
+use crate::endpoint::device::Device;
 use crate::endpoint::operations::{self, Operations};
-use crate::endpoint::{Edge, oauth, router};
+use crate::endpoint::{Edge, oauth, router, userinfo};
 use crate::front::{
     BoundListener, Drained, FloodGuard, Front, FrontError, FrontParts, Inherited, Trust, TrustError, h2_options,
     server_options,
@@ -26,11 +27,13 @@ use crate::oauth::{
     AuthorizationServer, KeyRing, KeyRingError, OutstandingRequests, Parts, SecretStore, SettingsError, StoreError,
     load_revocations,
 };
+use crate::outbound::{Outbound, SetupError};
 use crate::proxy::{self, ByteBudget, Gateway};
 use crate::quota::WindowStoreError;
 use crate::signal::{AccessLog, AccessLogError};
 use crate::store::{Store, StoreOpenError};
 
+use super::notify::Pings;
 use super::recorder::Recorder;
 use super::running::{Running, Shared, warm};
 use super::{Services, SystemClock, background, compile, reload, settings};
@@ -52,6 +55,8 @@ pub enum StartError {
     Keys(#[from] KeyRingError),
     #[error("the authorization server cannot be set up")]
     AuthorizationServer(#[from] SettingsError),
+    #[error("URLs of clients cannot be fetched")]
+    Outbound(#[from] SetupError),
     #[error("the audit file cannot be used")]
     Audit(#[from] AuditOpenError),
     #[error("the access log cannot be used")]
@@ -72,6 +77,7 @@ struct Opened {
     ring: Arc<KeyRing>,
     services: Arc<Services>,
     outstanding: Arc<OutstandingRequests>,
+    notifier: Arc<Pings>,
     pairwise_salt: Arc<[u8; 32]>,
 }
 
@@ -85,7 +91,8 @@ async fn open(configuration: &Configuration) -> Result<Opened, StartError> {
     services.quotas.load(&*store).await?;
     let salt = store.secret("pairwise-salt", services.random.bytes()).await.map_err(StartError::Secret)?;
     let outstanding = Arc::new(OutstandingRequests::new(configuration.gateway.tokens.outstanding));
-    Ok(Opened { store, ring, services, outstanding, pairwise_salt: Arc::new(salt) })
+    let notifier = Arc::new(Pings::new(Arc::new(Outbound::new(configuration.gateway.outbound.clone())?)));
+    Ok(Opened { store, ring, services, outstanding, notifier, pairwise_salt: Arc::new(salt) })
 }
 
 fn recorder(configuration: &Configuration, services: &Services) -> Result<Arc<Recorder>, StartError> {
@@ -99,7 +106,7 @@ fn recorder(configuration: &Configuration, services: &Services) -> Result<Arc<Re
 }
 
 fn oauth_parts(opened: &Opened) -> Parts {
-    let Opened { store, ring, services, outstanding, pairwise_salt } = opened;
+    let Opened { store, ring, services, outstanding, notifier, pairwise_salt } = opened;
     Parts {
         clients: services.clients.clone(),
         keys: ring.clone(),
@@ -109,6 +116,9 @@ fn oauth_parts(opened: &Opened) -> Parts {
         revocations: services.revocations.clone(),
         grants: store.clone(),
         outstanding: outstanding.clone(),
+        visitors: services.visitors.clone(),
+        subjects: services.visitors.users.clone(),
+        notifier: notifier.clone(),
         pairwise_salt: pairwise_salt.clone(),
         dpop: services.dpop.clone(),
         clock: services.clock.clone(),
@@ -159,6 +169,7 @@ pub async fn start(
     let opened = open(&configuration).await?;
     let services = opened.services.clone();
     services.clients.replace(&configuration);
+    services.visitors.users.replace(configuration.users.iter().map(|user| Arc::clone(&user.value)).collect());
     let compiled = compile::compile(&configuration, &services, None).map_err(StartError::Configuration)?;
     reload::warn(&compiled.warnings);
     let in_force = compiled.in_force;
@@ -248,7 +259,10 @@ fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpP
         random: services.random.clone(),
         events: shared.recorder.clone(),
         guard: settings::guard(configuration),
-        own: router(edge, oauth::router(shared.oauth.clone())),
+        own: router(
+            edge.clone(),
+            oauth::router(shared.oauth.clone()).merge(userinfo::router(edge, shared.oauth.clone())),
+        ),
         limits: limits.clone(),
         budget: shared.budget.clone(),
         fuses: shared.services.fuses.clone(),
@@ -268,10 +282,15 @@ fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpP
 
 async fn serve_operations(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
     let (status, metrics) = (shared.clone(), shared.clone());
+    let simulated = shared.configuration().gateway.simulated_authentication_device;
+    if simulated {
+        tracing::warn!("a simulated authentication device decides in users' place at the operations listener");
+    }
     let operations = Operations {
         ready: shared.ready.clone(),
         status: Arc::new(move || status.status()),
         metrics: Arc::new(move || metrics.metrics()),
+        device: simulated.then(|| Device { server: shared.oauth.clone(), clock: shared.services.clock.clone() }),
     };
     let server = axum::serve(listener, operations::router(operations));
     let ended = server.with_graceful_shutdown(async move { background::stopped(&mut stopping).await }).await;

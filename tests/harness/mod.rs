@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod bank;
+pub mod browser;
 pub mod certificates;
 pub mod forge;
 pub mod gateway;
@@ -13,6 +14,7 @@ pub mod link;
 pub mod secure;
 pub mod site;
 pub mod token;
+pub mod visit;
 pub mod wire;
 
 use std::future::Future;

@@ -100,6 +100,7 @@ fn variables(
         ("CLEARWAY_PUBLIC_ADDRESS", loopback(ports.public).to_string()),
         ("CLEARWAY_MTLS_ADDRESS", loopback(ports.mtls).to_string()),
         ("CLEARWAY_OPERATIONS_ADDRESS", loopback(ports.operations).to_string()),
+        ("CLEARWAY_SIMULATED_DEVICE", "true".to_owned()),
         ("CLEARWAY_PKI", path(&pki.folder)),
         ("CLEARWAY_STATE", path(&state.join("state"))),
         ("CLEARWAY_ACCESS_LOG", path(&state.join("state/access.jsonl"))),

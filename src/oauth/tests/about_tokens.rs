@@ -15,7 +15,8 @@ async fn introspect(world: &World, token: &str) -> Result<Value, OAuthError> {
 async fn ask(world: &World, parameters: &[(&str, &str)], connection: &Connection) -> Result<Value, OAuthError> {
     let (headers, body) = (form_headers(), encode(parameters));
     let answer = world.server.introspect(Request { headers: &headers, body: body.as_bytes(), connection }).await?;
-    Ok(serde_json::to_value(answer.body).unwrap())
+    let Introspected::Plain(body) = answer.body else { panic!("nobody asked for a signed answer") };
+    Ok(serde_json::to_value(body).unwrap())
 }
 
 async fn revoke(world: &World, client: &str, jti: &str, more: &[(&str, &str)]) -> Result<(), OAuthError> {
@@ -175,4 +176,54 @@ async fn no_200_before_the_revocation_is_durable() {
     world.memory.broken.store(false, Ordering::SeqCst);
     assert!(world.server.revoke(request).await.is_ok(), "asked again");
     assert_eq!(world.memory.revoked.lock().unwrap().len(), 1);
+}
+
+/// Asks as `rs`, with this `Accept` field.
+async fn ask_signed(world: &World, accept: &str, client: &str, token: &str) -> Result<Introspected, OAuthError> {
+    let mut headers = form_headers();
+    headers.insert(http::header::ACCEPT, accept.parse().unwrap());
+    let body = encode(&[("client_id", client), ("token", token)]);
+    let connection = connection(Some(certificate(8, ChainTrust::Unverified)));
+    let request = Request { headers: &headers, body: body.as_bytes(), connection: &connection };
+    Ok(world.server.introspect(request).await?.body)
+}
+
+/// RFC 9701 §4, §5.
+#[tokio::test]
+async fn a_signed_answer_is_for_who_asked_and_no_token() {
+    let world = world().await;
+    let token = issue(&world, "jwt", "a").await;
+    for (name, token, active) in [("in force", token.as_str(), true), ("garbage", "a.b.c", false)] {
+        let answer = ask_signed(&world, "application/token-introspection+jwt", "rs", token).await.unwrap();
+        let Introspected::Signed(jwt) = answer else { panic!("{name}: not signed") };
+        let (header, _) = read(&world, &jwt);
+        assert_eq!(header.typ.as_deref(), Some("token-introspection+jwt"), "{name}");
+        let claims = payload(&jwt);
+        let names: Vec<_> = claims.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(names, ["iss", "aud", "iat", "token_introspection"], "{name}: no sub, no exp");
+        assert_eq!((&claims["iss"], &claims["aud"], &claims["iat"]), (&json!(ISSUER), &json!("rs"), &json!(NOW)));
+        let said = &claims["token_introspection"];
+        assert_eq!((&said["active"], said.as_object().unwrap().len() == 1), (&json!(active), !active), "{name}");
+        let passed = world.authenticator.authenticate(&jwt, &connection(None), world.clock.now()).await;
+        assert!(passed.is_err(), "{name}: it is no access token");
+    }
+    for (accept, signed) in [
+        ("application/json", false),
+        ("*/*", false),
+        ("application/token-introspection+jwt;q=0, application/json", false),
+        ("application/json, Application/Token-Introspection+JWT;q=0.5", true),
+    ] {
+        let answer = ask_signed(&world, accept, "rs", &token).await.unwrap();
+        assert_eq!(matches!(answer, Introspected::Signed(_)), signed, "{accept}");
+    }
+    for (accept, status) in [("application/token-introspection+jwt", 400), ("application/json", 401)] {
+        let error = ask_signed(&world, accept, "nobody", &token).await.unwrap_err();
+        assert_eq!((error.code(), error.status().as_u16()), ("invalid_client", status), "RFC 9701 §5: {accept}");
+    }
+}
+
+pub(super) fn payload(jwt: &str) -> Value {
+    use base64::Engine;
+    let part = jwt.split('.').nth(1).unwrap();
+    serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }

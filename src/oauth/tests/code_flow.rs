@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::*;
 use crate::domain::ScopeSet;
 
-const REDIRECT: &str = "https://tpp.example/cb";
+pub(super) const REDIRECT: &str = "https://tpp.example/cb";
 pub(super) const VERIFIER: &str = "a-verifier-of-the-fewest-characters-43-long";
 
 fn challenge() -> String {
@@ -44,7 +44,7 @@ pub(super) async fn world_of(more: impl Fn(&World) -> Vec<(Client, ClientRegistr
     World { server, ..world }
 }
 
-async fn two_clients() -> World {
+pub(super) async fn two_clients() -> World {
     world_of(|world| {
         vec![code_client(world, "a", Profile::Fapi2Security), code_client(world, "b", Profile::Fapi2Security)]
     })
@@ -72,11 +72,15 @@ pub(super) fn request_parameters() -> Vec<(String, String)> {
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl World {
-    fn fresh_assertion(&self, client: &str) -> String {
+    pub(super) fn fresh_assertion(&self, client: &str) -> String {
         self.assertion(client, &format!("c{}", NEXT.fetch_add(1, Ordering::SeqCst)))
     }
 
-    async fn push(&self, client: &str, parameters: &[(String, String)]) -> Result<PushedResponse, OAuthError> {
+    pub(super) async fn push(
+        &self,
+        client: &str,
+        parameters: &[(String, String)],
+    ) -> Result<PushedResponse, OAuthError> {
         let assertion = self.fresh_assertion(client);
         let mut all = with_assertion(&assertion);
         all.extend(parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
@@ -105,12 +109,12 @@ impl World {
     }
 
     /// A code that was approved.
-    async fn code(&self, client: &str) -> String {
+    pub(super) async fn code(&self, client: &str) -> String {
         let pushed = self.push(client, &request_parameters()).await.unwrap();
         query(&self.approve(client, &pushed.request_uri).unwrap())["code"].clone()
     }
 
-    async fn redeem(&self, client: &str, more: &[(&str, &str)]) -> Result<TokenResponse, OAuthError> {
+    pub(super) async fn redeem(&self, client: &str, more: &[(&str, &str)]) -> Result<TokenResponse, OAuthError> {
         let assertion = self.fresh_assertion(client);
         let mut all = with_assertion(&assertion);
         all.extend(more);

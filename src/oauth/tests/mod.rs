@@ -1,6 +1,7 @@
 //! A small authorization server in memory, and what it must and must not do.
 
 mod about_tokens;
+mod backchannel;
 mod by_assertion;
 mod by_certificate;
 mod by_dpop;
@@ -8,6 +9,8 @@ mod code_flow;
 mod documents;
 mod grants;
 mod ring;
+mod userinfo;
+mod visits;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -68,6 +71,42 @@ pub(crate) struct Memory {
     marks: Mutex<HashSet<(String, String)>>,
     revoked: Mutex<HashMap<String, Timestamp>>,
     pub(crate) grants: Mutex<Vec<(Grant, SecretHash)>>,
+    pub(crate) notified: Mutex<Vec<Notification>>,
+}
+
+/// Two users, `alice` and `bob`, whose subjects are `user-1` and `user-2`.
+impl Subjects for Memory {
+    fn by_subject(&self, subject: &str) -> Option<Arc<Subject>> {
+        let (username, email) = match subject {
+            "user-1" => ("alice", Some("alice@example.com".to_owned())),
+            "user-2" => ("bob", None),
+            _ => return None,
+        };
+        Some(Arc::new(Subject {
+            subject: subject.into(),
+            username: username.to_owned(),
+            name: Some(format!("{username} of Example")),
+            given_name: None,
+            family_name: None,
+            email,
+            email_verified: true,
+            acr: Some("urn:acr:usual".into()),
+        }))
+    }
+
+    fn by_username(&self, username: &str) -> Option<Arc<Subject>> {
+        match username {
+            "alice" => self.by_subject("user-1"),
+            "bob" => self.by_subject("user-2"),
+            _ => None,
+        }
+    }
+}
+
+impl Notifier for Memory {
+    fn notify(&self, notification: Notification) {
+        self.notified.lock().unwrap().push(notification);
+    }
 }
 
 impl Memory {
@@ -193,6 +232,9 @@ pub(crate) fn settings() -> Settings {
         clock_skew_max: Duration::from_secs(30),
         request_uri_lifetime: Duration::from_secs(90),
         visit_lifetime: Duration::from_secs(600),
+        sessions: SessionLimits::DEFAULT,
+        acr_values_supported: vec![],
+        backchannel_lifetime: Duration::from_secs(300),
         grant_lifetime: Duration::from_secs(90 * 86_400),
         detail_types: DetailTypes::default(),
         profiles: vec![Profile::Fapi2Security],
@@ -246,8 +288,11 @@ pub(crate) async fn world_asking(settings: Settings, nonces: NonceMode) -> World
         random: Arc::new(Counting(AtomicU64::new(0))),
         grants: memory.clone(),
         outstanding: Arc::new(OutstandingRequests::new(OutstandingLimits { all: 100, per_tenant: 50, per_client: 20 })),
+        subjects: memory.clone(),
+        notifier: memory.clone(),
         pairwise_salt: Arc::new([9; 32]),
         dpop: Arc::new(DpopProofs::new(dpop, &Counting(AtomicU64::new(0)))),
+        visitors: Arc::new(Visitors::new(Arc::new(Counting(AtomicU64::new(1 << 32))))),
     };
     let server = Arc::new(AuthorizationServer::new(settings, parts).unwrap());
     let authenticator = Authenticator::new(Some(issuer), vec![], revocations).unwrap();
@@ -336,6 +381,16 @@ pub(crate) fn encode(parameters: &[(&str, &str)]) -> String {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let pairs: Vec<_> = parameters.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
     pairs.join("&")
+}
+
+/// A world in which requests of one client wait for `alice`.
+pub(crate) async fn asked_world(count: usize) -> (World, Vec<String>) {
+    let world = backchannel::ciba_world().await;
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        ids.push(world.asked_to("poll", "Pay <b>").await);
+    }
+    (world, ids)
 }
 
 impl World {

@@ -1,0 +1,325 @@
+//! Decoupled approval (CIBA Core): a request waits until its user has decided on another device; the client polls, or is
+//! pinged and asks then.
+//!
+//! Of two who decide at once one does; of two who redeem at once one gets tokens. What is decided answers at once, and
+//! who asks too early while it is not must wait five seconds longer each time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+
+use super::client_authentication::Authenticated;
+use super::form::Form;
+use super::grant::{Grant, GrantId};
+use super::{
+    Answer, Approval, AuthorizationServer, BackchannelError, BackchannelRequest, Notification, OAuthError, Request,
+};
+use crate::domain::{Client, ScopeSet, Timestamp};
+
+/// Between the starts of two polls (CIBA Core §7.3).
+pub const BACKCHANNEL_INTERVAL: Duration = Duration::from_secs(5);
+/// What each poll that comes too early adds (CIBA Core §11 `slow_down`).
+const SLOWER_BY: Duration = Duration::from_secs(5);
+/// How long it is still known what has expired.
+const REMEMBERED: Duration = Duration::from_mins(10);
+/// Most requests that wait for one user: nobody is to be worn down by prompts.
+const WAITING_PER_USER_MAX: usize = 20;
+
+/// The body of a successful answer (CIBA Core §7.3).
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct BackchannelResponse {
+    #[schema(example = "1c266114-a1be-4252-8ad1-04986c5b9ac1")]
+    pub auth_req_id: String,
+    /// Seconds.
+    #[schema(example = 300)]
+    pub expires_in: u64,
+    /// Seconds between two requests to the token endpoint.
+    #[schema(example = 5)]
+    pub interval: u64,
+}
+
+/// A request on its way to a decision and to its tokens.
+pub(super) struct Pending {
+    request: Arc<BackchannelRequest>,
+    client: Arc<Client>,
+    /// For the ping, and for the device.
+    auth_req_id: Arc<str>,
+    stage: Stage,
+    expires_at: Timestamp,
+    interval: Duration,
+    polled_at: Option<Timestamp>,
+}
+
+enum Stage {
+    Waiting,
+    Approved(Approval),
+    Denied,
+    Redeemed,
+}
+
+/// How many requests wait for each user, by when they end.
+#[derive(Default)]
+pub(super) struct Waiting(Mutex<Users>);
+
+#[derive(Default)]
+struct Users {
+    by_subject: HashMap<Arc<str>, Vec<Timestamp>>,
+    swept_at: Option<Timestamp>,
+}
+
+impl Waiting {
+    /// Bounded as the requests are: each of its entries is one that was not refused for want of room.
+    fn add(&self, subject: &Arc<str>, until: Timestamp, now: Timestamp) -> Result<(), BackchannelError> {
+        let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.swept_at.is_none_or(|at| at.plus(Duration::from_mins(1)) <= now) {
+            users.swept_at = Some(now);
+            users.by_subject.retain(|_, ends| {
+                ends.retain(|end| *end > now);
+                !ends.is_empty()
+            });
+        }
+        let ends = users.by_subject.entry(Arc::clone(subject)).or_default();
+        ends.retain(|end| *end > now);
+        if ends.len() >= WAITING_PER_USER_MAX {
+            return Err(BackchannelError::UserBusy);
+        }
+        ends.push(until);
+        Ok(())
+    }
+
+    fn remove(&self, subject: &str, until: Timestamp) {
+        let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(ends) = users.by_subject.get_mut(subject) else { return };
+        if let Some(at) = ends.iter().position(|end| *end == until) {
+            ends.swap_remove(at);
+        }
+        if ends.is_empty() {
+            users.by_subject.remove(subject);
+        }
+    }
+}
+
+/// A request that waits for its user, as the user's device sees it.
+#[derive(Clone)]
+pub struct WaitingRequest {
+    pub auth_req_id: Arc<str>,
+    pub request: Arc<BackchannelRequest>,
+    pub client: Arc<Client>,
+    pub expires_at: Timestamp,
+}
+
+/// What a user decided on their device.
+#[derive(Debug, Clone)]
+pub enum BackchannelDecision {
+    Approve(Approval),
+    Deny,
+}
+
+/// Why a decision leads nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BackchannelDecisionError {
+    #[error("the request is unknown")]
+    Unknown,
+    #[error("the request has expired")]
+    Expired,
+    #[error("the request was decided already")]
+    Decided,
+    /// Another than the one who was asked.
+    #[error("the request is for another user")]
+    OtherUser,
+}
+
+impl AuthorizationServer {
+    /// Answers a backchannel authentication request (CIBA Core §7).
+    pub async fn backchannel(&self, request: Request<'_>) -> Result<Answer<BackchannelResponse>, OAuthError> {
+        let now = self.parts.clock.now();
+        let form = Form::parse(request.headers, request.body)?;
+        let caller = self.authenticate_client(&request, &form, now).await?;
+        let checked = self.check_backchannel(&form, &caller, now).await?;
+        let body = self.wait_for_user(checked, &caller.client, now)?;
+        Ok(Answer { client: caller.client, body, fresh_nonce: None })
+    }
+
+    fn wait_for_user(
+        &self,
+        request: BackchannelRequest,
+        client: &Arc<Client>,
+        now: Timestamp,
+    ) -> Result<BackchannelResponse, OAuthError> {
+        let auth_req_id: Arc<str> = URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<32>()).into();
+        let lifetime = request.lifetime;
+        let expires_at = now.plus(lifetime);
+        let subject = Arc::clone(&request.subject.subject);
+        let outstanding = &self.parts.outstanding;
+        outstanding.waiting.add(&subject, expires_at, now)?;
+        let pending = Pending {
+            request: Arc::new(request),
+            client: Arc::clone(client),
+            auth_req_id: Arc::clone(&auth_req_id),
+            stage: Stage::Waiting,
+            expires_at,
+            interval: BACKCHANNEL_INTERVAL,
+            polled_at: None,
+        };
+        let forget_at = expires_at.plus(REMEMBERED);
+        if let Err(full) = outstanding.backchannel.insert(&auth_req_id, client, pending, forget_at, now) {
+            outstanding.waiting.remove(&subject, expires_at);
+            return Err(full.into());
+        }
+        Ok(BackchannelResponse {
+            auth_req_id: auth_req_id.to_string(),
+            expires_in: lifetime.as_secs(),
+            interval: BACKCHANNEL_INTERVAL.as_secs(),
+        })
+    }
+
+    /// Everything that waits for a decision, the oldest last. For a device that is not told (the simulated one).
+    pub fn waiting_requests(&self, now: Timestamp) -> Vec<WaitingRequest> {
+        let mut all = Vec::new();
+        self.parts.outstanding.backchannel.each(now, |_, pending| {
+            if matches!(pending.stage, Stage::Waiting) && pending.expires_at > now {
+                all.push(pending.seen());
+            }
+        });
+        all.sort_by_key(|waiting| std::cmp::Reverse(waiting.expires_at));
+        all
+    }
+
+    /// What the user of a device has before them.
+    pub fn waiting_request(
+        &self,
+        auth_req_id: &str,
+        now: Timestamp,
+    ) -> Result<WaitingRequest, BackchannelDecisionError> {
+        let looked = self.parts.outstanding.backchannel.with(auth_req_id, now, |_, pending| {
+            pending.check_open(now)?;
+            Ok(pending.seen())
+        });
+        looked.unwrap_or(Err(BackchannelDecisionError::Unknown))
+    }
+
+    /// The user decided, once. A client that wants to be pinged is, whatever it was (CIBA Core §10.2).
+    pub fn decide_backchannel(
+        &self,
+        auth_req_id: &str,
+        decision: BackchannelDecision,
+        now: Timestamp,
+    ) -> Result<(), BackchannelDecisionError> {
+        let decided = self.parts.outstanding.backchannel.with(auth_req_id, now, |_, pending| {
+            pending.check_open(now)?;
+            pending.stage = match decision {
+                BackchannelDecision::Approve(approval) if approval.subject != pending.request.subject.subject => {
+                    return Err(BackchannelDecisionError::OtherUser);
+                }
+                BackchannelDecision::Approve(approval) => {
+                    let scopes = approval.scopes.intersection(&pending.request.scopes);
+                    Stage::Approved(Approval { scopes, ..approval })
+                }
+                BackchannelDecision::Deny => Stage::Denied,
+            };
+            Ok(pending.seen())
+        });
+        let seen = decided.unwrap_or(Err(BackchannelDecisionError::Unknown))?;
+        self.parts.outstanding.waiting.remove(&seen.request.subject.subject, seen.expires_at);
+        if let Some(ping) = &seen.request.ping {
+            self.parts.notifier.notify(Notification {
+                endpoint: Arc::clone(&ping.endpoint),
+                bearer: ping.token.clone(),
+                auth_req_id: seen.auth_req_id,
+            });
+        }
+        Ok(())
+    }
+
+    /// The grant of a request that was approved (CIBA Core §10.1, §11). It is spent before anything is minted.
+    pub(super) fn redeem_backchannel(
+        &self,
+        form: &Form,
+        caller: &Authenticated,
+        now: Timestamp,
+    ) -> Result<Grant, OAuthError> {
+        let auth_req_id = form.get("auth_req_id").ok_or(OAuthError::InvalidRequest("auth_req_id is missing."))?;
+        let looked = self.parts.outstanding.backchannel.with(auth_req_id, now, |owner, pending| {
+            if *owner != caller.client.id {
+                return Err(OAuthError::InvalidGrant("the auth_req_id is another client's")); // Which may still use it.
+            }
+            Ok((pending.poll(now)?, Arc::clone(&pending.request)))
+        });
+        let (approval, request) = looked.unwrap_or(Err(OAuthError::InvalidGrant("the auth_req_id is unknown")))?;
+        Ok(Grant {
+            id: GrantId::random(&*self.parts.random),
+            client_id: caller.client.id.clone(),
+            subject: approval.subject,
+            scopes: approval.scopes,
+            authorization_details: approval.authorization_details,
+            resource: request.resource.clone(),
+            claims: request.claims.clone(),
+            acr: approval.acr,
+            auth_time: approval.auth_time,
+            created_at: now,
+            expires_at: now.plus(self.settings.grant_lifetime),
+        })
+    }
+}
+
+impl Pending {
+    fn seen(&self) -> WaitingRequest {
+        WaitingRequest {
+            auth_req_id: Arc::clone(&self.auth_req_id),
+            request: Arc::clone(&self.request),
+            client: Arc::clone(&self.client),
+            expires_at: self.expires_at,
+        }
+    }
+
+    fn check_open(&self, now: Timestamp) -> Result<(), BackchannelDecisionError> {
+        match self.stage {
+            Stage::Waiting if self.expires_at <= now => Err(BackchannelDecisionError::Expired),
+            Stage::Waiting => Ok(()),
+            Stage::Approved(_) | Stage::Denied | Stage::Redeemed => Err(BackchannelDecisionError::Decided),
+        }
+    }
+
+    /// CIBA Core §11.
+    fn poll(&mut self, now: Timestamp) -> Result<Approval, OAuthError> {
+        match &self.stage {
+            Stage::Redeemed => return Err(OAuthError::InvalidGrant("the auth_req_id was used before")),
+            Stage::Denied => return Err(BackchannelError::Denied.into()),
+            Stage::Waiting | Stage::Approved(_) if self.expires_at <= now => {
+                return Err(BackchannelError::Expired.into());
+            }
+            Stage::Approved(_) | Stage::Waiting => {}
+        }
+        if let Stage::Approved(approval) = std::mem::replace(&mut self.stage, Stage::Redeemed) {
+            return Ok(approval);
+        }
+        self.stage = Stage::Waiting;
+        let early = self.polled_at.is_some_and(|at| now < at.plus(self.interval));
+        self.polled_at = Some(now);
+        if early {
+            self.interval = (self.interval + SLOWER_BY).min(super::BACKCHANNEL_LIFETIME_MAX);
+            return Err(BackchannelError::SlowDown.into());
+        }
+        Err(BackchannelError::Pending.into())
+    }
+}
+
+/// Everything that was asked for: what a device that simulates a user approves.
+impl WaitingRequest {
+    pub fn approve_all(&self, now: Timestamp) -> BackchannelDecision {
+        let request = &self.request;
+        let preferred = request.acr_values.first().map(|acr| Arc::from(acr.as_str()));
+        let scopes: ScopeSet = request.scopes.clone();
+        BackchannelDecision::Approve(Approval {
+            subject: Arc::clone(&request.subject.subject),
+            auth_time: now,
+            acr: preferred.or_else(|| request.subject.acr.clone()),
+            scopes,
+            authorization_details: request.authorization_details.clone(),
+        })
+    }
+}

@@ -1,0 +1,301 @@
+//! What a client asks of a user who is elsewhere (CIBA Core §7.1, FAPI-CIBA §5.2.2): plain, or signed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use super::authorization_request::{claims, scopes, words};
+use super::client_authentication::Authenticated;
+use super::form::Form;
+use super::pushed::BESIDE_A_REQUEST_OBJECT;
+use super::{
+    AuthorizationServer, BackchannelError, CibaDelivery, ClientKeys, GrantType, OAuthError, Subject, SubjectType,
+};
+use crate::domain::{ScopeSet, Timestamp};
+use crate::jose::{Claims, UnverifiedToken};
+
+/// Longest wait that a client may ask for.
+pub const BACKCHANNEL_LIFETIME_MAX: Duration = Duration::from_mins(30);
+/// FAPI-CIBA §5.2.2-9: `exp` lies at most this far behind `nbf`, and `nbf` at most this far back.
+const SIGNED_LIFETIME_MAX: Duration = Duration::from_mins(60);
+/// People compare it on two screens.
+const BINDING_MESSAGE_CHARS_MAX: usize = 100;
+const HINT_BYTES_MAX: usize = 512;
+const JTI_BYTES_MAX: usize = 256;
+/// CIBA Core §7.1: 1,024 characters at most, 128 bits at least, which are 22 characters of base64url.
+const NOTIFICATION_TOKEN_BYTES: std::ops::RangeInclusive<usize> = 22..=1024;
+
+/// A checked request. Invariant: made by [`AuthorizationServer::check_backchannel`] alone.
+pub struct BackchannelRequest {
+    /// Who is asked.
+    pub subject: Arc<Subject>,
+    pub scopes: ScopeSet,
+    /// In order of preference.
+    pub acr_values: Vec<String>,
+    /// Shown to the user on both devices.
+    pub binding_message: Option<String>,
+    /// Each has passed its type's schema (RFC 9396 §5).
+    pub authorization_details: Vec<Value>,
+    pub resource: Option<String>,
+    /// The `claims` parameter, for intents and userinfo.
+    pub claims: Option<Map<String, Value>>,
+    pub(super) lifetime: Duration,
+    pub(super) ping: Option<Ping>,
+}
+
+/// Where and by which token the client wants to be called (CIBA Core §10.2).
+pub(super) struct Ping {
+    pub(super) endpoint: Arc<str>,
+    pub(super) token: SecretString,
+}
+
+/// A signed request's mark against replay.
+pub(super) struct Mark {
+    jti: String,
+    expires_at: Timestamp,
+}
+
+impl AuthorizationServer {
+    /// CIBA Core §7.2, in its order. The client has authenticated. Leaves no trace, but for the mark of a signed request.
+    pub(super) async fn check_backchannel(
+        &self,
+        form: &Form,
+        caller: &Authenticated,
+        now: Timestamp,
+    ) -> Result<BackchannelRequest, OAuthError> {
+        let registration = &caller.registration;
+        let delivery = registration.metadata.ciba.as_ref().filter(|_| registration.may_use(GrantType::Ciba));
+        let delivery = delivery.ok_or(OAuthError::UnauthorizedClient)?;
+        let (signed, mark) = match form.get("request") {
+            Some(object) => {
+                // CIBA Core §7.1.1: parameters stand within, and nowhere else.
+                if form.names().any(|name| !BESIDE_A_REQUEST_OBJECT.contains(&name)) {
+                    return Err(OAuthError::InvalidRequest("Parameters stand beside the signed request."));
+                }
+                let (signed, mark) = self.signed_backchannel(object, caller, now)?;
+                (Some(signed), Some(mark))
+            }
+            // FAPI-CIBA §5.2.2-6, by profile.
+            None if registration.must_sign_requests() => {
+                return Err(OAuthError::InvalidRequest("The request must be signed."));
+            }
+            None => (None, None),
+        };
+        let request = self.backchannel_parameters(signed.as_ref().unwrap_or(form), caller, delivery, now)?;
+        // Last, because it is the only check with an effect. Marks of assertions are other marks.
+        if let Some(Mark { jti, expires_at }) = mark
+            && !self.parts.replay.mark(&caller.client.id, &format!("ciba:{jti}"), expires_at, now).await?
+        {
+            return Err(OAuthError::InvalidRequest("The signed request was used before."));
+        }
+        Ok(request)
+    }
+
+    fn backchannel_parameters(
+        &self,
+        parameters: &Form,
+        caller: &Authenticated,
+        delivery: &CibaDelivery,
+        now: Timestamp,
+    ) -> Result<BackchannelRequest, OAuthError> {
+        if parameters.get("scope").is_none() {
+            return Err(OAuthError::InvalidRequest("scope is missing."));
+        }
+        let scopes = scopes(parameters, &caller.client.scopes)?;
+        if !scopes.contains("openid") {
+            return Err(OAuthError::InvalidScope); // CIBA Core §7.1
+        }
+        let subject = self.hinted(parameters, caller, now)?;
+        let binding_message = binding_message(parameters)?;
+        let claims = claims(parameters)?;
+        let details = self.settings.detail_types.check(parameters, &caller.registration.metadata)?;
+        let intent = claims.as_ref().and_then(|claims| claims.get("id_token")?.get("openbanking_intent_id")).is_some();
+        let profile = caller.registration.profile;
+        if profile.requires_binding_message() && binding_message.is_none() && details.is_empty() && !intent {
+            return Err(OAuthError::InvalidRequest("binding_message is missing."));
+        }
+        let asked = requested_expiry(parameters)?.filter(|_| !profile.ignores_requested_expiry());
+        Ok(BackchannelRequest {
+            subject,
+            scopes,
+            acr_values: words(parameters, "acr_values"),
+            binding_message,
+            authorization_details: details,
+            resource: self.resource(parameters)?,
+            claims,
+            lifetime: asked.unwrap_or(self.settings.backchannel_lifetime).min(BACKCHANNEL_LIFETIME_MAX),
+            ping: ping(parameters, delivery)?,
+        })
+    }
+
+    /// The parameters that the client signed. CIBA Core §7.1.1: `iss`, `aud`, `exp`, `iat`, `nbf` and `jti` are required;
+    /// whatever is wrong is `invalid_request` (§13).
+    fn signed_backchannel(
+        &self,
+        object: &str,
+        caller: &Authenticated,
+        now: Timestamp,
+    ) -> Result<(Form, Mark), OAuthError> {
+        let refuse = OAuthError::InvalidRequest;
+        let token = UnverifiedToken::parse(object).map_err(|_| refuse("The signed request is not a JWS."))?;
+        let header = token.header();
+        if !caller.registration.profile.algorithms().contains(&header.algorithm) {
+            return Err(refuse("The algorithm of the signed request is not allowed.")); // FAPI-CIBA §7.10
+        }
+        // RFC 8725 §3.11: another kind of JWT is not one of these.
+        if !(header.typ.is_none() || header.typ_is("JWT") || header.typ_is("oauth-authz-req+jwt")) {
+            return Err(refuse("The typ of the signed request is that of another kind of JWT."));
+        }
+        let verified = ClientKeys::verify(Some(&caller.registration.keys), token)
+            .map_err(|_| refuse("No key of the client verifies the signed request."))?;
+        let claims = &verified.claims;
+        let id = caller.client.id.as_str();
+        if claims.text("iss").ok().flatten() != Some(id) {
+            return Err(refuse("iss of the signed request is not the client's."));
+        }
+        if !claims.audience_names(&[&*self.settings.issuer]) {
+            return Err(refuse("aud of the signed request does not name the issuer."));
+        }
+        if claims.get("client_id").is_some_and(|other| other.as_str() != Some(id)) {
+            return Err(refuse("client_id of the signed request is not the client's."));
+        }
+        // With one it could be meant as a client assertion, or be one.
+        if ["sub", "request", "request_uri"].iter().any(|name| claims.get(name).is_some()) {
+            return Err(refuse("The signed request must not have sub, request or request_uri."));
+        }
+        let expires_at = self.check_signed_times(claims, now)?;
+        let jti = claims.required_text("jti").map_err(|_| refuse("jti of the signed request is missing."))?;
+        if jti.is_empty() || jti.len() > JTI_BYTES_MAX {
+            return Err(refuse("jti of the signed request is empty or too long."));
+        }
+        Ok((Form::from_claims(claims)?, Mark { jti: jti.to_owned(), expires_at }))
+    }
+
+    fn check_signed_times(&self, claims: &Claims, now: Timestamp) -> Result<Timestamp, OAuthError> {
+        let refuse = OAuthError::InvalidRequest;
+        let date = |name, missing| claims.required_date(name).map_err(|_| refuse(missing));
+        let expires_at = date("exp", "exp of the signed request is missing or malformed.")?;
+        let not_before = date("nbf", "nbf of the signed request is missing or malformed.")?;
+        let issued_at = date("iat", "iat of the signed request is missing or malformed.")?;
+        let latest = now.plus(self.settings.clock_skew_max);
+        if not_before > latest || issued_at > latest {
+            return Err(refuse("The signed request is not valid yet."));
+        }
+        if expires_at <= now {
+            return Err(refuse("The signed request has expired."));
+        }
+        if not_before < now.minus(SIGNED_LIFETIME_MAX) || expires_at > not_before.plus(SIGNED_LIFETIME_MAX) {
+            return Err(refuse("The signed request is valid for too long."));
+        }
+        Ok(expires_at)
+    }
+
+    /// CIBA Core §7.1: exactly one hint, which leads to a user.
+    fn hinted(&self, parameters: &Form, caller: &Authenticated, now: Timestamp) -> Result<Arc<Subject>, OAuthError> {
+        let subjects = &self.parts.subjects;
+        let found =
+            match (parameters.get("login_hint"), parameters.get("login_hint_token"), parameters.get("id_token_hint")) {
+                (Some(hint), None, None) if hint.len() > HINT_BYTES_MAX => None,
+                (Some(hint), None, None) => subjects.by_subject(hint).or_else(|| subjects.by_username(hint)),
+                (None, Some(token), None) => subjects.by_subject(&self.login_hint_token(token, caller, now)?),
+                (None, None, Some(token)) => subjects.by_subject(&self.id_token_hint(token, caller)?),
+                (Some(_) | None, Some(_) | None, Some(_) | None) => {
+                    return Err(OAuthError::InvalidRequest(
+                        "Send exactly one of login_hint, login_hint_token and id_token_hint.",
+                    ));
+                }
+            };
+        found.ok_or(OAuthError::Backchannel(BackchannelError::UnknownUser))
+    }
+
+    /// An ID token of ours for this client. It may have expired (OpenID Connect Core §3.1.2.1).
+    fn id_token_hint(&self, token: &str, caller: &Authenticated) -> Result<String, OAuthError> {
+        let malformed =
+            || OAuthError::InvalidRequest("id_token_hint is not an ID token of this server for the client.");
+        let token = UnverifiedToken::parse(token).map_err(|_| malformed())?;
+        // RFC 9068 §5: an access token is no ID token.
+        if !token.header().typ_is("JWT") {
+            return Err(malformed());
+        }
+        let verified = self.parts.keys.published().load_full().verify(token).map_err(|_| malformed())?;
+        let claims = &verified.claims;
+        let ours = claims.text("iss").ok().flatten() == Some(&*self.settings.issuer);
+        if !ours || !claims.audience_names(&[caller.client.id.as_str()]) || claims.get("auth_time").is_none() {
+            return Err(malformed());
+        }
+        match &caller.registration.metadata.subject_type {
+            SubjectType::Public => Ok(claims.required_text("sub").map_err(|_| malformed())?.to_owned()),
+            // A pairwise name leads back to nobody.
+            SubjectType::Pairwise { .. } => {
+                Err(OAuthError::InvalidRequest("A client with pairwise subjects sends login_hint or login_hint_token."))
+            }
+        }
+    }
+
+    /// The one kind that is taken: a JWT that the client signed, whose `sub_id` (RFC 9493) is of the format `opaque`.
+    fn login_hint_token(&self, token: &str, caller: &Authenticated, now: Timestamp) -> Result<String, OAuthError> {
+        let refuse = || {
+            OAuthError::InvalidRequest(
+                "login_hint_token is not a JWT of the client with iss, aud, exp and a sub_id of the format opaque.",
+            )
+        };
+        let token = UnverifiedToken::parse(token).map_err(|_| refuse())?;
+        if !caller.registration.profile.algorithms().contains(&token.header().algorithm) {
+            return Err(refuse());
+        }
+        let verified = ClientKeys::verify(Some(&caller.registration.keys), token).map_err(|_| refuse())?;
+        let claims = &verified.claims;
+        let issuer = claims.text("iss").ok().flatten();
+        if issuer != Some(caller.client.id.as_str()) || !claims.audience_names(&[&*self.settings.issuer]) {
+            return Err(refuse());
+        }
+        if claims.required_date("exp").map_err(|_| refuse())? <= now {
+            return Err(BackchannelError::ExpiredLoginHintToken.into());
+        }
+        let name = claims.get("sub_id").ok_or_else(refuse)?;
+        match (name.get("format").and_then(Value::as_str), name.get("id").and_then(Value::as_str)) {
+            (Some("opaque"), Some(id)) if id.len() <= HINT_BYTES_MAX => Ok(id.to_owned()),
+            (Some(_) | None, Some(_) | None) => Err(refuse()),
+        }
+    }
+}
+
+/// Plain, so that it looks the same on both devices: no control, no direction mark, nothing without width.
+fn binding_message(parameters: &Form) -> Result<Option<String>, BackchannelError> {
+    let Some(text) = parameters.get("binding_message") else { return Ok(None) };
+    let plain = |c: char| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
+    let sound = text.chars().all(plain) && text.chars().count() <= BINDING_MESSAGE_CHARS_MAX && !text.trim().is_empty();
+    if sound { Ok(Some(text.to_owned())) } else { Err(BackchannelError::BindingMessage) }
+}
+
+/// CIBA Core §7.1: a positive integer. `expires_in` tells what became of it.
+fn requested_expiry(parameters: &Form) -> Result<Option<Duration>, OAuthError> {
+    let Some(text) = parameters.get("requested_expiry") else { return Ok(None) };
+    let digits = text.len() <= 9 && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse::<u64>() {
+        Ok(secs) if digits && secs > 0 => Ok(Some(Duration::from_secs(secs))),
+        Ok(_) | Err(_) => Err(OAuthError::InvalidRequest("requested_expiry is not a positive number of seconds.")),
+    }
+}
+
+/// CIBA Core §7.1: required of clients that are pinged; of others it means nothing.
+fn ping(parameters: &Form, delivery: &CibaDelivery) -> Result<Option<Ping>, OAuthError> {
+    let endpoint = match delivery {
+        CibaDelivery::Poll => return Ok(None),
+        CibaDelivery::Ping { notification_endpoint } => Arc::clone(notification_endpoint),
+    };
+    let token = parameters
+        .get("client_notification_token")
+        .ok_or(OAuthError::InvalidRequest("client_notification_token is missing."))?;
+    // RFC 6750 §2.1 b64token.
+    let bare = token.trim_end_matches('=');
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+    if !NOTIFICATION_TOKEN_BYTES.contains(&token.len()) || bare.is_empty() || !bare.bytes().all(allowed) {
+        return Err(OAuthError::InvalidRequest(
+            "client_notification_token is not a bearer token of 22 to 1024 characters.",
+        ));
+    }
+    Ok(Some(Ping { endpoint, token: SecretString::from(token) }))
+}
