@@ -20,6 +20,7 @@ mod harness;
 mod metrics;
 mod oauth;
 mod outside;
+mod pages;
 mod plain_gateway;
 mod policies;
 mod quota;

@@ -3,6 +3,7 @@
 //! Invariants: handlers parse, call one room and render; pages carry no script of others and ask no other host for
 //! anything; every answer says that it must not be sniffed or framed.
 
+mod authorize;
 mod catalogue;
 pub mod oauth;
 pub mod operations;

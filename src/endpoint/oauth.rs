@@ -148,7 +148,8 @@ pub fn router(server: Shared) -> Router {
         .route("/oauth/par", post(pushed))
         .route("/oauth/introspect", post(introspect))
         .route("/oauth/revoke", post(revoke))
-        .route("/oauth/jwks", get(jwks));
+        .route("/oauth/jwks", get(jwks))
+        .merge(super::authorize::router());
     let oauth = if issuer_path.is_empty() { oauth } else { Router::new().nest(&issuer_path, oauth) };
     // RFC 8414 §3.1 puts the well-known part before the issuer's path, OpenID Connect Discovery §4 behind it.
     oauth

@@ -27,8 +27,17 @@ impl Form {
         if !is_form(headers) {
             return Err(OAuthError::InvalidRequest("The content type must be application/x-www-form-urlencoded."));
         }
+        Self::decode(body)
+    }
+
+    /// Reads the query of a URL, under the same rules (RFC 6749 §3.1).
+    pub fn parse_query(query: &str) -> Result<Self, OAuthError> {
+        Self::decode(query.as_bytes())
+    }
+
+    fn decode(text: &[u8]) -> Result<Self, OAuthError> {
         let mut parameters: Vec<(String, String)> = Vec::new();
-        for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             let mut halves = pair.splitn(2, |byte| *byte == b'=');
             let name = decode(halves.next().unwrap_or_default(), NAME_BYTES_MAX)?;
             let value = decode(halves.next().unwrap_or_default(), VALUE_BYTES_MAX)?;
@@ -160,6 +169,7 @@ mod tests {
             assert!(matches!(parse(&body), Err(OAuthError::InvalidRequest(_))), "{name}");
         }
         assert!(matches!(parse(&vec![b'a'; FORM_BYTES_MAX + 1]), Err(OAuthError::BodyTooLarge)));
+        assert!(Form::parse_query("scope=a&scope=b").is_err() && Form::parse_query("scope=a+b").is_ok(), "a query too");
     }
 
     #[test]

@@ -105,6 +105,9 @@ fn authorization_server(settings: &Settings) -> Value {
     add("subject_types_supported", json!(["public", "pairwise"]));
     add("claims_parameter_supported", true.into());
     add("prompt_values_supported", json!(["none", "login", "consent"]));
+    if !settings.acr_values_supported.is_empty() {
+        add("acr_values_supported", json!(settings.acr_values_supported)); // RFC 9470 §7
+    }
     if !settings.scopes_supported.is_empty() {
         add("scopes_supported", json!(settings.scopes_supported));
     }

@@ -4,6 +4,7 @@
 //! token is minted; a key is published before it signs and stays published until its last token has expired; what
 //! failed inside is `temporarily_unavailable`, never `invalid_client`; errors are the bodies of RFC 6749 §5.2.
 
+mod approval;
 mod assertion;
 mod authorization_code;
 mod authorization_details;
@@ -33,6 +34,7 @@ mod subject_name;
 mod throttle;
 mod token_endpoint;
 mod users;
+mod visit;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -64,6 +66,7 @@ pub use store::{KeyState, KeyStore, ReplayStore, RevocationStore, RevokedToken, 
 pub use subject_name::{DistinguishedName, NameError};
 pub use token_endpoint::TokenResponse;
 pub use users::{ACR_PASSWORD, PASSWORD_BYTES_MAX, PasswordHash, PasswordHashError, User, Users};
+pub use visit::{ApprovalPage, Handle, PageForm, SignInPage, Stopped, Visit, VisitAnswer, VisitRequest, Visitors};
 
 /// Parsers that no other room needs, for the fuzzers.
 #[cfg(fuzzing)]
@@ -86,3 +89,8 @@ pub struct TokenIssued(pub &'static str);
 /// Left among the extensions of a refusal: its cause, for the audit record and never for the client.
 #[derive(Debug, Clone)]
 pub struct Cause(pub std::sync::Arc<OAuthError>);
+
+/// Among the extensions of a request: the address that it comes from, as the guard judged it. Behind a trusted proxy
+/// that is not the connection's.
+#[derive(Debug, Clone, Copy)]
+pub struct Source(pub std::net::IpAddr);

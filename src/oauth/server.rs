@@ -12,7 +12,7 @@ use super::outstanding::Outstanding;
 use super::pushed::Pushed;
 use super::{
     ACCESS_TOKEN_LIFETIME_MAX, ClientRegistration, GrantStore, KeyRing, OutstandingLimits, ReplayStore,
-    RevocationStore, Settings, SettingsError,
+    RevocationStore, Settings, SettingsError, Visitors,
 };
 use crate::authn::{Issuer, Revocations};
 use crate::domain::{Client, ClientId, Clock, Connection, Random};
@@ -35,6 +35,8 @@ pub struct Parts {
     pub revocations: Arc<Revocations>,
     pub grants: Arc<dyn GrantStore>,
     pub outstanding: Arc<OutstandingRequests>,
+    /// The users, and their browsers.
+    pub visitors: Arc<Visitors>,
     /// Makes pairwise subjects; the same for ever.
     pub pairwise_salt: Arc<[u8; 32]>,
     pub clock: Arc<dyn Clock>,

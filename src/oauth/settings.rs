@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DetailTypes, Profile};
+use super::{DetailTypes, Profile, SessionLimits};
 use crate::jose::Algorithm;
 
 #[derive(Debug, Clone)]
@@ -27,6 +27,10 @@ pub struct Settings {
     pub request_uri_lifetime: Duration,
     /// How long a user may take to decide, from opening the page.
     pub visit_lifetime: Duration,
+    /// How long a user stays signed in.
+    pub sessions: SessionLimits,
+    /// What sign-ins here are worth (RFC 9470 §7).
+    pub acr_values_supported: Vec<String>,
     /// How long a grant lasts, and its refresh token with it.
     pub grant_lifetime: Duration,
     /// What the catalogue's APIs declare (RFC 9396).

@@ -7,7 +7,7 @@ use super::bridge::{self, BridgeLimits, Call};
 use super::context::{Refusal, RequestContext};
 use super::failure::Fault;
 use super::gateway::Gateway;
-use crate::oauth::{AuthenticatedClient, AuthenticationFailed, TokenIssued};
+use crate::oauth::{AuthenticatedClient, AuthenticationFailed, Source, TokenIssued};
 use crate::problem::{Kind, Problem};
 
 /// Largest body that an endpoint of ours takes; each has its own, smaller bound.
@@ -21,6 +21,7 @@ pub(super) async fn serve(gateway: &Gateway, session: &mut Session, ctx: &mut Re
     let connection = ctx.connection.clone().ok_or(Fault::Internal("the connection is unknown"))?;
     let mut extensions = Extensions::new();
     extensions.insert(ctx.interaction);
+    extensions.insert(Source(ctx.source));
     let call = Call { connection, extensions, expects_continue: std::mem::take(&mut ctx.expects_continue) };
     let limits = BridgeLimits {
         body_bytes_max: BODY_BYTES_MAX,

@@ -147,6 +147,7 @@ async fn take(shared: &Arc<Shared>, next: Next) -> Result<bool, Vec<Diagnostic>>
     shared.services.took(&in_force.snapshot.authenticator);
     shared.in_force.store(Arc::new(in_force));
     shared.services.clients.replace(&configuration);
+    shared.services.visitors.users.replace(configuration.users.iter().map(|user| Arc::clone(&user.value)).collect());
     shared.oauth.store(Arc::new(server));
     *shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(configuration);
     shared.watch_pools();

@@ -139,6 +139,7 @@ impl Shared {
         let connections_max = self.configuration().gateway.limits.connections_max;
         holds("connections", (self.front.connections_open(), connections_max));
         holds("body_bytes", self.budget.held_bytes());
+        holds("sessions", self.services.visitors.held());
         holds("revocations", (self.services.revocations.len(), REVOCATIONS_MAX));
         let (clients, counters) = self.services.quotas.counted();
         holds("quota_clients", (clients, ACCOUNTS_MAX));

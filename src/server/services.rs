@@ -11,7 +11,7 @@ use crate::authn::{Authenticator, Issuer, Revocations};
 use crate::config::{Configuration, Diagnostic, Place};
 use crate::domain::{Client, ClientId, Clock, Random, Timestamp};
 use crate::jose::KeySet;
-use crate::oauth::{ClientRegistration, Clients};
+use crate::oauth::{ClientRegistration, Clients, Visitors};
 use crate::quota::Quotas;
 use crate::signal::Metrics;
 use crate::upstream::Fuses;
@@ -116,6 +116,8 @@ pub struct Services {
     /// Our own authorization server as an issuer of tokens.
     pub issuer: Arc<Issuer>,
     pub clients: Arc<ClientDirectory>,
+    /// Users of the authorization server, and who of them is signed in.
+    pub visitors: Arc<Visitors>,
     /// Of streamed exchanges.
     pub fuses: Arc<Fuses>,
     authenticator: ArcSwapOption<Authenticator>,
@@ -130,6 +132,7 @@ impl Services {
             quotas: Arc::new(Quotas::new(Arc::clone(&clock))),
             clock,
             random: Arc::new(SystemRandom),
+            visitors: Arc::new(Visitors::new(Arc::new(SystemRandom))),
             metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
             revocations: Arc::new(Revocations::new()),
             issuer: Issuer::own(&gateway.issuer, &gateway.public_url, keys),

@@ -58,6 +58,8 @@ pub fn oauth_settings(configuration: &Configuration) -> Settings {
         clock_skew_max: tokens.clock_skew_max,
         request_uri_lifetime: tokens.request_uri_lifetime,
         visit_lifetime: tokens.visit_lifetime,
+        sessions: gateway.sessions,
+        acr_values_supported: acr_values(configuration),
         grant_lifetime: tokens.grant_lifetime,
         detail_types: DetailTypes::default(),
         profiles: profiles(configuration),
@@ -69,6 +71,11 @@ pub fn oauth_settings(configuration: &Configuration) -> Settings {
 /// The settings with what the catalogue says: scopes, and types of authorization details.
 pub(super) fn published(configuration: &Configuration, in_force: &InForce, detail_types: DetailTypes) -> Settings {
     Settings { scopes_supported: scopes(configuration, in_force), detail_types, ..oauth_settings(configuration) }
+}
+
+fn acr_values(configuration: &Configuration) -> Vec<String> {
+    let values: BTreeSet<String> = configuration.users.iter().map(|user| user.value.acr.to_string()).collect();
+    values.into_iter().collect()
 }
 
 /// The profiles of the registered clients, and that of those to come.

@@ -109,6 +109,7 @@ fn oauth_parts(opened: &Opened) -> Parts {
         revocations: services.revocations.clone(),
         grants: store.clone(),
         outstanding: outstanding.clone(),
+        visitors: services.visitors.clone(),
         pairwise_salt: pairwise_salt.clone(),
         clock: services.clock.clone(),
         random: services.random.clone(),
@@ -158,6 +159,7 @@ pub async fn start(
     let opened = open(&configuration).await?;
     let services = opened.services.clone();
     services.clients.replace(&configuration);
+    services.visitors.users.replace(configuration.users.iter().map(|user| Arc::clone(&user.value)).collect());
     let compiled = compile::compile(&configuration, &services, None).map_err(StartError::Configuration)?;
     reload::warn(&compiled.warnings);
     let in_force = compiled.in_force;

@@ -13,6 +13,7 @@ pub mod link;
 pub mod secure;
 pub mod site;
 pub mod token;
+pub mod visit;
 pub mod wire;
 
 use std::future::Future;

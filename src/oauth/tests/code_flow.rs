@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::*;
 use crate::domain::ScopeSet;
 
-const REDIRECT: &str = "https://tpp.example/cb";
+pub(super) const REDIRECT: &str = "https://tpp.example/cb";
 const VERIFIER: &str = "a-verifier-of-the-fewest-characters-43-long";
 
 fn challenge() -> String {
@@ -14,7 +14,7 @@ fn challenge() -> String {
 }
 
 /// A client of the code grant with this profile, authenticating as `jwt` does, with its key and bound to certificate 7.
-fn code_client(world: &World, id: &str, profile: Profile) -> (Client, ClientRegistration) {
+pub(super) fn code_client(world: &World, id: &str, profile: Profile) -> (Client, ClientRegistration) {
     let mut client = client(id, "acme");
     client.scopes = ScopeSet::parse("openid accounts payments").unwrap();
     let keys = ClientKeys::inline(&json!({ "keys": [world.key.public_jwk()] })).unwrap().0;
@@ -33,7 +33,7 @@ fn code_client(world: &World, id: &str, profile: Profile) -> (Client, ClientRegi
 }
 
 /// The world with more clients.
-async fn world_of(more: impl Fn(&World) -> Vec<(Client, ClientRegistration)>) -> World {
+pub(super) async fn world_of(more: impl Fn(&World) -> Vec<(Client, ClientRegistration)>) -> World {
     let world = world().await;
     let mut registry = Registry::default();
     for (client, registration) in more(&world) {
@@ -44,7 +44,7 @@ async fn world_of(more: impl Fn(&World) -> Vec<(Client, ClientRegistration)>) ->
     World { server, ..world }
 }
 
-async fn two_clients() -> World {
+pub(super) async fn two_clients() -> World {
     world_of(|world| {
         vec![code_client(world, "a", Profile::Fapi2Security), code_client(world, "b", Profile::Fapi2Security)]
     })
@@ -55,7 +55,7 @@ fn mtls() -> Connection {
     connection(Some(certificate(7, ChainTrust::Unverified)))
 }
 
-fn request_parameters() -> Vec<(String, String)> {
+pub(super) fn request_parameters() -> Vec<(String, String)> {
     [
         ("response_type", "code"),
         ("redirect_uri", REDIRECT),
@@ -76,7 +76,11 @@ impl World {
         self.assertion(client, &format!("c{}", NEXT.fetch_add(1, Ordering::SeqCst)))
     }
 
-    async fn push(&self, client: &str, parameters: &[(String, String)]) -> Result<PushedResponse, OAuthError> {
+    pub(super) async fn push(
+        &self,
+        client: &str,
+        parameters: &[(String, String)],
+    ) -> Result<PushedResponse, OAuthError> {
         let assertion = self.fresh_assertion(client);
         let mut all = with_assertion(&assertion);
         all.extend(parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
@@ -110,7 +114,7 @@ impl World {
         query(&self.approve(client, &pushed.request_uri).unwrap())["code"].clone()
     }
 
-    async fn redeem(&self, client: &str, more: &[(&str, &str)]) -> Result<TokenResponse, OAuthError> {
+    pub(super) async fn redeem(&self, client: &str, more: &[(&str, &str)]) -> Result<TokenResponse, OAuthError> {
         let assertion = self.fresh_assertion(client);
         let mut all = with_assertion(&assertion);
         all.extend(more);
@@ -118,14 +122,14 @@ impl World {
     }
 }
 
-fn query(location: &str) -> HashMap<String, String> {
+pub(super) fn query(location: &str) -> HashMap<String, String> {
     let (uri, query) = location.split_once('?').unwrap();
     assert_eq!(uri, REDIRECT);
     let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned();
     query.split('&').map(|pair| pair.split_once('=').unwrap()).map(|(n, v)| (decode(n), decode(v))).collect()
 }
 
-fn by_code(code: &str) -> [(&str, &str); 4] {
+pub(super) fn by_code(code: &str) -> [(&str, &str); 4] {
     [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", REDIRECT), ("code_verifier", VERIFIER)]
 }
 

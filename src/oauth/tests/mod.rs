@@ -7,6 +7,7 @@ mod code_flow;
 mod documents;
 mod grants;
 mod ring;
+mod visits;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -191,6 +192,8 @@ pub(crate) fn settings() -> Settings {
         clock_skew_max: Duration::from_secs(30),
         request_uri_lifetime: Duration::from_secs(90),
         visit_lifetime: Duration::from_secs(600),
+        sessions: SessionLimits::DEFAULT,
+        acr_values_supported: vec![],
         grant_lifetime: Duration::from_secs(90 * 86_400),
         detail_types: DetailTypes::default(),
         profiles: vec![Profile::Fapi2Security],
@@ -234,6 +237,7 @@ pub(crate) async fn world_with(settings: Settings) -> World {
         grants: memory.clone(),
         outstanding: Arc::new(OutstandingRequests::new(OutstandingLimits { all: 100, per_tenant: 50, per_client: 20 })),
         pairwise_salt: Arc::new([9; 32]),
+        visitors: Arc::new(Visitors::new(Arc::new(Counting(AtomicU64::new(1 << 32))))),
     };
     let server = Arc::new(AuthorizationServer::new(settings, parts).unwrap());
     let authenticator = Authenticator::new(Some(issuer), vec![], revocations).unwrap();
