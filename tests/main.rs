@@ -10,6 +10,7 @@
 mod architecture;
 mod audit;
 mod bounds;
+mod browser;
 mod catalogue;
 mod differential;
 mod edge;

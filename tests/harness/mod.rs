@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod bank;
+pub mod browser;
 pub mod certificates;
 pub mod forge;
 pub mod gateway;
