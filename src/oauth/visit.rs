@@ -60,8 +60,8 @@ pub struct VisitAnswer {
 
 /// The states of a visit.
 pub enum Visit {
-    SignIn(SignInPage),
-    Approval(ApprovalPage),
+    SignIn(Box<SignInPage>),
+    Approval(Box<ApprovalPage>),
     /// 303 to the page of the request: as it is now.
     Again(Handle),
     /// Back to the client.
@@ -254,21 +254,21 @@ impl AuthorizationServer {
                 let hint = request.login_hint.clone().filter(|hint| hint.len() <= LOGIN_HINT_BYTES_MAX);
                 self.sign_in_page(visitor, hint.unwrap_or_default(), None)
             }
-            Next::Ask(signed_in) => Visit::Approval(ApprovalPage {
+            Next::Ask(signed_in) => Visit::Approval(Box::new(ApprovalPage {
                 form: self.page_form(visitor),
                 client_name: visitor.opened.client.name.clone(),
                 tenant_name: visitor.opened.client.tenant.name.clone(),
                 user: signed_in.user.name.clone().unwrap_or_else(|| signed_in.user.username.clone()),
                 scopes: request.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
                 authorization_details: request.authorization_details.clone(),
-            }),
+            })),
             Next::End(error) => self.end(visitor, error),
         }
     }
 
     fn sign_in_page(&self, visitor: &Visitor, username: String, trouble: Option<SignInError>) -> Visit {
         let client_name = visitor.opened.client.name.clone();
-        Visit::SignIn(SignInPage { form: self.page_form(visitor), client_name, username, trouble })
+        Visit::SignIn(Box::new(SignInPage { form: self.page_form(visitor), client_name, username, trouble }))
     }
 
     fn page_form(&self, visitor: &Visitor) -> PageForm {

@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ impl Browser {
         Some(started)
     }
 
-    async fn open(&mut self, browser: &PathBuf) {
+    async fn open(&mut self, browser: &Path) {
         let profile = format!("--user-data-dir={}", self._profile.path().display());
         let flags: Vec<&str> = FLAGS.iter().copied().chain([profile.as_str()]).collect();
         let options = json!({ "binary": browser, "args": flags });

@@ -78,7 +78,7 @@ impl<'w> Browser<'w> {
     async fn arrive(&mut self, client: &str, request_uri: &str) -> ApprovalPage {
         let page = match self.look(client, request_uri) {
             Visit::SignIn(page) => page,
-            Visit::Approval(page) => return page,
+            Visit::Approval(page) => return *page,
             other => panic!("{}", kind(&other)),
         };
         let after = self.send_sign_in(&page.form, "sign-in", "alice", PASSWORD).await;
@@ -112,14 +112,14 @@ fn kind(visit: &Visit) -> String {
 
 fn approval(visit: Visit) -> ApprovalPage {
     match visit {
-        Visit::Approval(page) => page,
+        Visit::Approval(page) => *page,
         other => panic!("{}", kind(&other)),
     }
 }
 
 fn sign_in(visit: Visit) -> SignInPage {
     match visit {
-        Visit::SignIn(page) => page,
+        Visit::SignIn(page) => *page,
         other => panic!("{}", kind(&other)),
     }
 }
