@@ -115,7 +115,8 @@ fn assemble(
     };
     let documents = documents?;
     let gateway = &configuration.gateway;
-    let pages = Pages::render(&gateway.public_url, gateway.security_contact.as_deref(), &documents);
+    let listings = world::listings(configuration, &drafts);
+    let pages = Pages::render(&gateway.public_url, gateway.security_contact.as_deref(), &listings);
     let in_force = InForce { snapshot: Arc::new(snapshot), documents: Arc::new(documents), pages: Arc::new(pages) };
     Some((in_force, detail_types?))
 }
@@ -192,7 +193,7 @@ fn documents(
         scopes: scope_names(drafts).into_iter().map(|name| (name, String::new())).collect(),
     };
     match publish(imported, own, &edge) {
-        Ok(published) => match Documents::render(&published, world::listings(configuration, drafts)) {
+        Ok(published) => match Documents::render(published) {
             Ok(documents) => Some(documents),
             Err(error) => {
                 mistakes.push(Diagnostic::new(Place::file("apis.yaml"), error.to_string()));
