@@ -51,6 +51,20 @@ pub struct Configuration {
     pub files: Vec<PathBuf>,
 }
 
+/// What a running process remembers of its configuration: what tells the next change, and what only a restart applies.
+/// The rest lives in the snapshot, and need not be held twice.
+#[derive(Debug)]
+pub struct Foundation {
+    pub gateway: GatewaySettings,
+    pub files: Vec<PathBuf>,
+}
+
+impl Configuration {
+    pub fn foundation(&self) -> Foundation {
+        Foundation { gateway: self.gateway.clone(), files: self.files.clone() }
+    }
+}
+
 /// A value and where it was written.
 #[derive(Debug, Clone)]
 pub struct Located<T> {

@@ -193,7 +193,7 @@ pub async fn start(
         ready: Arc::new(AtomicBool::new(false)),
         started: Instant::now(),
         stopping: stopping.clone(),
-        current: Mutex::new(configuration.clone()),
+        current: Mutex::new(Arc::new(configuration.foundation())),
         reloading: tokio::sync::Mutex::new(()),
     });
     Ok(Running {
