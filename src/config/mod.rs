@@ -76,7 +76,17 @@ pub struct Located<T> {
 pub type Variables = HashMap<String, String>;
 
 /// Reads the folder. On any mistake: all of them, in order of file and line.
+///
+/// On a thread of its own: the trees of large files are many times what is kept of them, and the allocator gives back
+/// to the system what a thread has left behind when it ends.
 pub fn load(folder: &Path, variables: &Variables) -> Result<Configuration, Vec<Diagnostic>> {
+    std::thread::scope(|scope| match scope.spawn(|| load_here(folder, variables)).join() {
+        Ok(loaded) => loaded,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+fn load_here(folder: &Path, variables: &Variables) -> Result<Configuration, Vec<Diagnostic>> {
     let report = Report::default();
     let context = Context::new(folder, variables, &report);
     let configuration = read(&context);

@@ -32,7 +32,28 @@ pub struct Compiled {
 }
 
 /// Compiles a snapshot and its published documents. `previous` lends its pools' health.
+///
+/// On a thread of its own: the documents' trees are many times what is kept of them, and the allocator gives back to
+/// the system what a thread has left behind when it ends.
 pub fn compile(
+    configuration: &Configuration,
+    services: &Services,
+    previous: Option<&Snapshot>,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let here = tokio::runtime::Handle::try_current().ok();
+    std::thread::scope(|scope| {
+        let compiling = scope.spawn(|| {
+            let _runtime = here.as_ref().map(tokio::runtime::Handle::enter);
+            compile_here(configuration, services, previous)
+        });
+        match compiling.join() {
+            Ok(compiled) => compiled,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+fn compile_here(
     configuration: &Configuration,
     services: &Services,
     previous: Option<&Snapshot>,

@@ -150,6 +150,7 @@ async fn take(shared: &Arc<Shared>, next: Next) -> Result<bool, Vec<Diagnostic>>
     shared.oauth.store(Arc::new(server));
     *shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(configuration.foundation());
     shared.watch_pools();
+    background::give_back();
     reload_certificates(shared);
     for key in restart_only {
         tracing::warn!(key, "changed, but a restart is needed before it is in force");

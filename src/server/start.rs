@@ -196,6 +196,7 @@ pub async fn start(
         current: Mutex::new(Arc::new(configuration.foundation())),
         reloading: tokio::sync::Mutex::new(()),
     });
+    background::give_back();
     Ok(Running {
         listeners: run(&configuration, &shared, &front, bound).await,
         operations: tokio::spawn(serve_operations(operations_listener, shared.clone(), stopping)),
