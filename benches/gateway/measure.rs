@@ -17,6 +17,8 @@ use super::{backend, counted, handshake, stages};
 
 /// What is loaded before each measurement and not counted.
 const WARM_UP: Duration = Duration::from_millis(300);
+/// After which a process that was busy starting is at rest, and has given back what it needed only for that.
+const REST: Duration = Duration::from_secs(4);
 /// Requests per second of the latency measurement, all callers together.
 const MODERATE_RATE: f64 = 1_000.0;
 
@@ -290,13 +292,17 @@ async fn growth(
         report.chapter(&format!("{} operations, {} clients", size.operations, size.clients));
         let scene = Scene::write(folder, "growth", size, backend, Guard::AsShipped)?;
         let gateway = Gateway::start(&scene, &plan.binary)?;
-        let memory = gateway.process.resident_mib()?;
         report.value("start time", gateway.start_time.as_secs_f64() * 1e3, "ms");
-        report.value("resident after start", memory, "MiB");
+        report.value("resident when ready", gateway.process.resident_mib()?, "MiB");
+        tokio::time::sleep(REST).await;
+        let memory = gateway.process.resident_mib()?;
+        report.value("resident at rest", memory, "MiB");
         let (time, cpu) = gateway.reload(&scene).await?;
         report.value("reload time", time.as_secs_f64() * 1e3, "ms");
         report.value("reload CPU", cpu * 1e3, "ms");
-        report.value("resident after reload", gateway.process.resident_mib()?, "MiB");
+        report.value("resident when reloaded", gateway.process.resident_mib()?, "MiB");
+        tokio::time::sleep(REST).await;
+        report.value("resident at rest after a reload", gateway.process.resident_mib()?, "MiB");
         resident.push((size, memory));
     }
     if let [(_, least), (middle, at_middle), (large, most)] = resident.as_slice() {

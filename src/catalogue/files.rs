@@ -105,6 +105,11 @@ impl Files {
         self.loaded.iter().map(|(name, text)| (name.as_str(), text))
     }
 
+    /// Leaves the texts and lets go of what was read in them.
+    pub fn forget_trees(&mut self) {
+        self.loaded.values_mut().for_each(|text| text.value = Value::Null);
+    }
+
     /// Reads (once) the file that a reference in the file `base` names, and returns its name.
     pub fn load(&mut self, base: &str, reference: &str) -> Result<String, FileError> {
         let name = resolve(base, reference)?;

@@ -45,6 +45,7 @@ fn compile(id: &ApiId, mut files: Files, base_path: Option<&str>, file: &Path) -
     let recognised = recognise::recognise(value, &mut findings)
         .map_err(|NotOpenApi { what, remedy }| ImportError::NotOpenApi { file: file.to_path_buf(), what, remedy })?;
     let bundle::Bundle { mut document, mut origins } = bundle::bundle(&mut files, recognised.dialect, &mut findings);
+    files.forget_trees(); // A large document is large in memory; from here on only its text is needed.
     let mut ledger = Ledger::default();
     census::take(&document, recognised.dialect, &origins, &mut ledger);
     if recognised.dialect == Dialect::Swagger2 {

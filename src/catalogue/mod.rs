@@ -44,7 +44,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-pub use documents::{Documents, ListedOperation, Listing, RenderError, Rendered};
+pub use documents::{Documents, Identity, ListedOperation, Listing, RenderError, Rendered};
 pub use error::ImportError;
 pub use import::{Written, import, written};
 pub use origin::{Location, Origins};

@@ -29,7 +29,7 @@ pub struct CatalogueSettings {
     pub description: String,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct GatewaySettings {
     /// restart
     pub issuer: String,

@@ -55,6 +55,20 @@ pub struct Configuration {
     pub files: Vec<PathBuf>,
 }
 
+/// What a running process remembers of its configuration: what tells the next change, and what only a restart applies.
+/// The rest lives in the snapshot, and need not be held twice.
+#[derive(Debug)]
+pub struct Foundation {
+    pub gateway: GatewaySettings,
+    pub files: Vec<PathBuf>,
+}
+
+impl Configuration {
+    pub fn foundation(&self) -> Foundation {
+        Foundation { gateway: self.gateway.clone(), files: self.files.clone() }
+    }
+}
+
 /// A value and where it was written.
 #[derive(Debug, Clone)]
 pub struct Located<T> {
@@ -66,7 +80,17 @@ pub struct Located<T> {
 pub type Variables = HashMap<String, String>;
 
 /// Reads the folder. On any mistake: all of them, in order of file and line.
+///
+/// On a thread of its own: the trees of large files are many times what is kept of them, and the allocator gives back
+/// to the system what a thread has left behind when it ends.
 pub fn load(folder: &Path, variables: &Variables) -> Result<Configuration, Vec<Diagnostic>> {
+    std::thread::scope(|scope| match scope.spawn(|| load_here(folder, variables)).join() {
+        Ok(loaded) => loaded,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+fn load_here(folder: &Path, variables: &Variables) -> Result<Configuration, Vec<Diagnostic>> {
     let report = Report::default();
     let context = Context::new(folder, variables, &report);
     let configuration = read(&context);

@@ -1,13 +1,16 @@
 //! `tenants.yaml`, `clients.yaml`, `subscriptions.yaml`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use crate::domain::{Client, ClientId, Environment, LicenceRole, PartnerStatus, PlanId, ProductId, Tenant, Thumbprint};
+use crate::domain::{
+    Client, ClientId, Environment, LicenceRole, PartnerStatus, PlanId, ProductId, ScopeSet, Tenant, Thumbprint,
+};
 use crate::jose;
 use crate::oauth::{
     ClientAuthentication, ClientKeys, ClientRegistration, DistinguishedName, Profile, SecretHash, TlsSubject,
@@ -111,10 +114,25 @@ fn tenant(entry: &Entry<'_>) -> Option<Tenant> {
 pub(super) fn clients(entries: &[Entry<'_>], tenants: &[Located<Arc<Tenant>>]) -> Vec<Located<ClientSettings>> {
     let by_name: HashMap<&str, &Arc<Tenant>> = tenants.iter().map(|t| (t.value.id.as_str(), &t.value)).collect();
     let name = |settings: &ClientSettings| settings.client.id.to_string();
-    each(entries, "client", name, |entry| client(entry, &by_name))
+    let known_scopes = RefCell::default();
+    each(entries, "client", name, |entry| client(entry, &by_name, &known_scopes))
 }
 
-fn client(entry: &Entry<'_>, tenants: &HashMap<&str, &Arc<Tenant>>) -> Option<ClientSettings> {
+/// Many clients are granted the same: what is known is shared.
+fn shared(scopes: ScopeSet, known: &RefCell<HashSet<ScopeSet>>) -> ScopeSet {
+    let mut known = known.borrow_mut();
+    if let Some(same) = known.get(&scopes) {
+        return same.clone();
+    }
+    known.insert(scopes.clone());
+    scopes
+}
+
+fn client(
+    entry: &Entry<'_>,
+    tenants: &HashMap<&str, &Arc<Tenant>>,
+    known_scopes: &RefCell<HashSet<ScopeSet>>,
+) -> Option<ClientSettings> {
     let id: Option<ClientId> = entry.required("id", scalar::parsed);
     let tenant = entry.required("tenant", |entry, node| {
         let written = scalar::text(entry, node)?;
@@ -126,7 +144,7 @@ fn client(entry: &Entry<'_>, tenants: &HashMap<&str, &Arc<Tenant>>) -> Option<Cl
     let name = entry.optional("name", scalar::text);
     let status = entry.or("status", PartnerStatus::Active, scalar::one_of(STATUSES));
     let environment = entry.or("environment", Environment::Sandbox, environment);
-    let scopes = entry.or("scopes", crate::domain::ScopeSet::default(), scalar::scopes);
+    let scopes = shared(entry.or("scopes", ScopeSet::default(), scalar::scopes), known_scopes);
     let registered = registered::read(entry);
     let issuer = entry.optional("issuer", scalar::text);
     let authentication = entry.section("authentication").map(|section| authentication(&section));

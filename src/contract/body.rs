@@ -69,11 +69,11 @@ fn form(bytes: &[u8]) -> Result<Value, &'static str> {
 }
 
 /// One described content.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Media {
     range: MediaType,
     text: Box<str>,
-    node: Option<NodeId>,
+    pub node: Option<NodeId>,
 }
 
 impl Media {

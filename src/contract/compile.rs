@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::issue::{ContractIssue, IssueCause};
 use super::keyword::Keywords;
+use super::merge::merge;
 use super::schema::{ANY, NONE, Node, NodeId, Rule, Schemas, Types};
 use super::text::Texts;
 use super::waiver::Waivers;
@@ -150,8 +151,8 @@ impl<'d> Compiler<'d> {
         }
     }
 
-    /// Reads everything that is pending.
-    pub fn finish(mut self) -> (Schemas, Vec<ContractIssue>) {
+    /// Reads everything that is pending. Also answers where each schema is now: those that say the same are one.
+    pub fn finish(mut self) -> (Schemas, Vec<NodeId>, Vec<ContractIssue>) {
         while let Some(mut pending) = self.queue.pop() {
             let Value::Object(members) = pending.value else { continue };
             if let Some(dialect) = members.get("$schema")
@@ -170,7 +171,8 @@ impl<'d> Compiler<'d> {
         }
         self.cut_endless();
         self.issues.sort_by(|a, b| a.pointer.cmp(&b.pointer));
-        (Schemas { nodes: self.nodes.into() }, self.issues)
+        let (nodes, places) = merge(self.nodes);
+        (Schemas { nodes }, places, self.issues)
     }
 
     fn check_dialect(&mut self, pointer: &str, dialect: &Value) -> bool {

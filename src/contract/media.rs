@@ -1,7 +1,7 @@
 //! Media types (RFC 9110 §8.3.1) and the ranges under which documents describe content.
 
 /// A media type or range, in lower case, with its parameters other than `charset`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct MediaType {
     kind: Box<str>,
     subtype: Box<str>,

@@ -23,6 +23,7 @@ mod issue;
 mod json;
 mod keyword;
 mod media;
+mod merge;
 mod number;
 mod operation;
 mod parameter;

@@ -1,6 +1,7 @@
 //! An operation's contract: its parameters, its body and its answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode};
@@ -58,12 +59,12 @@ impl Contracts {
     ) -> (Vec<Arc<Contract>>, Vec<ContractIssue>) {
         let mut compiler = Compiler::new(document);
         let drafts: Vec<Draft<'_>> = operations.iter().map(|spec| Draft::new(spec, &mut compiler)).collect();
-        let (schemas, issues) = compiler.finish();
+        let (schemas, places, issues) = compiler.finish();
         let schemas = Arc::new(schemas);
-        let mut shared = HashMap::new();
-        let contracts = drafts.into_iter().map(|draft| {
-            let contract = draft.finish(&schemas, undeclared_query, &mut shared);
-            Arc::new(contract)
+        let mut shared = Shared::default();
+        let contracts = drafts.into_iter().map(|mut draft| {
+            draft.nodes_mut().for_each(|node| *node = places.get(*node as usize).copied().unwrap_or(*node));
+            draft.finish(&schemas, undeclared_query, &mut shared)
         });
         (contracts.collect(), issues)
     }
@@ -77,8 +78,12 @@ struct Draft<'o> {
     responses: Box<[Response]>,
 }
 
-/// Parameters that many operations declare alike are held once.
-type SharedParameters = HashMap<(ParameterPlace, String, Option<NodeId>), Vec<(ParameterSpec, Arc<Parameter>)>>;
+/// What many operations declare alike is held once.
+#[derive(Default)]
+struct Shared {
+    parameters: HashMap<(ParameterPlace, String, Option<NodeId>), Vec<(ParameterSpec, Arc<Parameter>)>>,
+    contracts: HashSet<Alike>,
+}
 
 impl<'o> Draft<'o> {
     fn new(spec: &'o OperationSpec, compiler: &mut Compiler<'_>) -> Self {
@@ -102,15 +107,17 @@ impl<'o> Draft<'o> {
         Self { spec, nodes, body, responses }
     }
 
-    fn finish(
-        self,
-        schemas: &Arc<Schemas>,
-        undeclared_query: UndeclaredQuery,
-        shared: &mut SharedParameters,
-    ) -> Contract {
+    /// Every schema that it names.
+    fn nodes_mut(&mut self) -> impl Iterator<Item = &mut NodeId> {
+        let body = self.body.iter_mut().flat_map(|(_, content)| content.iter_mut());
+        let content = body.chain(self.responses.iter_mut().flat_map(|response| response.content.iter_mut()));
+        self.nodes.iter_mut().flatten().chain(content.filter_map(|media| media.node.as_mut()))
+    }
+
+    fn finish(self, schemas: &Arc<Schemas>, undeclared_query: UndeclaredQuery, shared: &mut Shared) -> Arc<Contract> {
         let mut parameters = Vec::new();
         for (spec, node) in self.spec.parameters.iter().zip(self.nodes).filter(|(spec, _)| !is_ignored(spec)) {
-            let alike = shared.entry((spec.place, spec.name.clone(), node)).or_default();
+            let alike = shared.parameters.entry((spec.place, spec.name.clone(), node)).or_default();
             let known =
                 alike.iter().find(|(known, _)| same_use(known, spec)).map(|(_, parameter)| Arc::clone(parameter));
             parameters.push(known.unwrap_or_else(|| {
@@ -119,14 +126,47 @@ impl<'o> Draft<'o> {
                 parameter
             }));
         }
-        Contract {
+        let contract = Alike(Arc::new(Contract {
             schemas: Arc::clone(schemas),
             parameters: parameters.into(),
             undeclared_query,
             body: self.body,
             responses: self.responses,
             is_head: self.spec.method == Method::HEAD,
+        }));
+        if let Some(same) = shared.contracts.get(&contract) {
+            return Arc::clone(&same.0);
         }
+        let own = Arc::clone(&contract.0);
+        shared.contracts.insert(contract);
+        own
+    }
+}
+
+/// A contract among those of one API, by what it demands. Parameters that are alike are the same in memory already.
+struct Alike(Arc<Contract>);
+
+type Demands<'c> = (Vec<*const Parameter>, UndeclaredQuery, &'c Option<(bool, Box<[Media]>)>, &'c [Response], bool);
+
+impl Alike {
+    fn demands(&self) -> Demands<'_> {
+        let Contract { schemas: _, parameters, undeclared_query, body, responses, is_head } = &*self.0;
+        let parameters: Vec<*const Parameter> = parameters.iter().map(Arc::as_ptr).collect();
+        (parameters, *undeclared_query, body, responses, *is_head)
+    }
+}
+
+impl PartialEq for Alike {
+    fn eq(&self, other: &Self) -> bool {
+        self.demands() == other.demands()
+    }
+}
+
+impl Eq for Alike {}
+
+impl Hash for Alike {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.demands().hash(state);
     }
 }
 
@@ -146,7 +186,7 @@ pub struct Contract {
     is_head: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Response {
     status: StatusRange,
     content: Box<[Media]>,

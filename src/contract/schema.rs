@@ -27,7 +27,7 @@ pub(super) enum Direction {
 }
 
 /// A set of JSON types. Numbers are two: integers (`1.0` is one, JSON Schema 2020-12 §6.1.1) and all others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Types(u8);
 
 impl Types {
@@ -100,7 +100,7 @@ impl Types {
 pub(super) type Names = Box<[Box<str>]>;
 
 /// One schema.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Node {
     pub types: Types,
     /// What a value must keep to beside its type. `unevaluated…` comes last.
@@ -108,7 +108,7 @@ pub(super) struct Node {
 }
 
 /// One keyword, or a group of keywords that only make sense together.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum Rule {
     Ref(NodeId),
     Enum(Box<[Value]>),
@@ -142,20 +142,20 @@ pub(super) enum Rule {
     UnevaluatedItems(NodeId),
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Items {
     pub prefix: Box<[NodeId]>,
     pub rest: Option<NodeId>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Contains {
     pub item: NodeId,
     pub min: u64,
     pub max: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Members {
     /// Sorted by name.
     pub named: Box<[(Box<str>, NodeId)]>,
@@ -170,21 +170,21 @@ impl Members {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Condition {
     pub when: NodeId,
     pub then: NodeId,
     pub otherwise: NodeId,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct RequiredName {
     pub name: Box<str>,
     pub waiver: Waiver,
 }
 
 /// In which direction a required property may be missing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Waiver {
     pub request: bool,
     pub response: bool,

@@ -77,6 +77,27 @@ pub(super) enum Format {
     },
 }
 
+/// Those of one document are compiled once each, by [`Texts`]: the same is what is the same in memory.
+macro_rules! same_in_memory {
+    ($($name:ident)+) => {$(
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                std::ptr::eq(self, other)
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl std::hash::Hash for $name {
+            fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+                std::ptr::hash(self, state);
+            }
+        }
+    )+};
+}
+
+same_in_memory!(Pattern Format);
+
 impl Format {
     fn compile(name: &str) -> Option<Self> {
         match name {

@@ -1,6 +1,5 @@
 //! OAuth scopes: case-sensitive, order irrelevant, space-delimited (RFC 6749 §3.3).
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -40,9 +39,9 @@ impl std::borrow::Borrow<str> for Scope {
     }
 }
 
-/// A set of scopes; writes itself sorted, so equal sets have equal text.
+/// A set of scopes; writes itself sorted, so equal sets have equal text. A copy shares what it was made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct ScopeSet(BTreeSet<Scope>);
+pub struct ScopeSet(Arc<[Scope]>); // Invariant: ascending, each once.
 
 impl ScopeSet {
     /// Reads a `scope` parameter; repeated scopes count once, an empty text is the empty set.
@@ -50,7 +49,7 @@ impl ScopeSet {
         if text.len() > SET_LEN_MAX {
             return Err(ScopeError::TooLong);
         }
-        text.split(' ').filter(|part| !part.is_empty()).map(Scope::parse).collect::<Result<_, _>>().map(Self)
+        text.split(' ').filter(|part| !part.is_empty()).map(Scope::parse).collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -58,16 +57,17 @@ impl ScopeSet {
     }
 
     pub fn contains(&self, scope: &str) -> bool {
-        self.0.contains(scope)
+        self.0.binary_search_by(|own| own.as_str().cmp(scope)).is_ok()
     }
 
     pub fn is_subset(&self, other: &Self) -> bool {
-        self.0.is_subset(&other.0)
+        let mut others = other.0.iter();
+        self.0.iter().all(|own| others.by_ref().find(|other| *other >= own) == Some(own))
     }
 
     /// What is in both.
     pub fn intersection(&self, other: &Self) -> Self {
-        Self(self.0.intersection(&other.0).cloned().collect())
+        self.iter().filter(|scope| other.contains(scope.as_str())).cloned().collect()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
@@ -77,7 +77,10 @@ impl ScopeSet {
 
 impl FromIterator<Scope> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
-        Self(scopes.into_iter().collect())
+        let mut scopes: Vec<Scope> = scopes.into_iter().collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        Self(scopes.into())
     }
 }
 
@@ -111,6 +114,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn sets_are_what_sets_are(
+            some in proptest::collection::btree_set("[ab]{1,2}", 0..6),
+            others in proptest::collection::btree_set("[ab]{1,2}", 0..6),
+        ) {
+            let set = |names: &std::collections::BTreeSet<String>| {
+                names.iter().rev().map(|name| Scope::parse(name).unwrap()).collect::<ScopeSet>()
+            };
+            prop_assert_eq!(set(&some).is_subset(&set(&others)), some.is_subset(&others));
+            prop_assert_eq!(
+                set(&some).intersection(&set(&others)),
+                some.intersection(&others).map(|name| Scope::parse(name).unwrap()).collect::<ScopeSet>()
+            );
+            prop_assert!(some.iter().all(|name| set(&some).contains(name)));
+            prop_assert!(others.iter().all(|name| set(&some).contains(name) == some.contains(name)));
+        }
+
         #[test]
         fn text_round_trips(scopes in proptest::collection::btree_set("[a-z:./-]{1,12}", 0..12)) {
             let text = scopes.iter().cloned().collect::<Vec<_>>().join(" ");

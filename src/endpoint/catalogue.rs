@@ -1,12 +1,14 @@
 //! The published catalogue: the unified document, each API's own, and the places where machines look for them.
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::catalogue::Rendered;
+use crate::catalogue::{Identity, Rendered};
 use crate::problem::{Kind, Problem};
 
 use super::{Edge, Segment, empty, interaction};
@@ -84,8 +86,8 @@ pub(super) fn send(document: &Rendered, headers: &HeaderMap) -> Response {
     let mut response = if current {
         empty(StatusCode::NOT_MODIFIED)
     } else {
-        let body = if gzip { &document.gzip } else { &document.identity };
-        let mut response = body.clone().into_response();
+        let body = if gzip { Some(document.gzip.clone().into_response()) } else { identity(document) };
+        let Some(mut response) = body else { return busy() };
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(document.content_type));
         if gzip {
             response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -99,6 +101,24 @@ pub(super) fn send(document: &Rendered, headers: &HeaderMap) -> Response {
         fields.insert(header::ETAG, tag);
     }
     response
+}
+
+/// The document as it was written; a long one is inflated as fast as the caller reads. `None`: too many are reading it.
+fn identity(document: &Rendered) -> Option<Response> {
+    match &document.identity {
+        Identity::Held(bytes) => Some(bytes.clone().into_response()),
+        Identity::Compressed(bytes) => {
+            let mut response = Body::from_stream(stream::iter(document.inflate()?)).into_response();
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(*bytes));
+            Some(response)
+        }
+    }
+}
+
+/// For who cannot be read out a document now; the compressed form is always at hand.
+fn busy() -> Response {
+    let fields = [(header::RETRY_AFTER, "1"), (header::CACHE_CONTROL, "no-store"), (header::VARY, "accept-encoding")];
+    (StatusCode::SERVICE_UNAVAILABLE, fields).into_response()
 }
 
 /// RFC 9110 §12.5.3, for the one coding that we have: named with a weight above zero.
@@ -133,6 +153,22 @@ mod tests {
         ] {
             assert_eq!(accepts_gzip(&headers(header::ACCEPT_ENCODING, value)), expected, "{value:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_long_document_is_whole_in_both_forms() {
+        let text: Vec<u8> = (0..300_000_u32).flat_map(u32::to_be_bytes).collect();
+        let document = Rendered::new("application/json", text.clone());
+        let plain = send(&document, &HeaderMap::new());
+        assert_eq!(plain.headers()[header::CONTENT_LENGTH], text.len().to_string().as_str());
+        assert!(!plain.headers().contains_key(header::CONTENT_ENCODING));
+        assert!(axum::body::to_bytes(plain.into_body(), usize::MAX).await.unwrap() == text);
+        let readers: Vec<Response> = (0..100).map(|_| send(&document, &HeaderMap::new())).collect();
+        let last = readers.last().unwrap();
+        assert_eq!((last.status(), last.headers().get(header::ETAG)), (StatusCode::SERVICE_UNAVAILABLE, None));
+        let compressed = send(&document, &headers(header::ACCEPT_ENCODING, "gzip"));
+        assert_eq!(compressed.headers()[header::CONTENT_ENCODING], "gzip");
+        assert!(axum::body::to_bytes(compressed.into_body(), usize::MAX).await.unwrap() == document.gzip);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use askama::Template;
 use http::HeaderValue;
 use serde_json::json;
 
-use crate::catalogue::{Documents, Listing, Rendered};
+use crate::catalogue::{Listing, Rendered};
 
 /// Longest `Link` field of the API catalogue; a longer one would be refused by many clients with everything around it.
 const LINKS_BYTES_MAX: usize = 4096;
@@ -37,8 +37,7 @@ struct ApiPage<'a> {
 }
 
 impl Pages {
-    pub fn render(public_url: &str, security_contact: Option<&str>, documents: &Documents) -> Self {
-        let listings = &documents.listings;
+    pub fn render(public_url: &str, security_contact: Option<&str>, listings: &[Listing]) -> Self {
         let apis = listings.iter().filter_map(|listing| Some((listing.id.to_string(), html(&ApiPage { listing })?)));
         Self {
             home: html(&Home { public_url, listings }),
@@ -108,7 +107,8 @@ mod tests {
             html(&ApiPage { listing: &listing }),
             html(&Home { public_url: "https://x", listings: std::slice::from_ref(&listing) }),
         ] {
-            let html = String::from_utf8(page.unwrap().identity.to_vec()).unwrap();
+            let pieces: Vec<bytes::Bytes> = page.unwrap().inflate().unwrap().collect::<Result<_, _>>().unwrap();
+            let html = String::from_utf8(pieces.concat()).unwrap();
             assert!(!html.contains("<script>alert"), "{html}");
             assert!(html.contains("&#60;script&#62;alert(1)") || html.contains("&lt;script&gt;alert(1)"), "{html}");
         }

@@ -26,9 +26,10 @@ pub enum NameError {
     Der,
 }
 
-/// A sequence of relative distinguished names, in the order of the certificate: the most significant first.
+/// A sequence of relative distinguished names, in the order of the certificate: the most significant first. It is only
+/// ever compared, so it is held as one text of bytes: a hundred thousand clients have one each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DistinguishedName(Vec<Vec<Attribute>>); // Invariant: attributes within one set are sorted.
+pub struct DistinguishedName(Box<[u8]>); // Invariant: made by `pack`, so equal names are equal bytes and no others are.
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Attribute {
@@ -104,7 +105,7 @@ impl DistinguishedName {
             return Err(NameError::Length);
         }
         names.reverse();
-        Ok(Self(names))
+        Ok(Self::pack(&names))
     }
 
     /// Reads the DER of an X.501 `Name`.
@@ -118,7 +119,28 @@ impl DistinguishedName {
             attributes.sort();
             attributes
         };
-        Ok(Self(name.iter_rdn().map(set).collect()))
+        Ok(Self::pack(&name.iter_rdn().map(set).collect::<Vec<_>>()))
+    }
+
+    /// Every part with its length or number in front, so that no two names have the same bytes. The attributes within
+    /// one set are sorted.
+    fn pack(names: &[Vec<Attribute>]) -> Self {
+        let mut bytes = Vec::new();
+        for set in names {
+            bytes.extend((set.len() as u32).to_be_bytes());
+            for Attribute { oid, value } in set {
+                let (kind, value) = match value {
+                    AttributeValue::Text(text) => (0, text.as_bytes()),
+                    AttributeValue::Der(der) => (1, der.as_slice()),
+                };
+                bytes.extend((oid.len() as u32).to_be_bytes());
+                bytes.extend(oid.as_bytes());
+                bytes.push(kind);
+                bytes.extend((value.len() as u32).to_be_bytes());
+                bytes.extend(value);
+            }
+        }
+        Self(bytes.into())
     }
 }
 

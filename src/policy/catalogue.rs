@@ -1,12 +1,15 @@
 //! The names that policies may use: operations, their groups, and the entities of the world.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::issue::PolicyIssue;
 use super::question::{ActionFacts, World};
 use super::suggest::closest;
-use crate::domain::{Currency, Environment, Jurisdiction, LicenceRole, PartnerStatus, Risk};
+use crate::domain::{
+    Currency, Environment, InstitutionId, Jurisdiction, LicenceRole, OperationId, PartnerStatus, Risk,
+};
 
 /// Groups that exist whether or not the catalogue has a member for them, so that a set of policies can be shipped.
 const READ: &str = "read";
@@ -17,10 +20,10 @@ const PREFIXES: [&str; 4] = ["api:", "institution:", "tag:", "licence:"];
 /// An operation, as policies see it.
 #[derive(Debug, Clone)]
 pub(super) struct Action {
-    pub id: String,
-    /// Sorted.
-    pub groups: Vec<String>,
-    pub institution: String,
+    pub id: OperationId,
+    /// Sorted; shared by all operations of the same groups.
+    pub groups: Arc<[String]>,
+    pub institution: InstitutionId,
     pub licence_role: Option<LicenceRole>,
 }
 
@@ -37,22 +40,22 @@ pub(super) struct Catalogue {
 impl Catalogue {
     pub fn new(world: &World<'_>) -> (Self, Vec<PolicyIssue>) {
         let mut catalogue = Self {
-            actions: world.actions.iter().map(Action::new).collect(),
+            actions: actions(world),
             positions: HashMap::with_capacity(world.actions.len()),
             groups: always().map(|group| (group, Vec::new())).collect(),
             entities: entities(world),
         };
         let mut issues = Vec::new();
         for (action, position) in catalogue.actions.iter().zip(0_u32..) {
-            if catalogue.positions.insert(action.id.clone(), position).is_some() {
+            if catalogue.positions.insert(action.id.to_string(), position).is_some() {
                 issues.push(of_catalogue(format!("two operations are named `{}`", action.id)));
             }
-            let reserved = PREFIXES.iter().any(|prefix| action.id.starts_with(prefix));
-            if reserved || action.id == READ || action.id == WRITE {
+            let id = action.id.as_str();
+            if PREFIXES.iter().any(|prefix| id.starts_with(prefix)) || id == READ || id == WRITE {
                 issues
                     .push(of_catalogue(format!("the operation `{}` has the name of a group of operations", action.id)));
             }
-            for group in &action.groups {
+            for group in &*action.groups {
                 catalogue.groups.entry(group.clone()).or_default().push(position);
             }
         }
@@ -93,8 +96,13 @@ impl Catalogue {
     }
 }
 
+fn actions(world: &World<'_>) -> Vec<Action> {
+    let mut known = HashSet::new();
+    world.actions.iter().map(|facts| Action::new(facts, &mut known)).collect()
+}
+
 impl Action {
-    fn new(facts: &ActionFacts) -> Self {
+    fn new(facts: &ActionFacts, known: &mut HashSet<Arc<[String]>>) -> Self {
         let reads = matches!(facts.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE"); // RFC 9110 §9.2.1
         let mut groups = vec![
             format!("api:{}", facts.api),
@@ -105,10 +113,15 @@ impl Action {
         groups.extend(facts.licence_role.map(|role| format!("licence:{}", role.as_str())));
         groups.sort_unstable();
         groups.dedup();
+        let groups = known.get(groups.as_slice()).cloned().unwrap_or_else(|| {
+            let groups: Arc<[String]> = groups.into();
+            known.insert(Arc::clone(&groups));
+            groups
+        });
         Self {
-            id: facts.operation.to_string(),
+            id: facts.operation.clone(),
             groups,
-            institution: facts.institution.to_string(),
+            institution: facts.institution.clone(),
             licence_role: facts.licence_role,
         }
     }

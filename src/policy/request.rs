@@ -70,7 +70,7 @@ impl Vocabulary {
         let client = uid(&self.client, question.client.id.as_str());
         let tenant = uid(&self.tenant, question.client.tenant.id.as_str());
         let institution = uid(&self.institution, question.institution.as_str());
-        let operation = uid(&self.action, &action.id);
+        let operation = uid(&self.action, action.id.as_str());
         let groups = action.groups.iter().map(|group| uid(&self.action, group));
         let parents = HashSet::from([tenant.clone()]);
         let entities = [

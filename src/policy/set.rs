@@ -127,8 +127,11 @@ impl PolicySet {
         let Some((action, slice)) = self.slice(question.operation) else {
             return Decision::unpermitted(); // An index of another snapshot: nothing permits what nobody knows.
         };
-        if action.institution != question.institution.as_str() {
-            tracing::error!(operation = action.id, "a policy question names another institution than the catalogue");
+        if action.institution != *question.institution {
+            tracing::error!(
+                operation = action.id.as_str(),
+                "a policy question names another institution than the catalogue"
+            );
             return Decision::failed(Vec::new());
         }
         let key = slice.plan.key(question, action);
@@ -174,7 +177,7 @@ impl PolicySet {
         facts: Facts,
     ) -> Result<Decision, Vec<&'s Rule>> {
         let (request, entities) = self.vocabulary.request(question, action, facts).map_err(|error| {
-            tracing::error!(%error, operation = action.id, "a policy question could not be asked");
+            tracing::error!(%error, operation = action.id.as_str(), "a policy question could not be asked");
             Vec::new()
         })?;
         let response = self.authorizer.is_authorized(&request, &slice.cedar, &entities);
@@ -185,7 +188,7 @@ impl PolicySet {
         if !failed.is_empty() {
             // Without Cedar's message, which quotes the values it stumbled over.
             let policies: Vec<&str> = failed.iter().map(|rule| rule.id.as_str()).collect();
-            tracing::error!(?policies, operation = action.id, "policies could not be evaluated");
+            tracing::error!(?policies, operation = action.id.as_str(), "policies could not be evaluated");
             return Err(failed);
         }
         let determining = self.rules(response.diagnostics().reason());

@@ -116,14 +116,14 @@ fn representatives(named: &[String], catalogue: &Catalogue) -> String {
         if let Some(action) = catalogue.actions.get(*position as usize)
             && shown.insert(kind)
         {
-            entries.insert(&action.id, kind.clone());
+            entries.insert(action.id.as_str(), kind.clone());
         }
     }
     entries.extend(phantoms.iter().map(|(name, group)| (name.as_str(), vec![*group])));
     // One that is in none of the named groups and is not named, if there is one.
     let mut rest = catalogue.actions.iter().zip(0..).filter(|(_, position)| !kinds.contains_key(position));
-    match rest.find(|(action, _)| named.binary_search(&action.id).is_err()) {
-        Some((action, _)) => drop(entries.insert(&action.id, Vec::new())),
+    match rest.find(|(action, _)| named.binary_search_by(|name| name.as_str().cmp(action.id.as_str())).is_err()) {
+        Some((action, _)) => drop(entries.insert(action.id.as_str(), Vec::new())),
         None if entries.is_empty() => drop(entries.insert(NOBODY, Vec::new())),
         None => {}
     }

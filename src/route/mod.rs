@@ -15,6 +15,7 @@
 //! Segments are matched in our own tree. `matchit` cannot hold differently named parameters of one shape, nor several
 //! parameters in one segment, and real documents have both.
 
+mod build;
 mod path;
 mod pattern;
 mod table;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use http::Method;
 
+use super::build::build;
 use super::path::{CanonicalPath, split_segment};
 use super::pattern::{Pattern, decode};
-use super::template::{Segment, Template, TemplateError};
+use super::template::TemplateError;
 use crate::domain::OperationIndex;
 
 /// Most segments with affixes that may compete at one place, so that a lookup has a bound.
-const AFFIXED_MAX: usize = 64;
+pub(super) const AFFIXED_MAX: usize = 64;
 
 /// One operation to be routed.
 #[derive(Debug, Clone)]
@@ -91,47 +92,53 @@ impl<'p> Captures<'p> {
 }
 
 /// Compiled routes. A lookup visits each node of the tree at most once, and in the common case (one way down) costs one
-/// hash per segment, however many operations there are.
+/// comparison or hash per segment, however many operations there are.
 #[derive(Debug)]
 pub struct RouteTable {
-    nodes: Vec<Node>, // Invariant: the root is at 0; child numbers are valid.
+    nodes: Box<[Node]>, // Invariant: the root is at 0; child numbers are valid.
 }
 
-#[derive(Debug, Default)]
-struct Node {
-    literals: HashMap<Box<[u8]>, usize>,
+/// One cache line: a large table is read from memory that no cache holds.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub literals: Literals,
     /// Best first.
-    affixed: Vec<(Pattern, usize)>,
-    parameter: Option<usize>,
+    pub affixed: Box<[(Pattern, u32)]>,
+    pub parameter: Option<u32>,
     /// What ends here, sorted by method.
-    routes: Vec<Route>,
+    pub routes: Box<[Route]>,
+}
+
+/// Children by their literal segments. Most nodes have one or a few, and comparing those is cheaper than a hash.
+#[derive(Debug)]
+pub(super) enum Literals {
+    Few(Box<[(Arc<[u8]>, u32)]>),
+    Many(Box<HashMap<Arc<[u8]>, u32>>),
+}
+
+/// Most literals of a node that are compared one by one.
+pub(super) const FEW_MAX: usize = 4;
+
+impl Literals {
+    fn get(&self, segment: &[u8]) -> Option<u32> {
+        match self {
+            Self::Few(children) => children.iter().find(|(text, _)| **text == *segment).map(|(_, child)| *child),
+            Self::Many(children) => children.get(segment).copied(),
+        }
+    }
 }
 
 #[derive(Debug)]
-struct Route {
-    method: Method,
-    index: OperationIndex,
-    names: Arc<[Box<str>]>,
-    origin: RouteOrigin,
+pub(super) struct Route {
+    pub method: Method,
+    pub index: OperationIndex,
+    pub names: Arc<[Box<str>]>,
 }
 
 impl RouteTable {
     /// Builds the table, or reports everything that is wrong with it.
     pub fn compile(specs: &[RouteSpec]) -> Result<Self, Vec<RouteIssue>> {
-        let mut table = Self { nodes: vec![Node::default()] };
-        let mut issues = Vec::new();
-        for spec in specs {
-            match Template::parse(&spec.path) {
-                Ok(template) => issues.extend(table.insert(&template, spec)),
-                Err(cause) => issues.push(RouteIssue::Template { at: spec.origin(), cause }),
-            }
-        }
-        for node in &mut table.nodes {
-            node.affixed.sort_by(|(a, _), (b, _)| a.precedence(b).then_with(|| a.literals.cmp(&b.literals)));
-            node.routes.sort_by(|a, b| a.method.as_str().cmp(b.method.as_str()));
-        }
-        issues.extend(table.ambiguities());
-        if issues.is_empty() { Ok(table) } else { Err(issues) }
+        build(specs).map(|nodes| Self { nodes })
     }
 
     /// The operation for a method and path.
@@ -151,19 +158,19 @@ impl RouteTable {
     }
 
     /// Best way first: literal, segment with affixes, parameter; a way that ends nowhere is walked back.
-    fn find<'p>(&self, node: usize, rest: Option<&'p str>, values: &mut Vec<&'p str>) -> Option<&[Route]> {
-        let node = self.nodes.get(node)?;
+    fn find<'p>(&self, node: u32, rest: Option<&'p str>, values: &mut Vec<&'p str>) -> Option<&[Route]> {
+        let node = self.nodes.get(node as usize)?;
         let Some(rest) = rest else {
             return if node.routes.is_empty() { None } else { Some(&node.routes) };
         };
         let (segment, tail) = split_segment(rest);
         // Compared decoded: to a back end `/accounts/m%65` is `/accounts/me`, so it must be to us.
         let literal = if segment.contains('%') {
-            node.literals.get(&*decode(segment))
+            node.literals.get(&decode(segment))
         } else {
             node.literals.get(segment.as_bytes())
         };
-        if let Some(found) = literal.and_then(|child| self.find(*child, tail, values)) {
+        if let Some(found) = literal.and_then(|child| self.find(child, tail, values)) {
             return Some(found);
         }
         let mark = values.len();
@@ -183,124 +190,10 @@ impl RouteTable {
         }
         found
     }
-
-    /// Adds an operation, or says why it cannot be added.
-    fn insert(&mut self, template: &Template, spec: &RouteSpec) -> Option<RouteIssue> {
-        let mut at = 0;
-        for segment in &template.segments {
-            let Some(child) = self.child(at, segment) else {
-                return Some(RouteIssue::Crowded { at: spec.origin() });
-            };
-            at = child;
-        }
-        let node = self.nodes.get_mut(at)?;
-        if let Some(first) = node.routes.iter().find(|route| route.method == spec.method) {
-            return Some(RouteIssue::Duplicate { first: first.origin.clone(), second: spec.origin() });
-        }
-        node.routes.push(Route {
-            method: spec.method.clone(),
-            index: spec.index,
-            names: template.names.iter().cloned().collect(),
-            origin: spec.origin(),
-        });
-        None
-    }
-
-    /// The child of a node for a segment, made if missing; `None` where there is no more room.
-    fn child(&mut self, parent: usize, segment: &Segment) -> Option<usize> {
-        let fresh = self.nodes.len();
-        let node = self.nodes.get_mut(parent)?;
-        let child = match segment {
-            Segment::Literal(text) => *node.literals.entry(text.as_bytes().into()).or_insert(fresh),
-            Segment::Parameter => *node.parameter.get_or_insert(fresh),
-            Segment::Affixed(pattern) => match node.affixed.iter().find(|(own, _)| own == pattern) {
-                Some((_, child)) => *child,
-                None if node.affixed.len() >= AFFIXED_MAX => return None,
-                None => {
-                    node.affixed.push((pattern.clone(), fresh));
-                    fresh
-                }
-            },
-        };
-        if child == fresh {
-            self.nodes.push(Node::default());
-        }
-        Some(child)
-    }
-
-    /// Ties between segments with affixes are the only undecidable case.
-    fn ambiguities(&self) -> Vec<RouteIssue> {
-        let mut pairs = Vec::new();
-        for node in &self.nodes {
-            for (position, (first, first_child)) in node.affixed.iter().enumerate() {
-                for (second, second_child) in node.affixed.iter().skip(position + 1) {
-                    if first.precedence(second).is_eq() && first.overlaps(second) {
-                        self.common_ends(*first_child, *second_child, &mut pairs);
-                    }
-                }
-            }
-        }
-        pairs.sort_by_key(|(first, second)| (first.to_string(), second.to_string()));
-        let issue = |(first, second): (&RouteOrigin, &RouteOrigin)| RouteIssue::Ambiguous {
-            first: first.clone(),
-            second: second.clone(),
-        };
-        pairs.into_iter().map(issue).collect()
-    }
-
-    /// Collects the pairs of templates below two nodes for which some path matches both.
-    fn common_ends<'t>(&'t self, first: usize, second: usize, pairs: &mut Vec<(&'t RouteOrigin, &'t RouteOrigin)>) {
-        let (Some(first), Some(second)) = (self.nodes.get(first), self.nodes.get(second)) else { return };
-        if let (Some(a), Some(b)) = (first.routes.first(), second.routes.first()) {
-            pairs.push((&a.origin, &b.origin));
-        }
-        for (ours, our_child) in first.edges() {
-            for (theirs, their_child) in second.edges() {
-                if ours.meets(&theirs) {
-                    self.common_ends(our_child, their_child, pairs);
-                }
-            }
-        }
-    }
-}
-
-/// The way from a node to a child.
-enum Edge<'a> {
-    Literal(&'a [u8]),
-    Affixed(&'a Pattern),
-    Parameter,
-}
-
-impl Edge<'_> {
-    /// Whether some segment goes both ways.
-    fn meets(&self, other: &Self) -> bool {
-        let matches = |pattern: &Pattern, literal: &[u8]| {
-            std::str::from_utf8(literal).is_ok_and(|literal| pattern.matches_literal(literal))
-        };
-        match (self, other) {
-            (Edge::Literal(a), Edge::Literal(b)) => a == b,
-            (Edge::Literal(literal), Edge::Affixed(pattern)) | (Edge::Affixed(pattern), Edge::Literal(literal)) => {
-                matches(pattern, literal)
-            }
-            (Edge::Literal(literal), Edge::Parameter) | (Edge::Parameter, Edge::Literal(literal)) => {
-                !literal.is_empty()
-            }
-            (Edge::Affixed(a), Edge::Affixed(b)) => a.overlaps(b),
-            (Edge::Parameter, Edge::Parameter | Edge::Affixed(_)) | (Edge::Affixed(_), Edge::Parameter) => true,
-        }
-    }
-}
-
-impl Node {
-    fn edges(&self) -> impl Iterator<Item = (Edge<'_>, usize)> {
-        let literals = self.literals.iter().map(|(text, child)| (Edge::Literal(text), *child));
-        let affixed = self.affixed.iter().map(|(pattern, child)| (Edge::Affixed(pattern), *child));
-        literals.chain(affixed).chain(self.parameter.map(|child| (Edge::Parameter, child)))
-    }
 }
 
 impl RouteSpec {
-    fn origin(&self) -> RouteOrigin {
+    pub(super) fn origin(&self) -> RouteOrigin {
         RouteOrigin { method: self.method.clone(), path: self.path.clone(), source: self.source.clone() }
     }
 }

@@ -21,6 +21,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// How soon a key that was rotated by command is noticed, and outside issuers' keys are renewed.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
+/// A little more than the second for which the allocator keeps what was freed.
+const GIVE_BACK_AFTER: Duration = Duration::from_millis(1500);
 
 /// Starts all of it; each task ends when `stop` turns true.
 pub(super) fn spawn(services: &Arc<Services>, store: &Arc<Store>, ring: &Arc<KeyRing>, stop: &watch::Receiver<bool>) {
@@ -31,6 +33,15 @@ pub(super) fn spawn(services: &Arc<Services>, store: &Arc<Store>, ring: &Arc<Key
     every(KEYS_EVERY, stop, move || keys(Arc::clone(&s), Arc::clone(&r)));
     let (s, t, sober) = (Arc::clone(services), Arc::clone(store), Arc::new(Mutex::new(Sober::default())));
     every(HOUSEKEEPING_EVERY, stop, move || housekeeping(Arc::clone(&s), Arc::clone(&t), Arc::clone(&sober)));
+}
+
+/// After compiling, lets the system have the memory that is no longer needed. The allocator gives it back when some
+/// thread ends or needs new pages, once it has lain idle for a second; in a gateway at rest neither would happen.
+pub(super) fn give_back() {
+    let thread = std::thread::Builder::new().name("give-back".to_owned());
+    if let Err(error) = thread.spawn(|| std::thread::sleep(GIVE_BACK_AFTER)) {
+        tracing::debug!("memory is given back later: {error}");
+    }
 }
 
 /// Goes on while requests finish after `stop`, until nobody can light a fuse any more.

@@ -8,7 +8,7 @@ use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{AccessLogSettings, Configuration, KINDS};
+use crate::config::{AccessLogSettings, Foundation, GatewaySettings, KINDS};
 
 use super::policies;
 
@@ -27,9 +27,9 @@ pub(super) struct ChangeWatch {
 impl ChangeWatch {
     /// Watches the folders of every file that took part, and the policy folders: folders, because editors and
     /// deployments replace files by renaming others over them.
-    pub(super) fn new(folder: &Path, configuration: &Configuration) -> Result<Self, notify::Error> {
+    pub(super) fn new(folder: &Path, foundation: &Foundation) -> Result<Self, notify::Error> {
         let (sender, changes) = mpsc::channel(1);
-        let written = Written::of(configuration);
+        let written = Written::of(&foundation.gateway);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let matters = event.is_ok_and(|event| !event.kind.is_access() && !written.accounts_for(&event.paths));
             if matters {
@@ -37,7 +37,7 @@ impl ChangeWatch {
                 let _ = sender.try_send(());
             }
         })?;
-        let folders = folders(folder, configuration);
+        let folders = folders(folder, foundation);
         for folder in &folders {
             watcher.watch(folder, RecursiveMode::NonRecursive)?;
         }
@@ -70,8 +70,7 @@ impl ChangeWatch {
 struct Written(Vec<PathBuf>);
 
 impl Written {
-    fn of(configuration: &Configuration) -> Self {
-        let gateway = &configuration.gateway;
+    fn of(gateway: &GatewaySettings) -> Self {
         let mut files = vec![gateway.store.clone(), gateway.audit_file.clone()];
         if let AccessLogSettings::File(file) = &gateway.access_log {
             files.push(file.clone());
@@ -95,11 +94,11 @@ impl Written {
 }
 
 /// A kind's folder counts from the moment it exists: its first file is a change too.
-fn folders(folder: &Path, configuration: &Configuration) -> BTreeSet<PathBuf> {
-    let mut folders: BTreeSet<PathBuf> = configuration.gateway.policy_folders.iter().cloned().collect();
+fn folders(folder: &Path, foundation: &Foundation) -> BTreeSet<PathBuf> {
+    let mut folders: BTreeSet<PathBuf> = foundation.gateway.policy_folders.iter().cloned().collect();
     folders.insert(folder.to_owned());
     folders.extend(KINDS.iter().map(|kind| folder.join(kind)));
-    let files = configuration.files.iter().cloned().chain(policies::files(configuration));
+    let files = foundation.files.iter().cloned().chain(policies::files(&foundation.gateway));
     folders.extend(files.filter_map(|file| file.parent().map(PathBuf::from)));
     folders.retain(|folder| folder.is_dir());
     folders

@@ -33,7 +33,28 @@ pub struct Compiled {
 }
 
 /// Compiles a snapshot and its published documents. `previous` lends its pools' health.
+///
+/// On a thread of its own: the documents' trees are many times what is kept of them, and the allocator gives back to
+/// the system what a thread has left behind when it ends.
 pub fn compile(
+    configuration: &Configuration,
+    services: &Services,
+    previous: Option<&Snapshot>,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let here = tokio::runtime::Handle::try_current().ok();
+    std::thread::scope(|scope| {
+        let compiling = scope.spawn(|| {
+            let _runtime = here.as_ref().map(tokio::runtime::Handle::enter);
+            compile_here(configuration, services, previous)
+        });
+        match compiling.join() {
+            Ok(compiled) => compiled,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+fn compile_here(
     configuration: &Configuration,
     services: &Services,
     previous: Option<&Snapshot>,
@@ -118,7 +139,8 @@ fn assemble(
     };
     let documents = documents?;
     let gateway = &configuration.gateway;
-    let pages = Pages::render(&gateway.public_url, gateway.security_contact.as_deref(), &documents);
+    let listings = world::listings(configuration, &drafts);
+    let pages = Pages::render(&gateway.public_url, gateway.security_contact.as_deref(), &listings);
     let in_force = InForce { snapshot: Arc::new(snapshot), documents: Arc::new(documents), pages: Arc::new(pages) };
     Some((in_force, detail_types?))
 }
@@ -201,7 +223,7 @@ fn documents(
         scopes: scope_names(drafts).into_iter().map(|name| (name, String::new())).collect(),
     };
     match publish(imported, own, &edge) {
-        Ok(published) => match Documents::render(&published, world::listings(configuration, drafts)) {
+        Ok(published) => match Documents::render(published) {
             Ok(documents) => Some(documents),
             Err(error) => {
                 mistakes.push(Diagnostic::new(Place::file("apis.yaml"), error.to_string()));

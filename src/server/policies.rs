@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{Configuration, Diagnostic, Place};
+use crate::config::{Configuration, Diagnostic, GatewaySettings, Place};
 use crate::policy::{PolicySet, PolicySource, World};
 
 use super::compile::Mistakes;
@@ -36,7 +36,7 @@ pub(super) fn compile(configuration: &Configuration, facts: &Facts, mistakes: &m
 fn read(configuration: &Configuration, mistakes: &mut Mistakes) -> Option<Vec<PolicySource>> {
     let mut sources = Vec::new();
     let mut complete = true;
-    for file in files(configuration) {
+    for file in files(&configuration.gateway) {
         match std::fs::read_to_string(&file) {
             Ok(text) => sources.push(PolicySource { file, text }),
             Err(error) => {
@@ -49,8 +49,8 @@ fn read(configuration: &Configuration, mistakes: &mut Mistakes) -> Option<Vec<Po
 }
 
 /// Every `*.cedar` directly in a policy folder, in order of folder and name.
-pub(super) fn files(configuration: &Configuration) -> Vec<PathBuf> {
-    configuration.gateway.policy_folders.iter().flat_map(|folder| cedar_files(folder)).collect()
+pub(super) fn files(gateway: &GatewaySettings) -> Vec<PathBuf> {
+    gateway.policy_folders.iter().flat_map(|folder| cedar_files(folder)).collect()
 }
 
 fn cedar_files(folder: &Path) -> Vec<PathBuf> {

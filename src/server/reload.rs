@@ -6,7 +6,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::config::{self, Configuration, Diagnostic, Place};
+use crate::config::{self, Configuration, Diagnostic, GatewaySettings, Place};
 use crate::endpoint::InForce;
 use crate::oauth::{AuthorizationServer, DetailTypes};
 
@@ -35,7 +35,7 @@ impl Running {
 /// hears that the gateway is ready can rely on it.
 pub(super) fn watch(shared: &Arc<Shared>) {
     let shared = Arc::clone(shared);
-    let first = ChangeWatch::new(&shared.folder, &shared.configuration()).ok();
+    let first = ChangeWatch::new(&shared.folder, &shared.foundation()).ok();
     tokio::spawn(async move {
         let mut stopping = shared.stopping.clone();
         tokio::select! {
@@ -67,7 +67,7 @@ async fn follow(shared: &Arc<Shared>, first: Option<ChangeWatch>) {
 
 async fn begin(shared: &Shared) -> ChangeWatch {
     loop {
-        match ChangeWatch::new(&shared.folder, &shared.configuration()) {
+        match ChangeWatch::new(&shared.folder, &shared.foundation()) {
             Ok(watch) => return watch,
             Err(error) => tracing::warn!("changes of files are not noticed, send SIGHUP instead: {error}"),
         }
@@ -109,19 +109,19 @@ struct Next {
 
 /// Reads until the files rest: half of one version and half of another is neither.
 fn read(shared: &Shared) -> Result<Next, Vec<Diagnostic>> {
-    let running = shared.configuration();
+    let running = shared.foundation();
     let previous = shared.in_force.load_full();
     let mut readings = 0;
     loop {
         readings += 1;
-        let before = revision::of_files(&running);
+        let before = revision::of_files(&running.gateway, &running.files);
         let next = config::load(&shared.folder, &shared.variables).and_then(|mut configuration| {
-            let restart_only = keep_restart_only(&mut configuration, &running);
+            let restart_only = keep_restart_only(&mut configuration.gateway, &running.gateway);
             let compiled = compile::compile(&configuration, &shared.services, Some(&previous.snapshot))?;
             let Compiled { in_force, detail_types, warnings } = compiled;
             Ok(Next { configuration, in_force, detail_types, restart_only, warnings })
         });
-        if revision::of_files(&running) == before || readings == READINGS_MAX {
+        if revision::of_files(&running.gateway, &running.files) == before || readings == READINGS_MAX {
             return next;
         }
     }
@@ -149,8 +149,9 @@ async fn take(shared: &Arc<Shared>, next: Next) -> Result<bool, Vec<Diagnostic>>
     shared.services.clients.replace(&configuration);
     shared.services.visitors.users.replace(configuration.users.iter().map(|user| Arc::clone(&user.value)).collect());
     shared.oauth.store(Arc::new(server));
-    *shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(configuration);
+    *shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(configuration.foundation());
     shared.watch_pools();
+    background::give_back();
     reload_certificates(shared);
     for key in restart_only {
         tracing::warn!(key, "changed, but a restart is needed before it is in force");
@@ -188,8 +189,7 @@ pub(super) fn warn(warnings: &[Diagnostic]) {
 
 /// Keys that only a restart applies keep the value that is in force. Returns those that were written anew, by name, so
 /// that nobody believes them in force.
-fn keep_restart_only(new: &mut Configuration, running: &Configuration) -> Vec<&'static str> {
-    let (new, running) = (&mut new.gateway, &running.gateway);
+fn keep_restart_only(new: &mut GatewaySettings, running: &GatewaySettings) -> Vec<&'static str> {
     let mut changed = Vec::new();
     keep("public_url", &mut new.public_url, &running.public_url, &mut changed);
     keep("issuer", &mut new.issuer, &running.issuer, &mut changed);

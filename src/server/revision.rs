@@ -7,14 +7,14 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::catalogue::ImportedApi;
-use crate::config::Configuration;
+use crate::config::{Configuration, GatewaySettings};
 
 use super::policies;
 
 /// 12 characters that change when any file of the configuration does, or one that a published document refers to.
 pub(super) fn of(configuration: &Configuration, imported: &[ImportedApi]) -> String {
     let mut context = Context::new(&SHA256);
-    context.update(of_files(configuration).as_ref());
+    context.update(of_files(&configuration.gateway, &configuration.files).as_ref());
     for api in imported {
         context.update(&api.sha256);
     }
@@ -23,9 +23,9 @@ pub(super) fn of(configuration: &Configuration, imported: &[ImportedApi]) -> Str
 }
 
 /// What the files contain now.
-pub(super) fn of_files(configuration: &Configuration) -> [u8; 32] {
-    let mut files: Vec<PathBuf> = configuration.files.clone();
-    files.extend(policies::files(configuration));
+pub(super) fn of_files(gateway: &GatewaySettings, files: &[PathBuf]) -> [u8; 32] {
+    let mut files: Vec<PathBuf> = files.to_vec();
+    files.extend(policies::files(gateway));
     files.sort();
     files.dedup();
     let mut context = Context::new(&SHA256);

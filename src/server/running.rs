@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::authn::dpop::DPOP_MARKS_MAX;
 use crate::authn::{CACHED_TOKENS_MAX, REVOCATIONS_MAX};
-use crate::config::{Configuration, Variables};
+use crate::config::{Foundation, Variables};
 use crate::endpoint::{InForce, oauth};
 use crate::front::{Drained, Front, ListenerTls, ServerCertificate, Trust};
 use crate::hub::PARTNERS_MAX;
@@ -59,8 +59,8 @@ pub(super) struct Shared {
     pub(super) ready: Arc<AtomicBool>,
     pub(super) started: Instant,
     pub(super) stopping: watch::Receiver<bool>,
-    /// The configuration that is in force. Never touched by a request.
-    pub(super) current: Mutex<Arc<Configuration>>,
+    /// Of the configuration that is in force. Never touched by a request.
+    pub(super) current: Mutex<Arc<Foundation>>,
     /// One reload at a time.
     pub(super) reloading: tokio::sync::Mutex<()>,
 }
@@ -81,7 +81,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn configuration(&self) -> Arc<Configuration> {
+    pub(super) fn foundation(&self) -> Arc<Foundation> {
         Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -137,7 +137,7 @@ impl Shared {
         let in_force = self.in_force.load();
         let snapshot = &in_force.snapshot;
         let holds = |what, (held, max): (usize, usize)| self.services.metrics.holds(what, held as u64, max as u64);
-        let connections_max = self.configuration().gateway.limits.connections_max;
+        let connections_max = self.foundation().gateway.limits.connections_max;
         holds("connections", (self.front.connections_open(), connections_max));
         holds("body_bytes", self.budget.held_bytes());
         holds("dpop_proofs", (self.services.dpop.remembered(), DPOP_MARKS_MAX));

@@ -205,9 +205,10 @@ pub async fn start(
         ready: Arc::new(AtomicBool::new(false)),
         started: Instant::now(),
         stopping: stopping.clone(),
-        current: Mutex::new(configuration.clone()),
+        current: Mutex::new(Arc::new(configuration.foundation())),
         reloading: tokio::sync::Mutex::new(()),
     });
+    background::give_back();
     Ok(Running {
         listeners: run(&configuration, &shared, &front, bound).await,
         operations: tokio::spawn(serve_operations(operations_listener, shared.clone(), stopping)),

@@ -8,7 +8,7 @@ pub mod path;
 mod reach;
 mod scopes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -297,18 +297,25 @@ impl Extraction<'_> {
 
     /// OAM-23: two templates that match the same path, neither more concrete than the other throughout.
     fn ambiguities(&mut self, operations: &[ImportedOperation]) {
+        let mut by_method: HashMap<&Method, Vec<usize>> = HashMap::new();
+        for (index, operation) in operations.iter().enumerate() {
+            by_method.entry(&operation.spec.method).or_default().push(index);
+        }
+        let template = |index: usize| Some((index, operations.get(index)?.spec.path.as_str()));
+        let templates = |indices: Vec<usize>| path::Templates::new(indices.into_iter().filter_map(template));
+        let by_method: HashMap<_, _> = by_method.into_iter().map(|(method, all)| (method, templates(all))).collect();
         for (index, first) in operations.iter().enumerate() {
-            for second in operations.iter().skip(index + 1).filter(|o| o.spec.method == first.spec.method) {
-                if path::is_ambiguous(&first.spec.path, &second.spec.path) {
-                    self.findings.push(Finding::warning(
-                        &second.spec.pointer,
-                        format!(
-                            "{} and {} match the same requests; the one that is literal further left wins",
-                            first.spec.path, second.spec.path
-                        ),
-                        "Make the paths differ in a literal segment.",
-                    ));
-                }
+            let others = by_method.get(&first.spec.method).map(|templates| templates.ambiguous_with(&first.spec.path));
+            let later = others.unwrap_or_default().into_iter().filter(|other| *other > index);
+            for second in later.filter_map(|other| operations.get(other)) {
+                self.findings.push(Finding::warning(
+                    &second.spec.pointer,
+                    format!(
+                        "{} and {} match the same requests; the one that is literal further left wins",
+                        first.spec.path, second.spec.path
+                    ),
+                    "Make the paths differ in a literal segment.",
+                ));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Path templates and base paths: what a request line must look like to mean an operation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
@@ -59,21 +59,68 @@ pub fn shape(template: &str) -> String {
     out
 }
 
-/// Whether a request can match both templates while neither is more concrete: `/{a}/me` and `/books/{id}`.
-pub fn is_ambiguous(first: &str, second: &str) -> bool {
-    let (mut first_wins, mut second_wins) = (false, false);
-    let (mut firsts, mut seconds) = (first.split('/'), second.split('/'));
-    loop {
-        match (firsts.next(), seconds.next()) {
-            (None, None) => return first_wins && second_wins,
-            (Some(a), Some(b)) => match (a.contains('{'), b.contains('{')) {
-                (false, false) if a != b => return false,
-                (false, true) => first_wins = true,
-                (true, false) => second_wins = true,
-                _ => {}
-            },
-            _ => return false,
+/// Templates by their segments, so that those which meet a given one are found without looking at all.
+pub struct Templates<'t> {
+    nodes: Vec<Node<'t>>, // Invariant: the root is at 0; child numbers are valid.
+}
+
+#[derive(Default)]
+struct Node<'t> {
+    literals: HashMap<&'t str, usize>,
+    variable: Option<usize>,
+    /// Positions of the templates that end here.
+    ends: Vec<usize>,
+}
+
+impl<'t> Templates<'t> {
+    pub fn new(templates: impl Iterator<Item = (usize, &'t str)>) -> Self {
+        let mut all = Self { nodes: vec![Node::default()] };
+        for (position, template) in templates {
+            let end = template.split('/').fold(0, |at, segment| all.child(at, segment));
+            if let Some(node) = all.nodes.get_mut(end) {
+                node.ends.push(position);
+            }
         }
+        all
+    }
+
+    /// The child for a segment, made if missing.
+    fn child(&mut self, parent: usize, segment: &'t str) -> usize {
+        let fresh = self.nodes.len();
+        let Some(node) = self.nodes.get_mut(parent) else { return 0 };
+        let child = match segment.contains('{') {
+            true => *node.variable.get_or_insert(fresh),
+            false => *node.literals.entry(segment).or_insert(fresh),
+        };
+        if child == fresh {
+            self.nodes.push(Node::default());
+        }
+        child
+    }
+
+    /// Positions of the templates, ascending, of which a request can match both it and this one while neither is more
+    /// concrete: `/{a}/me` and `/books/{id}`.
+    pub fn ambiguous_with(&self, template: &str) -> Vec<usize> {
+        let segments: Vec<&str> = template.split('/').collect();
+        let mut found = Vec::new();
+        // Node, depth, and whether this template or the other one is somewhere more concrete.
+        let mut open = vec![(0, 0, false, false)];
+        while let Some((at, depth, wins, loses)) = open.pop() {
+            let Some(node) = self.nodes.get(at) else { continue };
+            let Some(segment) = segments.get(depth) else {
+                found.extend(node.ends.iter().filter(|_| wins && loses));
+                continue;
+            };
+            if segment.contains('{') {
+                open.extend(node.variable.map(|child| (child, depth + 1, wins, loses)));
+                open.extend(node.literals.values().map(|child| (*child, depth + 1, wins, true)));
+            } else {
+                open.extend(node.variable.map(|child| (child, depth + 1, true, loses)));
+                open.extend(node.literals.get(segment).map(|child| (*child, depth + 1, wins, loses)));
+            }
+        }
+        found.sort_unstable();
+        found
     }
 }
 
@@ -154,9 +201,20 @@ mod tests {
             }
         }
         assert_eq!(shape("/a/{b}/{c}.json"), "/a/{}/{}.json");
-        assert!(is_ambiguous("/{a}/me", "/books/{id}"));
-        for (first, second) in [("/a/{b}", "/a/me"), ("/{a}/{b}", "/a/{b}"), ("/{a}/x", "/b/y"), ("/{a}", "/b/{c}")] {
-            assert!(!is_ambiguous(first, second), "{first} {second}");
+        for (first, second, expected) in [
+            ("/{a}/me", "/books/{id}", true),
+            ("/a/{b}", "/a/me", false),
+            ("/{a}/{b}", "/a/{b}", false),
+            ("/{a}/x", "/b/y", false),
+            ("/{a}", "/b/{c}", false),
+            ("/a/{b}/c/{d}", "/{x}/b/c/{y}", true),
+            ("/a/{b}/", "/{x}/b", false),
+            ("/a/{b}", "/a/{c}", false),
+        ] {
+            for (first, second) in [(first, second), (second, first)] {
+                let found = Templates::new([(7, first)].into_iter()).ambiguous_with(second);
+                assert_eq!(found == [7], expected, "{first} {second}");
+            }
         }
     }
 

@@ -32,7 +32,7 @@ pub fn of(api: &ImportedApi, frame: &Frame<'_>) -> Face {
     link_operations(api, &mut document);
     calls_to_partners(api, &mut document);
     let is_own = api.id.as_str() == OWN_ID;
-    let mut paths = paths(api, &document, frame, is_own);
+    let mut paths = paths(api, &mut document, frame, is_own);
     let mut object = |key: &str| match document.as_object_mut().and_then(|d| d.shift_remove(key)) {
         Some(Value::Object(map)) => map,
         _ => Map::new(),
@@ -71,15 +71,16 @@ fn name_sources(api: &ImportedApi, section: &str, entries: &mut Value) {
     }
 }
 
-/// Paths by name, with the base path, methods in a fixed order.
-fn paths(api: &ImportedApi, document: &Value, frame: &Frame<'_>, is_own: bool) -> Map<String, Value> {
+/// Paths by name, with the base path, methods in a fixed order. The operations are taken out of the document.
+fn paths(api: &ImportedApi, document: &mut Value, frame: &Frame<'_>, is_own: bool) -> Map<String, Value> {
     let mut items: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     let mut operations: Vec<&ImportedOperation> = api.operations.iter().collect();
     let rank = |o: &ImportedOperation| METHODS.iter().position(|m| o.spec.method.as_str().eq_ignore_ascii_case(m));
     operations.sort_by_key(|o| rank(o));
     for operation in operations {
         let spec = &operation.spec;
-        let Some(mut object) = document.pointer(&spec.pointer).and_then(Value::as_object).cloned() else { continue };
+        let object = document.pointer_mut(&spec.pointer).and_then(Value::as_object_mut);
+        let Some(mut object) = object.map(std::mem::take) else { continue };
         let original = object.shift_remove("operationId");
         object.insert("operationId".into(), spec.id.as_str().into());
         if let Some(original) = original {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::super::ImportedApi;
@@ -79,24 +80,27 @@ impl<'e> Frame<'e> {
         schemes
     }
 
-    /// The document of one API.
-    pub fn single(&self, api: &ImportedApi, face: &Face) -> Value {
+    /// The document of one API, as JSON. Written from the parts where they stand: they are also the unified document's,
+    /// and large.
+    pub fn single(&self, api: &ImportedApi, face: &Face) -> Result<String, serde_json::Error> {
         let mut info = face.info.clone();
         info.insert(
             "x-source".into(),
             json!({ "id": api.id.as_str(), "version": api.version, "sha256": api.report.sha256 }),
         );
-        let mut components: BTreeMap<String, Value> =
-            face.components.iter().map(|(section, entries)| (section.clone(), sorted(entries))).collect();
-        components.insert("securitySchemes".into(), self.schemes(Some(face)).into());
-        let parts = Parts {
+        let schemes = self.schemes(Some(face));
+        let mut components: BTreeMap<&str, Entries<'_>> =
+            face.components.iter().map(|(section, entries)| (section.as_str(), sorted(entries))).collect();
+        components.insert("securitySchemes", Entries(schemes.iter().collect()));
+        serde_json::to_string(&Single {
+            openapi: OPENAPI,
             info,
-            tags: face.tags.iter().cloned().map(Value::Object).collect(),
-            paths: face.paths.clone(),
-            webhooks: face.webhooks.clone(),
+            servers: self.servers(),
+            tags: &face.tags,
+            paths: &face.paths,
+            webhooks: &face.webhooks,
             components,
-        };
-        self.assemble(parts)
+        })
     }
 
     /// The document of all.
@@ -144,6 +148,29 @@ impl<'e> Frame<'e> {
     }
 }
 
+/// The members of [`Frame::assemble`] in their order, but borrowed.
+#[derive(Serialize)]
+struct Single<'f> {
+    openapi: &'static str,
+    info: Map<String, Value>,
+    servers: Value,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tags: &'f [Map<String, Value>],
+    paths: &'f Map<String, Value>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    webhooks: &'f Map<String, Value>,
+    components: BTreeMap<&'f str, Entries<'f>>,
+}
+
+/// An object, in this order.
+struct Entries<'f>(Vec<(&'f String, &'f Value)>);
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
+}
+
 struct Parts {
     info: Map<String, Value>,
     tags: Vec<Value>,
@@ -167,9 +194,10 @@ fn merge_path_item(into: &mut Map<String, Value>, item: Map<String, Value>) {
 }
 
 /// By name.
-pub fn sorted(entries: &Value) -> Value {
-    let entries: BTreeMap<&String, &Value> = entries.as_object().into_iter().flatten().collect();
-    entries.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>().into()
+fn sorted(entries: &Value) -> Entries<'_> {
+    let mut entries: Vec<_> = entries.as_object().into_iter().flatten().collect();
+    entries.sort_unstable_by_key(|(name, _)| *name);
+    Entries(entries)
 }
 
 /// What the document's OAuth flows say about its scopes.

@@ -55,7 +55,8 @@ pub struct Edge {
 pub struct Published {
     /// All APIs and our own operations.
     pub unified: Value,
-    pub apis: BTreeMap<ApiId, Value>,
+    /// Each API's own, as JSON.
+    pub apis: BTreeMap<ApiId, String>,
 }
 
 /// Why the documents cannot be published together.
@@ -80,19 +81,23 @@ pub fn publish(apis: &[ImportedApi], own: &Value, edge: &Edge) -> Result<Publish
     let frame = frame::Frame::new(edge, &sources);
     let faces: Vec<Face> = sources.iter().map(|api| face::of(api, &frame)).collect();
     let singles = faces.iter().zip(&sources).filter(|(face, _)| !face.is_own);
-    let documents = singles.map(|(face, api)| (api.id.clone(), frame.single(api, face))).collect();
+    let documents = singles.map(|(face, api)| Ok((api.id.clone(), frame.single(api, face)?)));
+    let documents = documents
+        .collect::<Result<_, serde_json::Error>>()
+        .map_err(|e| vec![own_issue(format!("a document cannot be written: {e}"))])?;
     Ok(Published { unified: frame.unified(&sources, faces), apis: documents })
 }
 
 fn import_own(own: &Value) -> Result<ImportedApi, Vec<MergeIssue>> {
-    let id = ApiId::parse(OWN_ID).map_err(|e| vec![own_issue(e.to_string())])?;
-    import::import_value(&id, "clearway.json", own.clone()).map_err(|e| vec![own_issue(e.to_string())])
+    let id = ApiId::parse(OWN_ID).map_err(|e| vec![own_issue(format!("our own document does not import: {e}"))])?;
+    import::import_value(&id, "clearway.json", own.clone())
+        .map_err(|e| vec![own_issue(format!("our own document does not import: {e}"))])
 }
 
 fn own_issue(what: String) -> MergeIssue {
     MergeIssue {
         apis: ApiId::parse(OWN_ID).into_iter().collect(),
-        what: format!("our own document does not import: {what}"),
+        what,
         remedy: "This is a defect of ours; please report it.".to_owned(),
     }
 }

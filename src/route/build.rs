@@ -1,0 +1,206 @@
+//! Making the route table: everything that is wrong with a set of operations is found here, and what only this needs is
+//! left behind.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::pattern::Pattern;
+use super::table::{self, AFFIXED_MAX, FEW_MAX, Literals, RouteIssue, RouteOrigin, RouteSpec};
+use super::template::{Segment, Template};
+use crate::domain::OperationIndex;
+
+/// The nodes of a table, or everything that is wrong with the operations.
+pub(super) fn build(specs: &[RouteSpec]) -> Result<Box<[table::Node]>, Vec<RouteIssue>> {
+    let mut tree = Tree { nodes: vec![Node::default()] };
+    let mut issues = Vec::new();
+    for spec in specs {
+        match Template::parse(&spec.path) {
+            Ok(template) => issues.extend(tree.insert(&template, spec)),
+            Err(cause) => issues.push(RouteIssue::Template { at: spec.origin(), cause }),
+        }
+    }
+    for node in &mut tree.nodes {
+        node.affixed.sort_by(|(a, _), (b, _)| a.precedence(b).then_with(|| a.literals.cmp(&b.literals)));
+        node.routes.sort_by(|a, b| a.method.as_str().cmp(b.method.as_str()));
+    }
+    issues.extend(tree.ambiguities());
+    let mut texts = Texts::default();
+    if issues.is_empty() { Ok(tree.nodes.into_iter().map(|node| node.pack(&mut texts)).collect()) } else { Err(issues) }
+}
+
+/// The table while it grows.
+struct Tree {
+    nodes: Vec<Node>, // Invariant: the root is at 0; child numbers are valid.
+}
+
+#[derive(Default)]
+struct Node {
+    literals: HashMap<Box<[u8]>, u32>,
+    affixed: Vec<(Pattern, u32)>,
+    parameter: Option<u32>,
+    routes: Vec<Route>,
+}
+
+struct Route {
+    method: Method,
+    index: OperationIndex,
+    names: Box<[Box<str>]>,
+    origin: RouteOrigin,
+}
+
+impl Tree {
+    /// Adds an operation, or says why it cannot be added.
+    fn insert(&mut self, template: &Template, spec: &RouteSpec) -> Option<RouteIssue> {
+        let mut at = 0;
+        for segment in &template.segments {
+            let Some(child) = self.child(at, segment) else {
+                return Some(RouteIssue::Crowded { at: spec.origin() });
+            };
+            at = child;
+        }
+        let node = self.nodes.get_mut(at as usize)?;
+        if let Some(first) = node.routes.iter().find(|route| route.method == spec.method) {
+            return Some(RouteIssue::Duplicate { first: first.origin.clone(), second: spec.origin() });
+        }
+        node.routes.push(Route {
+            method: spec.method.clone(),
+            index: spec.index,
+            names: template.names.clone(),
+            origin: spec.origin(),
+        });
+        None
+    }
+
+    /// The child of a node for a segment, made if missing; `None` where there is no more room.
+    fn child(&mut self, parent: u32, segment: &Segment) -> Option<u32> {
+        let fresh = u32::try_from(self.nodes.len()).ok()?;
+        let node = self.nodes.get_mut(parent as usize)?;
+        let child = match segment {
+            Segment::Literal(text) => *node.literals.entry(text.as_bytes().into()).or_insert(fresh),
+            Segment::Parameter => *node.parameter.get_or_insert(fresh),
+            Segment::Affixed(pattern) => match node.affixed.iter().find(|(own, _)| own == pattern) {
+                Some((_, child)) => *child,
+                None if node.affixed.len() >= AFFIXED_MAX => return None,
+                None => {
+                    node.affixed.push((pattern.clone(), fresh));
+                    fresh
+                }
+            },
+        };
+        if child == fresh {
+            self.nodes.push(Node::default());
+        }
+        Some(child)
+    }
+
+    /// Ties between segments with affixes are the only undecidable case.
+    fn ambiguities(&self) -> Vec<RouteIssue> {
+        let mut pairs = Vec::new();
+        for node in &self.nodes {
+            for (position, (first, first_child)) in node.affixed.iter().enumerate() {
+                for (second, second_child) in node.affixed.iter().skip(position + 1) {
+                    if first.precedence(second).is_eq() && first.overlaps(second) {
+                        self.common_ends(*first_child, *second_child, &mut pairs);
+                    }
+                }
+            }
+        }
+        pairs.sort_by_key(|(first, second)| (first.to_string(), second.to_string()));
+        let issue = |(first, second): (&RouteOrigin, &RouteOrigin)| RouteIssue::Ambiguous {
+            first: first.clone(),
+            second: second.clone(),
+        };
+        pairs.into_iter().map(issue).collect()
+    }
+
+    /// Collects the pairs of templates below two nodes for which some path matches both.
+    fn common_ends<'t>(&'t self, first: u32, second: u32, pairs: &mut Vec<(&'t RouteOrigin, &'t RouteOrigin)>) {
+        let (Some(first), Some(second)) = (self.nodes.get(first as usize), self.nodes.get(second as usize)) else {
+            return;
+        };
+        if let (Some(a), Some(b)) = (first.routes.first(), second.routes.first()) {
+            pairs.push((&a.origin, &b.origin));
+        }
+        for (ours, our_child) in first.edges() {
+            for (theirs, their_child) in second.edges() {
+                if ours.meets(&theirs) {
+                    self.common_ends(our_child, their_child, pairs);
+                }
+            }
+        }
+    }
+}
+
+/// The way from a node to a child.
+enum Edge<'a> {
+    Literal(&'a [u8]),
+    Affixed(&'a Pattern),
+    Parameter,
+}
+
+impl Edge<'_> {
+    /// Whether some segment goes both ways.
+    fn meets(&self, other: &Self) -> bool {
+        let matches = |pattern: &Pattern, literal: &[u8]| {
+            std::str::from_utf8(literal).is_ok_and(|literal| pattern.matches_literal(literal))
+        };
+        match (self, other) {
+            (Edge::Literal(a), Edge::Literal(b)) => a == b,
+            (Edge::Literal(literal), Edge::Affixed(pattern)) | (Edge::Affixed(pattern), Edge::Literal(literal)) => {
+                matches(pattern, literal)
+            }
+            (Edge::Literal(literal), Edge::Parameter) | (Edge::Parameter, Edge::Literal(literal)) => {
+                !literal.is_empty()
+            }
+            (Edge::Affixed(a), Edge::Affixed(b)) => a.overlaps(b),
+            (Edge::Parameter, Edge::Parameter | Edge::Affixed(_)) | (Edge::Affixed(_), Edge::Parameter) => true,
+        }
+    }
+}
+
+impl Node {
+    fn edges(&self) -> impl Iterator<Item = (Edge<'_>, u32)> {
+        let literals = self.literals.iter().map(|(text, child)| (Edge::Literal(text), *child));
+        let affixed = self.affixed.iter().map(|(pattern, child)| (Edge::Affixed(pattern), *child));
+        literals.chain(affixed).chain(self.parameter.map(|child| (Edge::Parameter, child)))
+    }
+}
+
+/// Segments and names that many templates share, each once.
+#[derive(Default)]
+struct Texts {
+    segments: HashSet<Arc<[u8]>>,
+    names: HashSet<Arc<[Box<str>]>>,
+}
+
+fn shared<T: Eq + Hash>(text: impl Into<Arc<[T]>>, known: &mut HashSet<Arc<[T]>>) -> Arc<[T]> {
+    let text = text.into();
+    if let Some(same) = known.get(&text) {
+        return Arc::clone(same);
+    }
+    known.insert(Arc::clone(&text));
+    text
+}
+
+impl Node {
+    /// As it is looked up.
+    fn pack(self, texts: &mut Texts) -> table::Node {
+        let few = self.literals.len() <= FEW_MAX;
+        let literals = self.literals.into_iter().map(|(text, child)| (shared(text, &mut texts.segments), child));
+        let literals =
+            if few { Literals::Few(literals.collect()) } else { Literals::Many(Box::new(literals.collect())) };
+        let route = |Route { method, index, names, origin: _ }| {
+            let names = shared(names, &mut texts.names);
+            table::Route { method, index, names }
+        };
+        table::Node {
+            literals,
+            affixed: self.affixed.into(),
+            parameter: self.parameter,
+            routes: self.routes.into_iter().map(route).collect(),
+        }
+    }
+}
