@@ -159,15 +159,82 @@ fn dangerous_names_are_spoken_where_they_belong() {
 #[test]
 fn files_are_one_idea_each() {
     let mut long = Vec::new();
+    let mut measure = |files: Vec<(PathBuf, String)>, max: usize| {
+        let lines = files.into_iter().map(|(path, text)| (path, text.lines().count()));
+        long.extend(
+            lines.filter(|(_, lines)| *lines > max).map(|(path, lines)| format!("{}: {lines}", path.display())),
+        );
+    };
     for room in GROUPS.iter().flat_map(|group| group.iter()) {
-        for (path, text) in product(room) {
-            let lines = text.lines().count();
-            if lines > 600 {
-                long.push(format!("{}: {lines} lines", path.display()));
+        measure(product(room), 500);
+    }
+    // What tests say is mostly tables.
+    for folder in ["src", "tests", "benches", "fuzz/fuzz_targets", "fuzz/src"] {
+        measure(sources(&format!("../{folder}")), 600);
+    }
+    assert!(long.is_empty(), "look for the second idea in these files:\n{}", long.join("\n"));
+}
+
+#[test]
+fn functions_fit_on_a_screen() {
+    let mut long = Vec::new();
+    let mut count = 0;
+    for folder in ["src", "tests", "benches", "fuzz/fuzz_targets", "fuzz/src"] {
+        for (path, text) in sources(&format!("../{folder}")) {
+            for (name, lines) in functions(&text) {
+                count += 1;
+                if lines > 70 {
+                    long.push(format!("{}: {name} has {lines} lines", path.display()));
+                }
             }
         }
     }
-    assert!(long.is_empty(), "files past 600 lines: look for the second idea\n{}", long.join("\n"));
+    assert!(long.is_empty(), "functions past seventy lines:\n{}", long.join("\n"));
+    assert!(count > 2_000, "the test found almost no functions: {count}");
+}
+
+/// Names and lengths of functions, in rustfmt's layout. The rows of a table do not count: they are data.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let mut found = Vec::new();
+    let mut open: Vec<(usize, String, usize)> = Vec::new(); // Indentation, name, lines so far.
+    let mut table = None;
+    for line in text.lines() {
+        let indentation = line.len() - line.trim_start().len();
+        let code = line.trim();
+        if let Some(at) = table {
+            if indentation != at || !code.starts_with(']') {
+                continue;
+            }
+            table = None;
+        }
+        let signature = code.split_once("fn ").filter(|(before, _)| {
+            before.split(' ').all(|word| {
+                ["", "const", "async", "unsafe", "extern", "\"C\""].contains(&word) || word.starts_with("pub")
+            })
+        });
+        if let Some((_, name)) = signature.filter(|_| !code.ends_with('}') && !code.ends_with(';')) {
+            let name = name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            open.push((indentation, name, 0));
+        }
+        open.iter_mut().for_each(|(.., lines)| *lines += 1);
+        if code.ends_with('[') {
+            table = Some(indentation);
+        }
+        let ends = code == "}" || code.ends_with(';') && open.last().is_some_and(|(_, _, lines)| *lines > 1);
+        if ends && open.last().is_some_and(|(at, ..)| *at == indentation) {
+            found.extend(open.pop().map(|(_, name, lines)| (name, lines)));
+        }
+    }
+    found
+}
+
+#[test]
+fn functions_are_measured() {
+    let table = "    for a in [\n".to_owned() + &"        (1, 2),\n".repeat(90) + "    ] {\n        go(a);\n    }\n";
+    let text = format!(
+        "impl A {{\n    pub const fn b(\n        self,\n    ) -> C {{\n        self.0\n    }}\n}}\n\nfn c() {{\n{table}}}\nfn d() {{}}\n"
+    );
+    assert_eq!(functions(&text), [("b".to_owned(), 5), ("c".to_owned(), 6)]);
 }
 
 #[test]

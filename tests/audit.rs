@@ -13,7 +13,7 @@ use crate::harness::certificates::{client_identity, http, pki};
 use crate::harness::secure::{form, token_of};
 use crate::harness::token::{outside_claims, outside_key, outside_token, with};
 use crate::harness::wire::Wire;
-use crate::harness::{Backend, Reply, Site, run};
+use crate::harness::{Backend, Gateway, Reply, Site, run};
 
 /// Appears in bodies, paths, queries and fields of requests and answers, and must appear nowhere else.
 const SECRET: &str = "GB33BUKB20201555555555";
@@ -34,11 +34,102 @@ fn interaction(nth: usize) -> String {
     format!("00000000-0000-4000-8000-{nth:012}")
 }
 
-#[tokio::test]
-async fn one_record_per_request_whatever_becomes_of_it() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let backend = Backend::start(move |seen| match seen.field("x-mode") {
+/// A request, and what its record must say.
+struct Case {
+    name: &'static str,
+    method: &'static str,
+    path: &'static str,
+    token: Token,
+    body: &'static str,
+    /// What the back end does.
+    mode: &'static str,
+    outcome: &'static str,
+    status: u16,
+    /// Of the problem; the phase where the answer broke off.
+    code: &'static str,
+}
+
+#[derive(Clone, Copy)]
+enum Token {
+    None,
+    Good,
+    Expired,
+    Narrow,
+}
+
+const ITEM: &str = "/shop/items/SECRET";
+const BODY: &str = r#"{"name":"SECRET","quantity":1}"#;
+
+const fn case(name: &'static str, method: &'static str, path: &'static str, due: (u16, &'static str)) -> Case {
+    let outcome = if due.1.is_empty() { "answered" } else { "refused" };
+    Case { name, method, path, token: Token::Good, body: "", mode: "", outcome, status: due.0, code: due.1 }
+}
+
+const CASES: &[Case] = &[
+    case("read", "GET", ITEM, (200, "")),
+    Case { body: BODY, ..case("write", "POST", "/shop/items", (200, "")) },
+    Case { mode: "500", ..case("error of the back end", "GET", ITEM, (500, "")) },
+    Case { token: Token::None, ..case("no token", "GET", ITEM, (401, "token-missing")) },
+    Case { token: Token::Expired, ..case("expired", "GET", ITEM, (401, "token-invalid")) },
+    Case { token: Token::Narrow, ..case("scope", "GET", ITEM, (403, "scope-missing")) },
+    case("policy", "DELETE", ITEM, (403, "policy-refused")),
+    case("route", "GET", "/shop/none", (404, "no-such-resource")),
+    case("method", "PATCH", ITEM, (405, "method-not-allowed")),
+    Case { body: "{}", ..case("contract", "POST", "/shop/items", (400, "contract-violated")) },
+    case("path", "GET", "/shop/items/%2e%2e", (400, "malformed-request")),
+    Case { mode: "close", ..case("back end closes", "GET", ITEM, (502, "backend-failed")) },
+    Case { mode: "hang", body: BODY, ..case("back end is silent", "POST", "/shop/items", (504, "backend-timeout")) },
+    Case { mode: "break", outcome: "aborted", ..case("answer breaks off", "GET", ITEM, (200, "answer")) },
+    Case { token: Token::None, ..case("page of our own", "GET", "/openapi.json", (200, "")) },
+    Case { token: Token::None, outcome: "", ..case("no page of our own", "GET", "/openapi/none.json", (404, "")) },
+];
+const POLICY_CASE: usize = 6;
+
+impl Case {
+    fn request(&self, id: &str) -> String {
+        let token = match self.token {
+            Token::None => None,
+            Token::Good => Some(outside_token("acme", "app")),
+            Token::Expired => Some(claiming(json!({ "exp": 1 }))),
+            Token::Narrow => Some(claiming(json!({ "scope": "x" }))),
+        };
+        let token = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+        let body = self.body.replace("SECRET", SECRET);
+        let kind = match body.len() {
+            0 => String::new(),
+            length => format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"),
+        };
+        let (method, path, mode) = (self.method, self.path.replace("SECRET", SECRET), self.mode);
+        let query = if method == "GET" && path.contains("items") { format!("?q={SECRET}") } else { String::new() };
+        format!(
+            "{method} {path}{query} HTTP/1.1\r\nHost: localhost\r\n{token}x-fapi-interaction-id: {id}\r\n\
+             Cookie: s={SECRET}\r\nX-Mode: {mode}\r\nUser-Agent: {SECRET}\r\n{kind}\r\n{body}"
+        )
+    }
+
+    fn judge(&self, record: &Value) {
+        let name = self.name;
+        assert_eq!(
+            (&record["method"], &record["status"]),
+            (&json!(self.method), &json!(self.status)),
+            "{name}: {record}"
+        );
+        if !self.outcome.is_empty() {
+            assert_eq!(record["outcome"], self.outcome, "{name}: {record}");
+        }
+        let told = if self.outcome == "aborted" { &record["phase"] } else { &record["code"] };
+        assert!(self.code.is_empty() || *told == self.code, "{name}: {record}");
+    }
+}
+
+fn claiming(changes: Value) -> String {
+    outside_key().jwt("at+jwt", &with(outside_claims("acme", "app"), changes))
+}
+
+/// A back end that does as `X-Mode` says; who waits waits for the gate.
+async fn moody(gate: &Arc<Semaphore>) -> Backend {
+    let held = Arc::clone(gate);
+    Backend::start(move |seen| match seen.field("x-mode") {
         Some("close") => Reply::Close,
         Some("500") => Reply::status(500),
         Some("hang") => Reply::Hang,
@@ -46,186 +137,90 @@ async fn one_record_per_request_whatever_becomes_of_it() {
         Some("break") => Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".to_vec()),
         _ => Reply::json(&format!("{{\"iban\":\"{SECRET}\"}}")),
     })
-    .await;
-    let site = Site::plain(&[&backend]);
+    .await
+}
+
+fn metered(backend: &Backend) -> Site {
+    let site = Site::plain(&[backend]);
     site.backends(&[backend.url()], "timeouts: { connect: 1s, read: 1s, write: 1s, total: 2s }");
     site.append("config/plans.yaml", "      - { name: hourly, per: client, window: { requests: 8, period: hour } }\n");
     site.write(
         "policies/no.cedar",
         "@id(\"own.no\")\n@reason(\"No.\")\n@remedy(\"None.\")\nforbid (principal, action == Action::\"shop.deleteItem\", resource);\n",
     );
+    site
+}
+
+#[tokio::test]
+async fn one_record_per_request_whatever_becomes_of_it() {
+    let gate = Arc::new(Semaphore::new(0));
+    let backend = moody(&gate).await;
+    let site = metered(&backend);
     let gateway = site.start().await;
-    let token = outside_token("acme", "app");
-    let expired = outside_key().jwt("at+jwt", &with(outside_claims("acme", "app"), json!({ "exp": 1 })));
-    let narrow = outside_key().jwt("at+jwt", &with(outside_claims("acme", "app"), json!({ "scope": "x" })));
-    let body = format!("{{\"name\":\"{SECRET}\",\"quantity\":1}}");
-    let id = format!("/shop/items/{SECRET}");
-    let cases: Vec<(&str, &str, &str, &str, &str, &str, Value)> = vec![
-        ("read", "GET", &id, &token, "", "", json!({ "outcome": "answered", "status": 200 })),
-        ("write", "POST", "/shop/items", &token, &body, "", json!({ "outcome": "answered", "status": 200 })),
-        ("error of the back end", "GET", &id, &token, "", "500", json!({ "outcome": "answered", "status": 500 })),
-        ("no token", "GET", &id, "", "", "", json!({ "outcome": "refused", "status": 401, "code": "token-missing" })),
-        (
-            "expired",
-            "GET",
-            &id,
-            &expired,
-            "",
-            "",
-            json!({ "outcome": "refused", "status": 401, "code": "token-invalid" }),
-        ),
-        ("scope", "GET", &id, &narrow, "", "", json!({ "outcome": "refused", "status": 403, "code": "scope-missing" })),
-        (
-            "policy",
-            "DELETE",
-            &id,
-            &token,
-            "",
-            "",
-            json!({ "outcome": "refused", "status": 403, "code": "policy-refused" }),
-        ),
-        (
-            "route",
-            "GET",
-            "/shop/none",
-            &token,
-            "",
-            "",
-            json!({ "outcome": "refused", "status": 404, "code": "no-such-resource" }),
-        ),
-        (
-            "method",
-            "PATCH",
-            &id,
-            &token,
-            "",
-            "",
-            json!({ "outcome": "refused", "status": 405, "code": "method-not-allowed" }),
-        ),
-        (
-            "contract",
-            "POST",
-            "/shop/items",
-            &token,
-            "{}",
-            "",
-            json!({ "outcome": "refused", "status": 400, "code": "contract-violated" }),
-        ),
-        (
-            "path",
-            "GET",
-            "/shop/items/%2e%2e",
-            &token,
-            "",
-            "",
-            json!({ "outcome": "refused", "status": 400, "code": "malformed-request" }),
-        ),
-        (
-            "back end closes",
-            "GET",
-            &id,
-            &token,
-            "",
-            "close",
-            json!({ "outcome": "refused", "status": 502, "code": "backend-failed" }),
-        ),
-        (
-            "back end is silent",
-            "POST",
-            "/shop/items",
-            &token,
-            &body,
-            "hang",
-            json!({ "outcome": "refused", "status": 504, "code": "backend-timeout" }),
-        ),
-        (
-            "answer breaks off",
-            "GET",
-            &id,
-            &token,
-            "",
-            "break",
-            json!({ "outcome": "aborted", "status": 200, "phase": "answer" }),
-        ),
-        ("page of our own", "GET", "/openapi.json", "", "", "", json!({ "outcome": "answered", "status": 200 })),
-        ("no page of our own", "GET", "/openapi/none.json", "", "", "", json!({ "status": 404 })),
-    ];
-    for (nth, (name, method, path, token, body, mode, _)) in cases.iter().enumerate() {
+    for (nth, case) in CASES.iter().enumerate() {
         let mut wire = Wire::connect(gateway.address("public")).await;
-        let authorization = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
-        let kind = if body.is_empty() {
-            String::new()
-        } else {
-            format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
-        };
-        let query = if *method == "GET" && path.contains("items") { format!("?q={SECRET}") } else { String::new() };
-        let id = interaction(nth);
-        wire.send(format!(
-            "{method} {path}{query} HTTP/1.1\r\nHost: localhost\r\n{authorization}x-fapi-interaction-id: {id}\r\n\
-             Cookie: s={SECRET}\r\nX-Mode: {mode}\r\nUser-Agent: {SECRET}\r\n{kind}\r\n{body}"
-        ))
-        .await;
-        let answer = wire.try_answer().await;
-        assert_eq!(answer.is_none(), *mode == "break", "{name}");
+        wire.send(case.request(&interaction(nth))).await;
+        assert_eq!(wire.try_answer().await.is_none(), case.mode == "break", "{}", case.name);
     }
-    // One leaves in the middle of its body, one while it waits for the answer, one asks in vain for its quota.
-    let leaving = interaction(100);
-    let mut wire = Wire::connect(gateway.address("public")).await;
-    let head = |id: &str, length: usize| {
-        format!(
-            "POST /shop/notes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nx-fapi-interaction-id: {id}\r\n\r\n"
-        )
-    };
-    let arrived = backend.total();
-    wire.send(head(&leaving, 100_000) + SECRET).await;
-    backend.arrived(arrived + 1).await;
-    drop(wire);
-    let impatient = interaction(101);
-    let mut wire = Wire::connect(gateway.address("public")).await;
-    wire.send(head(&impatient, 0).replace("\r\n\r\n", "\r\nX-Mode: wait\r\n\r\n")).await;
-    backend.arrived(arrived + 2).await;
-    drop(wire);
+    let (leaving, impatient) = (interaction(100), interaction(101));
+    leave(&gateway, &backend, [&leaving, &impatient]).await;
     gate.add_permits(1);
-    let other = outside_token("acme", "app");
-    let mut statuses = Vec::new();
+    let mut last = 0;
     for nth in 102..112 {
-        let request = reqwest::Client::new().get(gateway.url("/shop/items")).bearer_auth(&other);
-        statuses
-            .push(request.header("x-fapi-interaction-id", interaction(nth)).send().await.unwrap().status().as_u16());
+        let request = reqwest::Client::new().get(gateway.url("/shop/items")).bearer_auth(outside_token("acme", "app"));
+        last = request.header("x-fapi-interaction-id", interaction(nth)).send().await.unwrap().status().as_u16();
     }
-    assert_eq!(statuses.last(), Some(&429), "{statuses:?}");
+    assert_eq!(last, 429, "its quota is used up");
     assert_eq!(gateway.stop().await.code(), Some(0));
 
     let records = by_interaction(&site.json_lines("state/audit.jsonl"));
     let lines = by_interaction(&as_requests(&site.json_lines("state/access.jsonl")));
-    for (nth, (name, method, _, _, _, _, expected)) in cases.iter().enumerate() {
-        let record = records.get(&interaction(nth)).unwrap_or_else(|| panic!("no record of: {name}"));
-        for (member, value) in expected.as_object().unwrap() {
-            assert_eq!(&record[member], value, "{name}: {member} of {record}");
-        }
-        assert_eq!(record["method"], *method, "{name}");
-        assert!(lines.contains_key(&interaction(nth)), "no access line of: {name}");
+    for (nth, case) in CASES.iter().enumerate() {
+        let id = interaction(nth);
+        case.judge(records.get(&id).unwrap_or_else(|| panic!("no record of: {}", case.name)));
+        assert!(lines.contains_key(&id), "no access line of: {}", case.name);
     }
-    let aborted = &records[&leaving];
-    assert_eq!(aborted["outcome"], "aborted", "{aborted}");
+    assert_eq!(records[&leaving]["outcome"], "aborted", "{}", records[&leaving]);
     assert!(records.contains_key(&impatient), "whoever leaves has a record");
     let over = &records[&interaction(111)];
     assert_eq!((&over["code"], &over["quotas_refused"]), (&json!("quota-exceeded"), &json!(["hourly"])), "{over}");
-    assert_eq!(records.len(), cases.len() + 12, "no more records than requests");
+    assert_eq!(records.len(), CASES.len() + 12, "no more records than requests");
     assert_eq!(lines.len(), records.len());
+    assert_eq!(records[&interaction(POLICY_CASE)]["policies"], json!(["own.no"]));
+    a_record_says_what_happened(&records[&interaction(0)], backend.address.port());
+    an_access_line_says_how_long(&lines[&interaction(0)]);
+    nothing_personal_is_written(&site);
+}
 
-    // What a record of an answered call says.
-    let read = &records[&interaction(0)];
+/// One leaves in the middle of its body, one while it waits for the answer.
+async fn leave(gateway: &Gateway, backend: &Backend, [leaving, impatient]: [&str; 2]) {
+    let token = outside_token("acme", "app");
+    let head = |id: &str, length: usize, mode: &str| {
+        format!(
+            "POST /shop/notes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: text/plain\r\nContent-Length: {length}\r\nx-fapi-interaction-id: {id}\r\n{mode}\r\n"
+        )
+    };
+    let arrived = backend.total();
+    for (nth, text) in [head(leaving, 100_000, "") + SECRET, head(impatient, 0, "X-Mode: wait\r\n")].iter().enumerate()
+    {
+        let mut wire = Wire::connect(gateway.address("public")).await;
+        wire.send(text.clone()).await;
+        backend.arrived(arrived + nth + 1).await;
+    }
+}
+
+fn a_record_says_what_happened(read: &Value, port: u16) {
     for (member, value) in [
-        ("operation", json!("shop.getItem")),
-        ("api", json!("shop")),
-        ("institution", json!("store")),
-        ("product", json!("goods")),
-        ("plan", json!("open")),
-        ("environment", json!("sandbox")),
-        ("protocol", json!("HTTP/1.1")),
-        ("listener", json!("public")),
-        ("peer", json!("127.0.0.1")),
+        ("operation", "shop.getItem"),
+        ("api", "shop"),
+        ("institution", "store"),
+        ("product", "goods"),
+        ("plan", "open"),
+        ("environment", "sandbox"),
+        ("protocol", "HTTP/1.1"),
+        ("listener", "public"),
+        ("peer", "127.0.0.1"),
     ] {
         assert_eq!(read[member], value, "{member} of {read}");
     }
@@ -234,33 +229,20 @@ async fn one_record_per_request_whatever_becomes_of_it() {
         assert!(!read[member].is_null(), "{member} of {read}");
     }
     assert_eq!(read["upstream"]["status"], 200);
-    assert!(
-        !read["upstream"]["backend"].as_str().unwrap().contains(&backend.address.port().to_string()),
-        "no address: {read}"
-    );
-    let line = &lines[&interaction(0)];
-    for member in [
-        "at",
-        "interaction_id",
-        "trace_id",
-        "span_id",
-        "listener",
-        "peer",
-        "protocol",
-        "method",
-        "operation",
-        "status",
-        "total_us",
-        "upstream_us",
-        "bytes_in",
-        "bytes_out",
-    ] {
+    assert!(!read["upstream"]["backend"].as_str().unwrap().contains(&port.to_string()), "no address: {read}");
+}
+
+fn an_access_line_says_how_long(line: &Value) {
+    let when = ["at", "total_us", "upstream_us", "bytes_in", "bytes_out"];
+    let what =
+        ["interaction_id", "trace_id", "span_id", "listener", "peer", "protocol", "method", "operation", "status"];
+    for member in when.iter().chain(&what) {
         assert!(!line[member].is_null(), "{member} of {line}");
     }
-    let policy = &records[&interaction(6)];
-    assert_eq!(policy["policies"], json!(["own.no"]), "{policy}");
+}
 
-    // Neither file, nor what the process said, holds a body, a path, a query, a token or a cookie.
+/// Neither file holds a body, a path, a query, a token or a cookie.
+fn nothing_personal_is_written(site: &Site) {
     for file in ["state/audit.jsonl", "state/access.jsonl"] {
         let text = site.read(file);
         for (what, needle) in

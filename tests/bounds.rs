@@ -26,6 +26,7 @@ async fn one_clients_slow_uploads_do_not_take_the_room_of_the_others() {
     let backend = Backend::agreeable().await;
     let site = Site::plain(&[&backend]);
     let limits = "buffered_bytes_max: 64KiB, buffered_total_bytes_max: 1MiB, buffered_client_bytes_max";
+    let tenant = "buffered_tenant_bytes_max";
     site.edit("config/gateway.yaml", "drain_timeout: 20s", &format!("drain_timeout: 20s, {limits}: 64KiB"));
     let gateway = site.start().await;
     let mut slow = Wire::connect(gateway.address("public")).await;
@@ -49,6 +50,11 @@ async fn one_clients_slow_uploads_do_not_take_the_room_of_the_others() {
     assert_eq!(field(&response, "retry-after"), "1");
     assert_eq!(problem(response).await, refused(503, "client-overloaded"));
     assert_eq!(post_item(&gateway, "modest").await.status(), 200, "another client has its own share");
+    site.edit("config/gateway.yaml", &format!("{limits}: 64KiB"), &format!("{limits}: 64KiB, {tenant}: 64KiB"));
+    gateway.reload().await;
+    let response = post_item(&gateway, "modest").await;
+    assert_eq!(problem(response).await, refused(503, "client-overloaded"), "the tenant has a share too");
+    site.edit("config/gateway.yaml", &format!(", {tenant}: 64KiB"), "");
     assert!(metric(&gateway, "clearway_refusals_total{code=\"client-overloaded\"}").await);
 
     site.edit("config/gateway.yaml", &format!("{limits}: 64KiB"), &format!("{limits}: 128KiB"));
@@ -109,4 +115,8 @@ async fn a_share_below_the_largest_body_is_a_mistake() {
     let (code, said) = crate::harness::gateway::check(&site.config());
     assert_eq!(code, 1, "{said}");
     assert!(said.to_string().contains("buffered_client_bytes_max"), "{said}");
+    site.edit("config/gateway.yaml", "buffered_client_bytes_max: 4KiB", "buffered_tenant_bytes_max: 1MiB");
+    let (code, said) = crate::harness::gateway::check(&site.config());
+    assert_eq!(code, 1, "{said}");
+    assert!(said.to_string().contains("smaller than `buffered_client_bytes_max`"), "{said}");
 }

@@ -5,10 +5,12 @@ mod answers;
 mod cases;
 mod client;
 mod frames;
+mod hpack;
 mod http2;
 mod random;
 mod recorder;
 mod strict;
+mod upstream;
 
 use std::net::SocketAddr;
 

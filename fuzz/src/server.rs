@@ -9,8 +9,9 @@ use clearway::authn::{Issuer, Revocations};
 use clearway::domain::{Client, ClientId, Clock, Timestamp};
 use clearway::jose::{Algorithm, SigningKey};
 use clearway::oauth::{
-    AuthorizationServer, ClientAuthentication, ClientRegistration, Clients, KeyRing, KeyStore, Parts, ReplayStore,
-    RevocationStore, RevokedToken, Settings, StoreError, StoredKey,
+    AuthorizationServer, ClientAuthentication, ClientKeys, ClientRegistration, Clients, DetailTypes, Grant, GrantId,
+    GrantStore, KeyRing, KeyStore, OutstandingLimits, OutstandingRequests, Parts, Profile, ReplayStore,
+    RevocationStore, RevokedToken, SecretHash, SenderConstraint, Settings, StoreError, StoredKey,
 };
 use serde_json::json;
 
@@ -44,16 +45,48 @@ impl ReplayStore for Memory {
     async fn mark(&self, _: &ClientId, jti: &str, _: Timestamp, _: Timestamp) -> Result<bool, StoreError> {
         Ok(self.marks.lock().unwrap().insert(jti.to_owned()))
     }
+
+    async fn purge(&self, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 #[async_trait]
 impl RevocationStore for Memory {
-    async fn load(&self, _: Timestamp) -> Result<Vec<RevokedToken>, StoreError> {
+    async fn load(&self) -> Result<Vec<RevokedToken>, StoreError> {
         Ok(Vec::new())
     }
 
     async fn revoke(&self, _: &RevokedToken) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn purge(&self, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// Nobody has a grant here.
+#[async_trait]
+impl GrantStore for Memory {
+    async fn insert(&self, _: &Grant, _: SecretHash) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn find_by_refresh_token(&self, _: SecretHash) -> Result<Option<Grant>, StoreError> {
+        Ok(None)
+    }
+
+    async fn find(&self, _: &GrantId) -> Result<Option<Grant>, StoreError> {
+        Ok(None)
+    }
+
+    async fn remove(&self, _: &GrantId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn remove_of_client(&self, _: &ClientId) -> Result<Vec<GrantId>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn purge(&self, _: Timestamp) -> Result<(), StoreError> {
@@ -90,6 +123,13 @@ impl World {
             replay: memory.clone(),
             revocation_store: memory.clone(),
             revocations: Arc::new(Revocations::new()),
+            grants: memory.clone(),
+            outstanding: Arc::new(OutstandingRequests::new(OutstandingLimits {
+                all: 100,
+                per_tenant: 50,
+                per_client: 20,
+            })),
+            pairwise_salt: Arc::new([9; 32]),
             clock: Arc::new(Still),
             random: Arc::new(Sevens),
         };
@@ -132,6 +172,11 @@ fn settings() -> Settings {
         key_rotation_period: Duration::from_secs(86_400),
         assertion_lifetime_max: Duration::from_secs(LIFETIME_MAX.unsigned_abs()),
         clock_skew_max: Duration::from_secs(SKEW_MAX.unsigned_abs()),
+        request_uri_lifetime: Duration::from_secs(90),
+        visit_lifetime: Duration::from_secs(600),
+        grant_lifetime: Duration::from_secs(86_400),
+        detail_types: DetailTypes::default(),
+        profiles: vec![Profile::Fapi2Security],
         scopes_supported: vec!["accounts".into(), "payments".into()],
         trusted_issuers: vec![],
     }

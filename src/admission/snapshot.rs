@@ -96,6 +96,8 @@ pub struct Snapshot {
     pub pools: Vec<Arc<Pool>>,
     /// All bodies of one client that are held whole at once.
     pub buffered_client_bytes_max: usize,
+    /// The same of one tenant, whichever its clients.
+    pub buffered_tenant_bytes_max: usize,
 }
 
 impl Snapshot {

@@ -136,6 +136,7 @@ impl Stage {
             quotas,
             pools: vec![Arc::clone(pool)],
             buffered_client_bytes_max: 1 << 20,
+            buffered_tenant_bytes_max: 1 << 20,
         }
     }
 

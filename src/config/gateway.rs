@@ -47,6 +47,8 @@ pub struct GatewaySettings {
     pub limits: EdgeLimits,
     /// All bodies of one client that are held whole at once: `limits.buffered_client_bytes_max`. live
     pub buffered_client_bytes_max: usize,
+    /// The same of one tenant, whichever its clients: `limits.buffered_tenant_bytes_max`. live
+    pub buffered_tenant_bytes_max: usize,
     /// restart
     pub flood: FloodSettings,
     /// CAs that vouch for client certificates. live
@@ -109,7 +111,7 @@ pub(super) fn read(context: &Context<'_>) -> Option<GatewaySettings> {
     }
     let public_url = file.required("public_url", scalar::base_url);
     let issuer = file.optional("issuer", scalar::base_url).or_else(|| public_url.clone());
-    let (limits, buffered_client_bytes_max) = limits(&file);
+    let (limits, [buffered_client_bytes_max, buffered_tenant_bytes_max]) = limits(&file);
     let settings = GatewaySettings {
         issuer: issuer?,
         public_url: public_url?,
@@ -119,6 +121,7 @@ pub(super) fn read(context: &Context<'_>) -> Option<GatewaySettings> {
         workers: file.or("workers", 0, scalar::parsed),
         limits,
         buffered_client_bytes_max,
+        buffered_tenant_bytes_max,
         flood: flood(&file),
         partner_ca_files: file.each("partner_ca_files", scalar::file),
         store: file.required("store_file", scalar::path)?,
@@ -206,7 +209,7 @@ fn operations_address(file: &Entry<'_>) -> Option<SocketAddr> {
 }
 
 /// The limits that need a restart, and beside them the one that does not: a client's share of the bodies held whole.
-fn limits(file: &Entry<'_>) -> (EdgeLimits, usize) {
+fn limits(file: &Entry<'_>) -> (EdgeLimits, [usize; 2]) {
     let mut limits = EdgeLimits {
         connections_max: 10_000,
         connections_per_address_max: 1_000,
@@ -227,8 +230,8 @@ fn limits(file: &Entry<'_>) -> (EdgeLimits, usize) {
         trusted_proxies: file.each("trusted_proxies", scalar::ip),
     };
     let Some(entry) = file.section("limits") else {
-        let share = client_share(&limits);
-        return (limits, share);
+        let shares = [share(&limits, 4), share(&limits, 2)];
+        return (limits, shares);
     };
     let l = &mut limits;
     l.connections_max = entry.or("connections_max", l.connections_max, scalar::parsed);
@@ -250,19 +253,25 @@ fn limits(file: &Entry<'_>) -> (EdgeLimits, usize) {
     l.requests_per_connection_max =
         entry.or("requests_per_connection_max", l.requests_per_connection_max, scalar::parsed);
     l.drain_timeout = entry.or("drain_timeout", l.drain_timeout, scalar::duration);
-    let share = entry.or("buffered_client_bytes_max", client_share(l), scalar::size);
-    if share < l.buffered_bytes_max {
-        let message =
-            "`buffered_client_bytes_max` is smaller than `buffered_bytes_max`: the largest body would never fit";
-        file.report().add(Diagnostic::new(entry.place(), message).remedy("raise it to `buffered_bytes_max` at least"));
+    let client = entry.or("buffered_client_bytes_max", share(l, 4), scalar::size);
+    let tenant = entry.or("buffered_tenant_bytes_max", share(l, 2).max(client), scalar::size);
+    for (key, bytes_max, least_key, least) in [
+        ("buffered_client_bytes_max", client, "buffered_bytes_max", l.buffered_bytes_max),
+        ("buffered_tenant_bytes_max", tenant, "buffered_client_bytes_max", client),
+    ] {
+        if bytes_max < least {
+            let message = format!("`{key}` is smaller than `{least_key}`, which would never be reached");
+            let remedy = format!("raise it to `{least_key}` at least");
+            file.report().add(Diagnostic::new(entry.place(), message).remedy(remedy));
+        }
     }
     entry.finish();
-    (limits, share)
+    (limits, [client, tenant])
 }
 
-/// A quarter of the budget, unless one body may be larger than that.
-fn client_share(limits: &EdgeLimits) -> usize {
-    (limits.buffered_total_bytes_max / 4).max(limits.buffered_bytes_max)
+/// So much of the budget, unless one body may be larger than that.
+fn share(limits: &EdgeLimits, divisor: usize) -> usize {
+    (limits.buffered_total_bytes_max / divisor).max(limits.buffered_bytes_max)
 }
 
 fn flood(file: &Entry<'_>) -> FloodSettings {

@@ -1,5 +1,6 @@
 //! Our own operations as an OpenAPI document, to be merged into the catalogue like any other source.
 
+use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 /// OAuth, catalogue, usage: everything a third-party developer may call of ours.
@@ -12,11 +13,35 @@ use utoipa::OpenApi;
 struct Own;
 
 /// The document, or nothing if it could not be written, which `server` treats as a defect at start.
-pub fn own_document() -> Option<serde_json::Value> {
+pub fn own_document() -> Option<Value> {
     let mut own = Own::openapi();
     own.merge(super::oauth::openapi());
     own.merge(super::userinfo::openapi());
-    serde_json::to_value(own).ok()
+    let mut document = serde_json::to_value(own).ok()?;
+    say_what_forms_take(&mut document);
+    Some(document)
+}
+
+/// RFC 6749 §3.2: a parameter stands once, known or not; and the two parts of an assertion stand together (RFC 7521
+/// §4.2). Derived schemas cannot say so.
+fn say_what_forms_take(document: &mut Value) {
+    let operations = document["paths"].as_object().into_iter().flat_map(|paths| paths.values());
+    let operations = operations.filter_map(Value::as_object).flat_map(|item| item.values());
+    let reference = |operation: &Value| {
+        let schema = operation.pointer("/requestBody/content/application~1x-www-form-urlencoded/schema/$ref")?;
+        Some(schema.as_str()?.strip_prefix('#')?.to_owned())
+    };
+    let places: Vec<String> = operations.filter_map(reference).collect();
+    for place in places {
+        let Some(form) = document.pointer_mut(&place).and_then(Value::as_object_mut) else { continue };
+        form.insert("additionalProperties".into(), json!({ "type": "string" }));
+        if form.get("properties").is_some_and(|properties| properties.get("client_assertion").is_some()) {
+            form.insert(
+                "dependentRequired".into(),
+                json!({ "client_assertion": ["client_assertion_type"], "client_assertion_type": ["client_assertion"] }),
+            );
+        }
+    }
 }
 
 #[cfg(test)]
@@ -30,5 +55,8 @@ mod tests {
         {
             assert!(document["paths"].get(path).is_some(), "{path} is not described");
         }
+        let form = &document["components"]["schemas"]["TokenForm"];
+        assert_eq!(form["additionalProperties"], json!({ "type": "string" }));
+        assert_eq!(form["dependentRequired"]["client_assertion"], json!(["client_assertion_type"]));
     }
 }

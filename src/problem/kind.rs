@@ -125,7 +125,7 @@ kinds! {
         "A bound of the gateway on simultaneous work is reached, so the request was refused at once."
         "Retry after the time in the Retry-After field.";
     ClientOverloaded "client-overloaded" SERVICE_UNAVAILABLE "The client has too much under way."
-        "The bodies of this client's requests and answers that the gateway must hold at once have reached the client's share, so the request was refused."
+        "The bodies of requests and answers that the gateway must hold at once have reached the share of this client, or of its tenant's clients together, so the request was refused."
         "Finish or slow down the uploads under way, and retry after the time in the Retry-After field.";
     BackendUnavailable "backend-unavailable" SERVICE_UNAVAILABLE "The institution cannot be reached."
         "No back end of the institution is healthy, or none could be connected to. The request was not processed."

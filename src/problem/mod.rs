@@ -87,6 +87,42 @@ impl Problem {
     }
 }
 
+/// The schema of every problem document (JSON Schema 2020-12), for the catalogue.
+pub fn schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "A problem document (RFC 9457). Kinds of problem have further members.",
+        "required": ["type", "title", "status", "code", "interaction_id"],
+        "properties": {
+            "type": { "type": "string", "format": "uri", "description": "A page on what happened and how to mend it." },
+            "title": { "type": "string" },
+            "status": { "type": "integer", "minimum": 400, "maximum": 599 },
+            "code": { "type": "string", "description": "The kind, for programs. There will be more.", "examples": codes() },
+            "detail": { "type": "string" },
+            "interaction_id": { "type": "string", "description": "Names this request to whoever operates the gateway." },
+            "errors": {
+                "type": "array",
+                "description": "Where the request breaks the operation's contract.",
+                "items": {
+                    "type": "object",
+                    "required": ["pointer", "detail"],
+                    "properties": {
+                        "pointer": {
+                            "type": "string",
+                            "description": "Into the body, or `#` followed by a parameter's place and name.",
+                        },
+                        "detail": { "type": "string" },
+                    },
+                },
+            },
+        },
+    })
+}
+
+fn codes() -> Value {
+    Kind::ALL.iter().map(|kind| kind.code()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

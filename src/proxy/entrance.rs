@@ -179,7 +179,13 @@ fn body_bytes_max(gateway: &Gateway, operation: Option<&Operation>) -> usize {
 
 /// Whose bodies count together.
 pub(super) fn holder<'a>(caller: &'a Identified, snapshot: &Snapshot) -> Holder<'a> {
-    Holder { client: &caller.partner.client.id, client_bytes_max: snapshot.buffered_client_bytes_max }
+    let client = &caller.partner.client;
+    Holder {
+        client: &client.id,
+        client_bytes_max: snapshot.buffered_client_bytes_max,
+        tenant: &client.tenant.id,
+        tenant_bytes_max: snapshot.buffered_tenant_bytes_max,
+    }
 }
 
 /// Reads the body whole, within limit, share, budget and time. `None` if there is none.

@@ -1,7 +1,8 @@
-//! Bodies held whole: within a limit each, within a share for all of one client's, and within one budget all together.
+//! Bodies held whole: within a limit each, within a share for all of one client's, another for all of one tenant's, and
+//! within one budget all together.
 //!
-//! A body is read before quota and concurrency are spent, so that its share is what keeps one client with many slow
-//! uploads from taking the budget of all others.
+//! A body is read before quota and concurrency are spent, so that its share is what keeps one client, or a tenant with
+//! many clients, from taking the budget of all others by slow uploads.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,25 +15,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Fault;
-use crate::domain::ClientId;
+use crate::domain::{ClientId, TenantId};
 
 /// The budget is counted in blocks, so that a small body costs one step and the largest budget fits the counter.
 const BLOCK_BYTES: usize = 4096;
-/// Parts of the map of clients, so that they rarely meet at one lock.
-const CLIENT_SHARDS: usize = 32;
+/// Parts of the map of shares, so that they rarely meet at one lock.
+const SHARDS: usize = 32;
 
-/// All bodies held whole at once, and what each client holds of them.
+/// All bodies held whole at once, and what each client and tenant holds of them.
 #[derive(Debug, Clone)]
 pub struct ByteBudget {
     all: Arc<Semaphore>,
     blocks: usize,
-    clients: Arc<Clients>,
+    shares: Arc<Shares>,
 }
 
 impl ByteBudget {
     pub fn new(bytes: usize) -> Self {
         let blocks = (bytes / BLOCK_BYTES).clamp(1, Semaphore::MAX_PERMITS);
-        Self { all: Arc::new(Semaphore::new(blocks)), blocks, clients: Arc::default() }
+        Self { all: Arc::new(Semaphore::new(blocks)), blocks, shares: Arc::default() }
     }
 
     /// Bytes that are held now, in whole blocks, and the most that may be.
@@ -40,11 +41,15 @@ impl ByteBudget {
         ((self.blocks - self.all.available_permits()) * BLOCK_BYTES, self.blocks * BLOCK_BYTES)
     }
 
-    /// One body's part of the budget, empty at first. `client_bytes_max` bounds all parts of the client together.
-    fn part(&self, client: &ClientId, client_bytes_max: usize) -> Result<Part, Fault> {
-        let account = Account::open(&self.clients, client);
+    /// One body's part of the budget, empty at first.
+    fn part(&self, holder: Holder<'_>) -> Result<Part, Fault> {
+        let open = |who, bytes_max: usize| Account::open(&self.shares, who, (bytes_max / BLOCK_BYTES).max(1));
+        let accounts = [
+            open(Who::Client(holder.client.clone()), holder.client_bytes_max),
+            open(Who::Tenant(holder.tenant.clone()), holder.tenant_bytes_max),
+        ];
         let blocks = Arc::clone(&self.all).try_acquire_many_owned(0).map_err(|_| Fault::Overloaded)?;
-        Ok(Part { blocks, account, blocks_max: (client_bytes_max / BLOCK_BYTES).max(1), all: Arc::clone(&self.all) })
+        Ok(Part { blocks, accounts, all: Arc::clone(&self.all) })
     }
 }
 
@@ -52,9 +57,7 @@ impl ByteBudget {
 #[derive(Debug)]
 struct Part {
     blocks: OwnedSemaphorePermit,
-    account: Account,
-    /// Of all the client's bodies together.
-    blocks_max: usize,
+    accounts: [Account; 2],
     all: Arc<Semaphore>,
 }
 
@@ -63,69 +66,98 @@ impl Part {
         self.blocks.num_permits()
     }
 
-    /// The client's own bound first: who is at it must not be told that everybody is.
+    /// The client's own bounds first: who is at them must not be told that everybody is.
     fn grow(&mut self, blocks: usize) -> Result<(), Fault> {
         let permits = u32::try_from(blocks).map_err(|_| Fault::Overloaded)?;
-        let room = |held: usize| held.checked_add(blocks).filter(|held| *held <= self.blocks_max);
-        let taken = self.account.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, room);
-        taken.map_err(|_| Fault::ClientOverloaded)?;
-        match Arc::clone(&self.all).try_acquire_many_owned(permits) {
-            Ok(more) => {
-                self.blocks.merge(more);
-                Ok(())
-            }
-            Err(_) => {
-                self.account.held.fetch_sub(blocks, Ordering::AcqRel);
-                Err(Fault::Overloaded)
-            }
-        }
+        let [client, tenant] = &self.accounts;
+        let client = client.take(blocks)?;
+        let tenant = tenant.take(blocks)?;
+        self.blocks.merge(Arc::clone(&self.all).try_acquire_many_owned(permits).map_err(|_| Fault::Overloaded)?);
+        client.keep();
+        tenant.keep();
+        Ok(())
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // Invariant: what the semaphore counts for this part, the account counts as well.
-        self.account.held.fetch_sub(self.blocks(), Ordering::AcqRel);
+        // Invariant: what the semaphore counts for this part, the accounts count as well.
+        for account in &self.accounts {
+            account.held.fetch_sub(self.blocks(), Ordering::AcqRel);
+        }
     }
 }
 
-/// Clients that hold something now. As many entries as there are clients with a body in work, not one more.
-#[derive(Debug, Default)]
-struct Clients([Mutex<HashMap<ClientId, Arc<AtomicUsize>>>; CLIENT_SHARDS]);
+/// Whose bodies count together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Who {
+    Client(ClientId),
+    Tenant(TenantId),
+}
 
-impl Clients {
-    fn shard(&self, client: &ClientId) -> Option<MutexGuard<'_, HashMap<ClientId, Arc<AtomicUsize>>>> {
+/// Who holds something now. As many entries as there are clients and tenants with a body in work, not one more.
+#[derive(Debug, Default)]
+struct Shares([Mutex<HashMap<Who, Arc<AtomicUsize>>>; SHARDS]);
+
+impl Shares {
+    fn shard(&self, who: &Who) -> Option<MutexGuard<'_, HashMap<Who, Arc<AtomicUsize>>>> {
         let mut hasher = DefaultHasher::new();
-        client.hash(&mut hasher);
-        let shard = usize::try_from(hasher.finish() % CLIENT_SHARDS as u64).ok()?;
+        who.hash(&mut hasher);
+        let shard = usize::try_from(hasher.finish() % SHARDS as u64).ok()?;
         // A panic while it was locked leaves the map whole: nothing here is done in two steps.
         self.0.get(shard).map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// One client's blocks; every body of the client has it open.
+/// One client's or tenant's blocks; every body of theirs has it open.
 #[derive(Debug)]
 struct Account {
-    client: ClientId,
+    who: Who,
     held: Arc<AtomicUsize>,
-    clients: Arc<Clients>,
+    /// Of all bodies together.
+    blocks_max: usize,
+    shares: Arc<Shares>,
 }
 
 impl Account {
-    fn open(clients: &Arc<Clients>, client: &ClientId) -> Self {
-        let held = clients.shard(client).map(|mut shard| Arc::clone(shard.entry(client.clone()).or_default()));
-        Self { client: client.clone(), held: held.unwrap_or_default(), clients: Arc::clone(clients) }
+    fn open(shares: &Arc<Shares>, who: Who, blocks_max: usize) -> Self {
+        let held = shares.shard(&who).map(|mut shard| Arc::clone(shard.entry(who.clone()).or_default()));
+        Self { who, held: held.unwrap_or_default(), blocks_max, shares: Arc::clone(shares) }
+    }
+
+    fn take(&self, blocks: usize) -> Result<Taken<'_>, Fault> {
+        let room = |held: usize| held.checked_add(blocks).filter(|held| *held <= self.blocks_max);
+        let taken = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, room);
+        taken.map(|_| Taken { held: &self.held, blocks }).map_err(|_| Fault::ClientOverloaded)
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        if let Some(mut shard) = self.clients.shard(&self.client) {
+        if let Some(mut shard) = self.shares.shard(&self.who) {
             // Invariant: handles are made under this lock, so two mean the map's and this one, which is going.
-            if shard.get(&self.client).is_some_and(|held| Arc::strong_count(held) <= 2) {
-                shard.remove(&self.client);
+            if shard.get(&self.who).is_some_and(|held| Arc::strong_count(held) <= 2) {
+                shard.remove(&self.who);
             }
         }
+    }
+}
+
+/// Blocks of an account that go back if the next bound refuses.
+struct Taken<'a> {
+    held: &'a AtomicUsize,
+    blocks: usize,
+}
+
+impl Taken<'_> {
+    fn keep(mut self) {
+        self.blocks = 0;
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.blocks, Ordering::AcqRel);
     }
 }
 
@@ -144,11 +176,13 @@ pub(super) struct Held {
     _part: Part,
 }
 
-/// Whose body is held, and how much all of that client's may take together.
+/// Whose body is held, and how much all of that client's, and of that tenant's, may take together.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Holder<'a> {
     pub client: &'a ClientId,
     pub client_bytes_max: usize,
+    pub tenant: &'a TenantId,
+    pub tenant_bytes_max: usize,
 }
 
 impl Growing {
@@ -157,7 +191,7 @@ impl Growing {
         if announced.is_some_and(|length| length > max as u64) {
             return Err(Fault::BodyTooLarge);
         }
-        Ok(Self { bytes: BytesMut::new(), max, part: budget.part(holder.client, holder.client_bytes_max)? })
+        Ok(Self { bytes: BytesMut::new(), max, part: budget.part(holder)? })
     }
 
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), Fault> {
@@ -210,19 +244,26 @@ mod tests {
 
     const ALL: usize = 1 << 30;
 
-    /// A body of client `name`, whose bodies may take `client_bytes_max` together.
+    /// A body of client `name` of a tenant of the same name, whose bodies may take `client_bytes_max` together.
     fn growing_for(budget: &ByteBudget, name: &str, client_bytes_max: usize) -> Growing {
-        let client = ClientId::parse(name).unwrap();
-        Growing::new(budget, Holder { client: &client, client_bytes_max }, 1 << 20, None).unwrap()
+        growing_of(budget, (name, client_bytes_max), (name, ALL))
+    }
+
+    fn growing_of(budget: &ByteBudget, client: (&str, usize), tenant: (&str, usize)) -> Growing {
+        let (client_id, tenant_id) = (ClientId::parse(client.0).unwrap(), TenantId::parse(tenant.0).unwrap());
+        let holder =
+            Holder { client: &client_id, client_bytes_max: client.1, tenant: &tenant_id, tenant_bytes_max: tenant.1 };
+        Growing::new(budget, holder, 1 << 20, None).unwrap()
     }
 
     fn growing(budget: &ByteBudget, max: usize, announced: Option<u64>) -> Result<Growing, Fault> {
-        let client = ClientId::parse("app").unwrap();
-        Growing::new(budget, Holder { client: &client, client_bytes_max: ALL }, max, announced)
+        let (client, tenant) = (ClientId::parse("app").unwrap(), TenantId::parse("acme").unwrap());
+        let holder = Holder { client: &client, client_bytes_max: ALL, tenant: &tenant, tenant_bytes_max: ALL };
+        Growing::new(budget, holder, max, announced)
     }
 
-    fn clients(budget: &ByteBudget) -> usize {
-        budget.clients.0.iter().map(|shard| shard.lock().unwrap().len()).sum()
+    fn accounts(budget: &ByteBudget) -> usize {
+        budget.shares.0.iter().map(|shard| shard.lock().unwrap().len()).sum()
     }
 
     #[test]
@@ -264,7 +305,25 @@ mod tests {
         drop(one.finish());
         assert_eq!(two.push(b"x"), Ok(()), "what is given back can be taken again");
         drop((two, other));
-        assert_eq!((clients(&budget), budget.all.available_permits()), (0, 8), "nothing is left behind");
+        assert_eq!((accounts(&budget), budget.all.available_permits()), (0, 8), "nothing is left behind");
+    }
+
+    #[test]
+    fn a_tenant_takes_no_more_than_its_share_however_many_clients_it_has() {
+        let budget = ByteBudget::new(8 * BLOCK_BYTES);
+        let (client, tenant) = (2 * BLOCK_BYTES, 3 * BLOCK_BYTES);
+        let of = |name: &str| growing_of(&budget, (name, client), ("acme", tenant));
+        let (mut one, mut two, mut three) = (of("one"), of("two"), of("three"));
+        one.push(&[0; 2 * BLOCK_BYTES]).unwrap();
+        assert_eq!(two.push(&[0; 2 * BLOCK_BYTES]), Err(Fault::ClientOverloaded));
+        assert_eq!(two.push(&[0; BLOCK_BYTES]), Ok(()), "what was refused is not counted");
+        assert_eq!(three.push(b"x"), Err(Fault::ClientOverloaded));
+        let mut other = growing_of(&budget, ("other", client), ("globex", tenant));
+        assert_eq!(other.push(&[0; 2 * BLOCK_BYTES]), Ok(()), "another tenant's share is untouched");
+        drop(one);
+        assert_eq!(three.push(b"x"), Ok(()), "what is given back can be taken again");
+        drop((two, three, other));
+        assert_eq!((accounts(&budget), budget.all.available_permits()), (0, 8), "nothing is left behind");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant as StdInstant;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{StatusCode, Version};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, RetryType};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -177,6 +177,9 @@ pub(super) async fn response_header(header: &mut ResponseHeader, ctx: &mut Reque
     let pool = ctx.admitted.as_ref().map(|admitted| admitted.pool.clone());
     let forward = ctx.forward()?;
     let upgrading = header.status == StatusCode::SWITCHING_PROTOCOLS;
+    if !upgrading {
+        header.set_version(Version::HTTP_11); // RFC 9110 §2.5: ours, whatever the back end speaks.
+    }
     if header.status.is_informational() && !upgrading {
         strip_response(header, false);
         return Ok(());

@@ -136,6 +136,7 @@ fn assemble(
         quotas: Arc::clone(&services.quotas),
         pools: pools.into_values().collect(),
         buffered_client_bytes_max: configuration.gateway.buffered_client_bytes_max,
+        buffered_tenant_bytes_max: configuration.gateway.buffered_tenant_bytes_max,
     };
     let documents = documents?;
     let gateway = &configuration.gateway;

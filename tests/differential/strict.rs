@@ -120,8 +120,8 @@ fn read_answer(bytes: &[u8], to_head: bool, ended: bool) -> Verdict<(Answer, usi
     let mut at = 0;
     let line = line(bytes, &mut at)?;
     let status = match line {
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0' | b'1', b' ', a, b, c, b' ', ..]
-        | [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0' | b'1', b' ', a, b, c]
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', a, b, c, b' ', ..]
+        | [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', a, b, c]
             if [a, b, c].iter().all(|digit| digit.is_ascii_digit()) =>
         {
             [a, b, c].iter().fold(0, |sum, digit| sum * 10 + u16::from(**digit - b'0'))

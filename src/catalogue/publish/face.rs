@@ -10,7 +10,7 @@ use super::super::pointer;
 use super::super::shape::{self, Dialect, Kind, METHODS};
 use super::super::{ImportedApi, ImportedOperation};
 use super::frame::Frame;
-use super::{OWN_ID, strip};
+use super::{OWN_ID, refusal, strip};
 
 /// The parts of one API, ready to stand beside others.
 pub struct Face {
@@ -47,6 +47,7 @@ pub fn of(api: &ImportedApi, frame: &Frame<'_>) -> Face {
     }
     let (mut webhooks, info) = (object("webhooks"), object("info"));
     let tags = tags(api, &document, &mut paths, &mut webhooks, &mut components);
+    refusal::tell(&mut paths, &mut components);
     Face { api: api.id.to_string(), is_own, info, paths, webhooks, components, tags }
 }
 

@@ -9,6 +9,7 @@ mod component;
 mod equal;
 mod face;
 mod frame;
+mod refusal;
 mod strip;
 mod tag;
 

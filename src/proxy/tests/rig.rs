@@ -402,6 +402,7 @@ fn snapshot(ops: &[Op], pool: &Arc<Pool>, key: &SigningKey, buffered_client_byte
         quotas,
         pools: vec![Arc::clone(pool)],
         buffered_client_bytes_max,
+        buffered_tenant_bytes_max: buffered_client_bytes_max * 2,
     }
 }
 

@@ -319,6 +319,65 @@ fn names_target(target: &Value, reference: &str) -> bool {
     target.as_str().is_some_and(|target| target == reference || target == last_segment(reference))
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Object,
+    Array,
+    Text,
+    Integer,
+    Number,
+    Boolean,
+    Null,
+}
+
+impl<'d> Facts<'d> {
+    /// The type to make: the one that is stated, or that the keywords speak of.
+    pub fn kind(&self) -> Kind {
+        let speaks_of_objects = !self.properties.is_empty()
+            || !self.required.is_empty()
+            || !self.additional.is_empty()
+            || self.properties_min > 0;
+        let speaks_of_arrays = !self.items.is_empty() || !self.prefix_items.is_empty() || self.items_min > 0;
+        let speaks_of_numbers = self.minimum.is_some() || self.maximum.is_some() || !self.multiples.is_empty();
+        let speaks_of_texts = !self.patterns.is_empty() || self.length_min.is_some() || self.length_max.is_some();
+        let types = self.types.unwrap_or(Types::ANY);
+        let stated = self.types.is_some();
+        let whole_only = types.has(Types::INTEGER) && !types.has(Types::NUMBER);
+        let integer = whole_only || self.formats.iter().any(|format| matches!(*format, "int32" | "int64"));
+        let number = if integer { Kind::Integer } else { Kind::Number };
+        for (speaks, own, kind) in [
+            (speaks_of_objects, Types::OBJECT, Kind::Object),
+            (speaks_of_arrays, Types::ARRAY, Kind::Array),
+            (speaks_of_numbers, Types::INTEGER, number),
+            (speaks_of_texts || (!stated && !self.formats.is_empty()), Types::STRING, Kind::Text),
+            (stated, Types::OBJECT, Kind::Object),
+            (stated, Types::ARRAY, Kind::Array),
+            (stated, Types::STRING, Kind::Text),
+            (stated, Types::INTEGER, number),
+            (stated, Types::BOOLEAN, Kind::Boolean),
+        ] {
+            if speaks && types.has(own) {
+                return kind;
+            }
+        }
+        if stated { Kind::Null } else { Kind::Object }
+    }
+
+    /// The values that every enumeration allows; `None` if there is none.
+    pub fn listed(&self) -> Option<Vec<&'d Value>> {
+        let (first, others) = self.enums.split_first()?;
+        let types = self.types.unwrap_or(Types::ANY);
+        let mut allowed: Vec<&'d Value> = first
+            .iter()
+            .filter(|value| others.iter().all(|other| other.contains(value)))
+            .filter(|value| types.has(Types::of(value)) && !self.excluded.contains(value))
+            .collect();
+        // Null last: it says least.
+        allowed.sort_by_key(|value| value.is_null());
+        Some(allowed)
+    }
+}
+
 fn last_segment(reference: &str) -> &str {
     reference.rsplit('/').next().unwrap_or(reference)
 }

@@ -3,13 +3,12 @@
 //! Whatever could be otherwise (which branch, which example, which optional member) is noted in the [`Plan`] under the
 //! place where it was decided, so that a later try can decide it differently there and nowhere else.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde_json::{Map, Value};
 
 use super::Direction;
-use super::facts::{Facts, Group, Types, resolve};
+use super::facts::{Facts, Group, Kind, Types, resolve};
 use super::number::number;
+use super::plan::{Choice, Plan, Trace};
 use super::string::Strings;
 use crate::domain::Timestamp;
 use crate::sandbox::dice::Dice;
@@ -30,61 +29,6 @@ const ITEMS_MAX: u64 = 1_000;
 /// Nothing valid can grow here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stuck;
-
-/// What was decided otherwise than at first, by place (JSON Pointer).
-#[derive(Debug, Clone, Default)]
-pub(super) struct Plan {
-    /// Which option of the nth choice at a place.
-    pub chosen: BTreeMap<String, Vec<usize>>,
-    /// How many of the document's examples at a place are no good.
-    pub spent_examples: BTreeMap<String, usize>,
-    /// Optional members to leave out.
-    pub left_out: BTreeSet<String>,
-    /// Members to put in although nothing seems to ask for them.
-    pub put_in: BTreeSet<String>,
-    /// Objects that carry only what is required.
-    pub sparse: BTreeSet<String>,
-    /// Members that tell the chosen branch from the others, by the object's place.
-    pub marks: BTreeMap<String, Vec<(String, Value)>>,
-}
-
-impl Plan {
-    /// Forgets what was decided below a place, whose shape changes.
-    pub fn forget_below(&mut self, place: &str) {
-        let below = format!("{place}/");
-        let keep = |found: &String| !found.starts_with(&below);
-        self.chosen.retain(|found, _| keep(found));
-        self.spent_examples.retain(|found, _| keep(found));
-        self.left_out.retain(keep);
-        self.put_in.retain(keep);
-        self.sparse.retain(keep);
-        self.marks.retain(|found, _| keep(found));
-    }
-}
-
-/// One choice as it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Choice {
-    pub option: usize,
-    pub options: usize,
-    /// Position in the document of the branch that was taken.
-    pub original: usize,
-}
-
-/// What one try has met.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Trace<'d> {
-    /// The choices at a place, in the order in which they came up.
-    pub choices: BTreeMap<String, Vec<Choice>>,
-    /// The schemas to choose from at a place, in the document's order, of each choice that is one of branches.
-    pub branches: BTreeMap<String, Vec<Vec<&'d Value>>>,
-    /// How many examples the document offers where one was taken.
-    pub examples: BTreeMap<String, usize>,
-    /// Optional members that were added.
-    pub optional: BTreeSet<String>,
-    /// Objects, and whether they carry only what is required.
-    pub objects: BTreeSet<String>,
-}
 
 /// The references that lead to a place, outermost first.
 #[derive(Debug, Clone, Default)]
@@ -222,7 +166,7 @@ impl<'d> Grower<'d, '_> {
         if let Some(value) = facts.consts.first() {
             return Ok((*value).clone());
         }
-        let allowed = listed(facts);
+        let allowed = facts.listed();
         if let Some(hint) =
             spot.hint.filter(|hint| allowed.as_ref().is_none_or(|allowed| allowed.iter().any(|a| a == hint)))
         {
@@ -240,7 +184,7 @@ impl<'d> Grower<'d, '_> {
         let deeper = spot.within.and(&facts.references);
         let spot = Spot { within: &deeper, ..*spot };
         let sparse = within >= WITHIN_SPARSE || self.made > VALUES_MAX || self.plan.sparse.contains(spot.place);
-        match kind(facts) {
+        match facts.kind() {
             Kind::Object => self.object(facts, named, &spot, sparse),
             Kind::Array => self.array(facts, &spot, sparse),
             Kind::Text => Ok(self.text(facts, spot.place)),
@@ -261,7 +205,7 @@ impl<'d> Grower<'d, '_> {
         // An example of a whole tree, deep inside itself, would grow the value for ever.
         let example = offered.get(spent).copied().filter(|example| within < WITHIN_SPARSE || !is_container(example))?;
         // Null is the poorest example of what can be something.
-        let poor = example.is_null() && kind(facts) != Kind::Null && offered.len() > spent + 1;
+        let poor = example.is_null() && facts.kind() != Kind::Null && offered.len() > spent + 1;
         self.trace.examples.insert(spot.place.to_owned(), offered.len());
         if poor { offered.get(spent + 1).copied() } else { Some(example) }
     }
@@ -313,7 +257,7 @@ impl<'d> Grower<'d, '_> {
     /// A value that is not among those there are.
     fn another(&mut self, schemas: &[&'d Value], child: &Spot<'_, 'd>, so_far: &[Value]) -> Result<Value, Stuck> {
         let facts = Facts::gather(self.document, schemas).map_err(|_| Stuck)?;
-        let offered = listed(&facts).into_iter().flatten().chain(facts.examples.iter().copied());
+        let offered = facts.listed().into_iter().flatten().chain(facts.examples.iter().copied());
         if let Some(other) = offered.into_iter().find(|value| !so_far.contains(value)) {
             return Ok(other.clone());
         }
@@ -464,7 +408,7 @@ impl<'d> Grower<'d, '_> {
         let place = format!("{}/{at}", spot.place);
         let child = Spot { place: &place, depth: spot.depth + 1, within: spot.within, hint: None };
         let facts = Facts::gather(self.document, &facts.names).map_err(|_| Stuck)?;
-        if let Some(allowed) = listed(&facts) {
+        if let Some(allowed) = facts.listed() {
             return allowed.get(at).and_then(|name| name.as_str()).map(str::to_owned).ok_or(Stuck);
         }
         let mut dice = Dice::named(self.seed.wrapping_add(at as u64), child.place);
@@ -498,63 +442,6 @@ impl<'d> Grower<'d, '_> {
         let target = schema.get("$ref").and_then(Value::as_str).and_then(|reference| resolve(self.document, reference));
         marked(schema) || target.is_some_and(marked)
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Object,
-    Array,
-    Text,
-    Integer,
-    Number,
-    Boolean,
-    Null,
-}
-
-/// The type to make: the one that is stated, or that the keywords speak of.
-fn kind(facts: &Facts<'_>) -> Kind {
-    let speaks_of_objects = !facts.properties.is_empty()
-        || !facts.required.is_empty()
-        || !facts.additional.is_empty()
-        || facts.properties_min > 0;
-    let speaks_of_arrays = !facts.items.is_empty() || !facts.prefix_items.is_empty() || facts.items_min > 0;
-    let speaks_of_numbers = facts.minimum.is_some() || facts.maximum.is_some() || !facts.multiples.is_empty();
-    let speaks_of_texts = !facts.patterns.is_empty() || facts.length_min.is_some() || facts.length_max.is_some();
-    let types = facts.types.unwrap_or(Types::ANY);
-    let stated = facts.types.is_some();
-    let whole_only = types.has(Types::INTEGER) && !types.has(Types::NUMBER);
-    let integer = whole_only || facts.formats.iter().any(|format| matches!(*format, "int32" | "int64"));
-    let number = if integer { Kind::Integer } else { Kind::Number };
-    for (speaks, own, kind) in [
-        (speaks_of_objects, Types::OBJECT, Kind::Object),
-        (speaks_of_arrays, Types::ARRAY, Kind::Array),
-        (speaks_of_numbers, Types::INTEGER, number),
-        (speaks_of_texts || (!stated && !facts.formats.is_empty()), Types::STRING, Kind::Text),
-        (stated, Types::OBJECT, Kind::Object),
-        (stated, Types::ARRAY, Kind::Array),
-        (stated, Types::STRING, Kind::Text),
-        (stated, Types::INTEGER, number),
-        (stated, Types::BOOLEAN, Kind::Boolean),
-    ] {
-        if speaks && types.has(own) {
-            return kind;
-        }
-    }
-    if stated { Kind::Null } else { Kind::Object }
-}
-
-/// The values that every enumeration allows; `None` if there is none.
-fn listed<'d>(facts: &Facts<'d>) -> Option<Vec<&'d Value>> {
-    let (first, others) = facts.enums.split_first()?;
-    let types = facts.types.unwrap_or(Types::ANY);
-    let mut allowed: Vec<&'d Value> = first
-        .iter()
-        .filter(|value| others.iter().all(|other| other.contains(value)))
-        .filter(|value| types.has(Types::of(value)) && !facts.excluded.contains(value))
-        .collect();
-    // Null last: it says least.
-    allowed.sort_by_key(|value| value.is_null());
-    Some(allowed)
 }
 
 const fn is_container(value: &Value) -> bool {

@@ -12,6 +12,7 @@ mod format;
 mod grow;
 mod number;
 mod pattern;
+mod plan;
 mod repair;
 mod string;
 mod wire;
@@ -28,7 +29,8 @@ pub use exchange::{GeneratedHeader, GeneratedRequest, GeneratedResponse, Origin,
 use crate::catalogue::pointer;
 use crate::contract::SchemaPointer;
 use crate::domain::Timestamp;
-use grow::{Grower, Plan, Stuck, Trace};
+use grow::{Grower, Stuck};
+use plan::{Plan, Trace};
 use repair::{Fault, faults};
 use string::Strings;
 

@@ -6,7 +6,7 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
 use super::facts::{Facts, Types};
-use super::grow::{Plan, Trace};
+use super::plan::{Plan, Trace};
 
 /// One thing that is wrong, as deep as it can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
