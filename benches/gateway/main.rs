@@ -55,6 +55,9 @@ struct Arguments {
     /// Only these transports: h1, h2, mtls.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Only compares requests with the bare proxy: no latencies, tokens, handshakes, forgeries, allocations or growth.
+    #[arg(long)]
+    requests_only: bool,
     /// Requests under way at a time, one connection each (half as many with HTTP/2).
     #[arg(long, default_value_t = 100)]
     concurrency: usize,
@@ -92,6 +95,7 @@ fn measured(arguments: &Arguments) -> anyhow::Result<()> {
         length: Duration::from_secs_f64(arguments.seconds.clamp(0.2, 60.0)),
         concurrency: arguments.concurrency.clamp(2, scene::USED_CLIENTS),
         only: arguments.only.clone(),
+        requests_only: arguments.requests_only,
         binary: arguments.binary.clone(),
     };
     let outcome = runtime.block_on(async {

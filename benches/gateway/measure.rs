@@ -28,6 +28,7 @@ pub struct Plan {
     pub length: Duration,
     pub concurrency: usize,
     pub only: Vec<String>,
+    pub requests_only: bool,
     pub binary: PathBuf,
 }
 
@@ -101,6 +102,9 @@ pub async fn everything(
         compare(plan, &subjects, &bare, transport, report).await?;
     }
     drop(bare);
+    if plan.requests_only {
+        return Ok(());
+    }
     let subject = subjects.swap_remove(0);
     drop(subjects);
     report.chapter("the small configuration");

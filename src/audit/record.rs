@@ -24,6 +24,10 @@ impl TokenDigest {
         }
         Self(first)
     }
+
+    pub(super) const fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl std::fmt::Display for TokenDigest {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::line::{Notice, append};
+use super::line::{Line, Notice, append};
 use super::queue::CONNECTIONS_PER_SECOND_MAX;
 use super::writer::Sink;
 use super::*;
@@ -69,7 +69,7 @@ fn full() -> RequestRecord {
     }
 }
 
-fn line(value: &impl serde::Serialize) -> String {
+fn line(value: &impl Line) -> String {
     let mut buffer = Vec::new();
     append(&mut buffer, value);
     String::from_utf8(buffer).unwrap()

@@ -6,6 +6,7 @@
 mod certificate;
 mod connection;
 mod id;
+mod json_line;
 mod money;
 mod partner;
 mod random;
@@ -17,6 +18,7 @@ pub use connection::{Connection, Downstream, InWork, TlsFacts};
 pub use id::{
     ApiId, ClientId, IdError, InstitutionId, InteractionId, OperationId, OperationIndex, PlanId, ProductId, TenantId,
 };
+pub use json_line::JsonLine;
 pub use money::{Currency, Money, MoneyError};
 pub use partner::{Client, Environment, Jurisdiction, JurisdictionError, LicenceRole, PartnerStatus, Risk, Tenant};
 pub use random::Random;

@@ -1,8 +1,11 @@
 //! The accept loop: from a socket to a stream that Pingora may have, and the orderly end of it all.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -204,16 +207,19 @@ impl Front {
         let (retire, shutdown) = watch::channel(false);
         let work = app.process_new(Box::new(stream), &shutdown);
         tokio::pin!(work);
-        tokio::select! {
-            biased; // The work is what nearly every wake-up is about.
-            _ = &mut work => return,
-            () = state.retired() => { let _ = retire.send(true); }
-            () = begun(&mut drain) => {}
+        let told = drain.clone();
+        let draining = || told.has_changed().unwrap_or(true); // Its sender is gone: that is draining too.
+        let signal = async {
+            tokio::select! {
+                () = state.retired() => { let _ = retire.send(true); }
+                () = begun(&mut drain) => {}
+            }
+        };
+        if unless_told(work.as_mut(), signal, || state.is_retired() || draining()).await.is_some() {
+            return;
         }
-        tokio::select! {
-            biased;
-            _ = &mut work => return,
-            () = begun(&mut drain) => {}
+        if unless_told(work.as_mut(), begun(&mut drain), draining).await.is_some() {
+            return;
         }
         state.drain();
         let _ = retire.send(true);
@@ -304,6 +310,29 @@ impl Front {
     }
 }
 
+/// What `work` comes to, unless `signal` comes first. The work is what nearly every wake-up is about, so the signal is
+/// asked once, and then only when `is_given` says that it has come: it wakes whoever asked it first.
+async fn unless_told<T>(
+    mut work: Pin<&mut (impl Future<Output = T> + ?Sized)>,
+    signal: impl Future<Output = ()>,
+    is_given: impl Fn() -> bool,
+) -> Option<T> {
+    // Unconstrained: what returned early to be fair to other tasks would not have registered the waker.
+    let mut signal = pin!(tokio::task::unconstrained(signal));
+    let mut asked: Option<Waker> = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        if asked.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) && !is_given() {
+            return Poll::Pending;
+        }
+        asked = Some(cx.waker().clone());
+        signal.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
+
 /// Resolves when draining is wanted.
 async fn begun(drain: &mut watch::Receiver<bool>) {
     let _ = drain.wait_for(|wanted| *wanted).await;
@@ -338,4 +367,43 @@ fn failure(error: &std::io::Error) -> HandshakeFailure {
         return HandshakeFailure::Certificate(*fault);
     }
     HandshakeFailure::Protocol(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_signal_is_heard_however_late_and_work_that_is_done_wins() {
+        let (give, mut heard) = watch::channel(false);
+        let told = heard.clone();
+        let given = || told.has_changed().unwrap_or(true);
+        let work = async {
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+            }
+            give.send(true).unwrap();
+            pending::<()>().await;
+        };
+        assert_eq!(unless_told(pin!(work), begun(&mut heard), given).await, None, "told while it works");
+        assert_eq!(unless_told(pin!(pending::<()>()), begun(&mut heard), given).await, None, "told before");
+        assert_eq!(unless_told(pin!(async { 7 }), begun(&mut heard), given).await, Some(7), "done at once");
+        drop(give);
+        assert_eq!(unless_told(pin!(pending::<()>()), begun(&mut heard.clone()), || true).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_signal_wakes_work_that_waits() {
+        let (give, mut heard) = watch::channel(false);
+        let told = heard.clone();
+        let waits = tokio::spawn(async move {
+            let given = || told.has_changed().unwrap_or(true);
+            unless_told(pin!(pending::<()>()), begun(&mut heard), given).await
+        });
+        tokio::task::yield_now().await;
+        give.send(true).unwrap();
+        assert_eq!(timeout(Duration::from_secs(10), waits).await.unwrap().unwrap(), None);
+    }
 }

@@ -65,6 +65,7 @@ pub struct ConnectionState {
     cut: AtomicBool,
     reader: AtomicWaker,
     retire: Notify,
+    retired: AtomicBool,
 }
 
 impl fmt::Debug for ConnectionState {
@@ -106,6 +107,7 @@ impl ConnectionState {
             cut: AtomicBool::new(false),
             reader: AtomicWaker::new(),
             retire: Notify::new(),
+            retired: AtomicBool::new(false),
         })
     }
 
@@ -177,6 +179,11 @@ impl ConnectionState {
         self.retire.notified().await;
     }
 
+    /// Whether [`Self::retired`] resolves.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
     /// From here on an idle stream ends.
     pub(super) fn drain(&self) {
         self.drained_at_ms.store(self.elapsed_ms(), Ordering::Release);
@@ -229,6 +236,7 @@ impl Downstream for ConnectionState {
         });
         let begun = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         if begun >= u64::from(limits.requests_per_connection_max) {
+            self.retired.store(true, Ordering::Release);
             self.retire.notify_one();
         }
         taken.is_ok()

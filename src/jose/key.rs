@@ -9,7 +9,6 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 use super::Algorithm;
@@ -65,7 +64,8 @@ pub struct PublicKey {
     kid: Option<Arc<str>>,
     algorithm: Algorithm,
     thumbprint: KeyThumbprint,
-    key: Arc<DecodingKey>,
+    /// Parsed once: to read a point and to see that it lies on the curve takes a good part of a signature check.
+    key: Arc<ParsedPublicKey>,
 }
 
 impl fmt::Debug for PublicKey {
@@ -91,8 +91,7 @@ impl PublicKey {
         let material = Material::read(|name| members.get(name).and_then(Value::as_str))?;
         let thumbprint = material.thumbprint();
         let key = |algorithm| {
-            material.check(algorithm)?;
-            let key = Arc::new(material.key());
+            let key = Arc::new(material.key(algorithm)?);
             Ok(Self { kid: kid.clone(), algorithm, thumbprint, key })
         };
         algorithms(members, &material, allowed)?.into_iter().map(key).collect()
@@ -112,14 +111,7 @@ impl PublicKey {
 
     /// Whether `signature` over `message` is this key's.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let signature = URL_SAFE_NO_PAD.encode(signature);
-        let algorithm = match self.algorithm {
-            Algorithm::Ps256 => jsonwebtoken::Algorithm::PS256,
-            Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
-            Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
-            Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
-        };
-        jsonwebtoken::crypto::verify(&signature, message, &self.key, algorithm).unwrap_or(false)
+        self.key.verify_sig(message, signature).is_ok()
     }
 }
 
@@ -209,17 +201,9 @@ impl Material {
         verified.is_ok()
     }
 
-    /// What verifies. Its parts have been checked, so no text of the owner's is in it.
-    fn key(&self) -> DecodingKey {
-        match self {
-            Self::Rsa { n, e } => DecodingKey::from_rsa_raw_components(n, e),
-            Self::P256 { x, y } => DecodingKey::from_ec_der(&point(x, y)),
-            Self::Ed25519 { x } => DecodingKey::from_ed_der(x),
-        }
-    }
-
-    /// Refuses numbers that are no key (a point off the curve, for instance) now rather than at the first token.
-    fn check(&self, algorithm: Algorithm) -> Result<(), KeyError> {
+    /// What verifies, by this algorithm and no other. Refuses numbers that are no key (a point off the curve, for
+    /// instance) now rather than at the first token.
+    fn key(&self, algorithm: Algorithm) -> Result<ParsedPublicKey, KeyError> {
         let parsed = match (self, algorithm) {
             (Self::Rsa { n, e }, Algorithm::Ps256) => {
                 RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PSS_2048_8192_SHA256)
@@ -235,7 +219,7 @@ impl Material {
                 return Err(KeyError::Algorithm);
             }
         };
-        parsed.map(drop).map_err(|_| KeyError::Rejected)
+        parsed.map_err(|_| KeyError::Rejected)
     }
 }
 

@@ -17,8 +17,8 @@ pub enum Decision {
 pub struct Permit {
     /// Of all policies that permit, together.
     pub obligations: Obligations,
-    /// Ids of the policies that determined it, sorted.
-    pub policies: Vec<String>,
+    /// Ids of the policies that determined it, sorted. The record of each request that it permits shares them.
+    pub policies: Arc<[String]>,
 }
 
 /// A policy forbids, or none permits, or one failed to evaluate.
@@ -37,7 +37,7 @@ impl Decision {
         rules.sort_by(|a, b| a.id.cmp(&b.id));
         let mut obligations = Obligations::default();
         rules.iter().for_each(|rule| obligations.add(&rule.obligations));
-        Self::Permit(Arc::new(Permit { obligations, policies: ids(&rules) }))
+        Self::Permit(Arc::new(Permit { obligations, policies: ids(&rules).into() }))
     }
 
     pub(super) fn forbid(mut rules: Vec<&Rule>) -> Self {

@@ -4,14 +4,15 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, header};
-use pingora_core::Result;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use pingora_core::{ErrorType, OrErr, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::bridge::discard_body;
 use super::context::{Refusal, RequestContext};
 use super::headers::{INTERACTION_ID, relocate};
+use super::spelling;
 use crate::problem::Problem;
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -21,44 +22,53 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 /// What is read of the body of a refused request, so that the caller hears the refusal and keeps its connection.
 const UNREAD_BYTES_MAX: usize = 64 * 1024;
 const UNREAD_PATIENCE: Duration = Duration::from_millis(250);
-const RATELIMIT: &str = "ratelimit";
-const RATELIMIT_POLICY: &str = "ratelimit-policy";
-const SERVER_TIMING: &str = "server-timing";
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Writes our own fields on the answer of a back end, whose hop-by-hop and internal fields are gone already.
 pub(super) fn dress(header: &mut ResponseHeader, ctx: &RequestContext, path: &str) -> Result<()> {
-    if let Some(forward) = &ctx.forward
-        && let Some(picked) = &forward.picked
-        && let Some(location) = header.headers.get(header::LOCATION)
-        && let Some(ours) = relocate(location, picked.authority(), (path, forward.target.path()))
-    {
-        header.insert_header(header::LOCATION, ours)?;
-    }
-    if let Some(admitted) = &ctx.admitted {
-        set_all(header, admitted.permit.obligations.headers())?;
-    }
-    header.insert_header(SERVER_TIMING, timing(ctx))?;
-    dress_any(header, ctx)
+    spelling::change_response(header, |fields| {
+        if let Some(forward) = &ctx.forward
+            && let Some(picked) = &forward.picked
+            && let Some(location) = fields.get(header::LOCATION)
+            && let Some(ours) = relocate(location, picked.authority(), (path, forward.target.path()))
+        {
+            set(fields, header::LOCATION, ours)?;
+        }
+        if let Some(admitted) = &ctx.admitted {
+            set_all(fields, admitted.permit.obligations.headers())?;
+        }
+        set(fields, SERVER_TIMING, timing(ctx))?;
+        dress_any(fields, ctx)
+    })
 }
 
 /// What answers of ours and of back ends have in common.
-fn dress_any(header: &mut ResponseHeader, ctx: &RequestContext) -> Result<()> {
-    if let Some(fields) = ctx.admitted.as_ref().and_then(|admitted| admitted.spent.fields.as_ref()) {
-        header.insert_header(RATELIMIT_POLICY, fields.policy.clone())?;
-        header.insert_header(RATELIMIT, fields.limit.clone())?;
+fn dress_any(fields: &mut HeaderMap, ctx: &RequestContext) -> Result<()> {
+    if let Some(limits) = ctx.admitted.as_ref().and_then(|admitted| admitted.spent.fields.as_ref()) {
+        set(fields, RATELIMIT_POLICY, limits.policy.clone())?;
+        set(fields, RATELIMIT, limits.limit.clone())?;
     }
     if let Some(nonce) = ctx.admitted.as_ref().and_then(|admitted| admitted.caller.fresh_nonce.as_ref()) {
-        header.insert_header("dpop-nonce", nonce.clone())?;
-        header.insert_header(header::CACHE_CONTROL, NO_STORE)?; // RFC 9449 §8.2: nobody else's.
+        set(fields, crate::authn::dpop::DPOP_NONCE, nonce.clone())?;
+        set(fields, header::CACHE_CONTROL, NO_STORE)?; // RFC 9449 §8.2: nobody else's.
     }
-    if !header.headers.contains_key(header::CACHE_CONTROL) {
-        header.insert_header(header::CACHE_CONTROL, NO_STORE)?; // RFC 9111 §5.2: personal data unless said otherwise.
+    if !fields.contains_key(header::CACHE_CONTROL) {
+        set(fields, header::CACHE_CONTROL, NO_STORE)?; // RFC 9111 §5.2: personal data unless said otherwise.
     }
     if ctx.is_secure() {
-        header.insert_header("strict-transport-security", HSTS)?; // RFC 6797 §7.2: over TLS only.
+        set(fields, header::STRICT_TRANSPORT_SECURITY, HSTS)?; // RFC 6797 §7.2: over TLS only.
     }
-    header.insert_header("x-content-type-options", NOSNIFF)?;
-    header.insert_header(INTERACTION_ID, ctx.interaction_value.clone())
+    set(fields, header::X_CONTENT_TYPE_OPTIONS, NOSNIFF)?;
+    set(fields, INTERACTION_ID, ctx.interaction_value.clone())
+}
+
+fn set(fields: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Result<()> {
+    fields
+        .try_insert(name, value)
+        .map(drop)
+        .or_err(ErrorType::InvalidHTTPHeader, "there is no room for a field of ours")
 }
 
 /// Whether the connection can take another request: its body is read, or was so small that it could be.
@@ -73,11 +83,14 @@ async fn can_go_on(session: &mut Session, ctx: &RequestContext) -> bool {
 }
 
 /// Fields that displace those of the same names; a name may occur more than once among them.
-fn set_all(header: &mut ResponseHeader, fields: &[(HeaderName, HeaderValue)]) -> Result<()> {
-    for (name, _) in fields {
-        header.remove_header(name);
+fn set_all(fields: &mut HeaderMap, own: &[(HeaderName, HeaderValue)]) -> Result<()> {
+    for (name, _) in own {
+        fields.remove(name);
     }
-    fields.iter().try_for_each(|(name, value)| header.append_header(name.clone(), value.clone()).map(drop))
+    own.iter().try_for_each(|(name, value)| {
+        let added = fields.try_append(name.clone(), value.clone()).map(drop);
+        added.or_err(ErrorType::InvalidHTTPHeader, "there is no room for a field of ours")
+    })
 }
 
 /// How long we took, and how long the back end: `gateway;dur=0.4, upstream;dur=12.1` in milliseconds.
@@ -109,12 +122,14 @@ pub(super) async fn write_problem(
     public_url: &str,
 ) -> Result<bool> {
     let body = problem.to_json(public_url, ctx.interaction);
-    let mut header = ResponseHeader::build(problem.status(), Some(12))?;
-    header.insert_header(header::CONTENT_TYPE, PROBLEM_JSON)?;
-    header.insert_header(header::CACHE_CONTROL, NO_STORE)?;
-    header.insert_header(header::CONTENT_LENGTH, body.len())?;
-    dress_any(&mut header, ctx)?;
-    set_all(&mut header, &problem.headers)?;
+    let mut header = ResponseHeader::build_no_case(problem.status(), Some(12))?;
+    spelling::change_response(&mut header, |fields| {
+        set(fields, header::CONTENT_TYPE, PROBLEM_JSON)?;
+        set(fields, header::CACHE_CONTROL, NO_STORE)?;
+        set(fields, header::CONTENT_LENGTH, body.len().into())?;
+        dress_any(fields, ctx)?;
+        set_all(fields, &problem.headers)
+    })?;
     let reusable = !ctx.carried && can_go_on(session, ctx).await;
     if !reusable {
         session.set_keepalive(None); // RFC 9112 §9.6: this answer is the last one here, and says so.

@@ -19,6 +19,7 @@ use pingora_core::protocols::Digest;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
+use super::spelling;
 use crate::domain::{Connection, Downstream};
 use crate::problem::{Kind, Problem};
 
@@ -150,6 +151,7 @@ pub fn check_head(
     check_framing(head)?;
     make_origin_form(head)?;
     check_target(head)?;
+    spelling::forget(head); // Not before: a target in absolute form is no longer one.
     // RFC 9110 §8.3: one value. With two, the back end could read the body as what we did not check.
     only(head, CONTENT_TYPE, "The Content-Type is stated more than once.")?;
     let host = check_authority(head, connection, settings)?;

@@ -3,14 +3,17 @@
 //! Invariants: a caller's credentials and claims of identity never reach a back end; hop-by-hop fields end here; what
 //! a back end says of its own machinery (servers, cookies, limits, origins) never reaches a caller.
 
+use std::fmt::Write;
 use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::failure::Fault;
+use super::spelling;
 use crate::domain::{ClientId, InstitutionId, TenantId};
 
 /// Who forwards, in `Via` and `Forwarded` (RFC 9110 §7.6.3, RFC 7239 §5.1: an obfuscated identifier).
@@ -133,13 +136,19 @@ pub(super) enum Whole {
 
 /// Turns the caller's request into ours towards the back end.
 pub(super) fn prepare_request(request: &mut RequestHeader, outbound: &Outbound<'_>) -> Result<(), Fault> {
-    strip_request(request, outbound.websocket);
-    request.set_uri(outbound.target.clone());
+    spelling::change_request(request, |parts| {
+        parts.uri = outbound.target.clone();
+        strip_request(&mut parts.headers, outbound.websocket);
+        set_request(&mut parts.headers, outbound)
+    })
+}
+
+fn set_request(fields: &mut HeaderMap, outbound: &Outbound<'_>) -> Result<(), Fault> {
     let unset = |_| Fault::Internal("a field of ours cannot be set");
-    let mut set = |name: &'static str, value: HeaderValue| request.insert_header(name, value).map_err(unset);
-    set("Host", outbound.authority.clone())?;
-    set("via", VIA)?;
-    set("forwarded", forwarded(outbound)?)?;
+    let mut set = |name: HeaderName, value: HeaderValue| fields.try_insert(name, value).map(drop).map_err(unset);
+    set(header::HOST, outbound.authority.clone())?;
+    set(header::VIA, VIA)?;
+    set(header::FORWARDED, forwarded(outbound)?)?;
     set(INTERACTION_ID, outbound.interaction.clone())?;
     set(CALLER, outbound.caller.clone())?;
     if let Some(value) = outbound.traceparent {
@@ -149,21 +158,23 @@ pub(super) fn prepare_request(request: &mut RequestHeader, outbound: &Outbound<'
         set(TRACESTATE, value.clone())?;
     }
     if let Some((name, value)) = outbound.credential {
-        request.insert_header(name, value.clone()).map_err(unset)?;
+        set(name.clone(), value.clone())?;
     }
-    if let Some(whole) = outbound.whole {
-        request.insert_header("accept-encoding", HeaderValue::from_static("identity")).map_err(unset)?;
-        if let Whole::Bytes(length) = whole {
-            request.insert_header("Content-Length", HeaderValue::from(length)).map_err(unset)?;
-        } else {
-            request.remove_header(&header::CONTENT_LENGTH);
+    match outbound.whole {
+        None => {}
+        Some(whole) => {
+            set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+            match whole {
+                Whole::Bytes(length) => set(header::CONTENT_LENGTH, HeaderValue::from(length))?,
+                Whole::Absent => drop(fields.remove(header::CONTENT_LENGTH)),
+            }
         }
     }
     Ok(())
 }
 
 /// What tells an institution one calling client from another, so that it can keep their idempotency keys apart.
-const CALLER: &str = "x-clearway-caller";
+const CALLER: HeaderName = HeaderName::from_static("x-clearway-caller");
 
 /// The client's name towards one institution: always the same there, another at each, and of no use to whoever does
 /// not know the client's ids already.
@@ -173,18 +184,17 @@ pub(super) fn pseudonym(
     client: &ClientId,
 ) -> Result<HeaderValue, Fault> {
     // Ids have no control characters, so the parts cannot be shifted.
-    let digest = crate::jose::sha256(format!("{institution}\0{tenant}\0{client}").as_bytes());
+    let digest = crate::jose::sha256(&[institution.as_str(), tenant.as_str(), client.as_str()].join("\0").into_bytes());
     let (first, _) = digest.split_at_checked(16).ok_or(Fault::Internal("a digest is too short"))?;
     HeaderValue::try_from(URL_SAFE_NO_PAD.encode(first)).map_err(|_| Fault::Internal("the caller cannot be named"))
 }
 
-// Names as texts: Pingora keeps the spelling of each, and copies that of a `HeaderName` it does not know by heart.
-pub(super) const INTERACTION_ID: &str = "x-fapi-interaction-id";
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
+pub(super) const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-fn strip_request(request: &mut RequestHeader, websocket: bool) {
-    let nominated = nominated(&request.headers);
+fn strip_request(fields: &mut HeaderMap, websocket: bool) {
+    let nominated = nominated(fields);
     let ends_here = |name: &str| {
         let hop = listed(&HOP_BY_HOP, name) || nominated.iter().any(|n| n == name) || name == "upgrade";
         // A handshake that the route allows keeps the two fields that make it one; Pingora has normalised them.
@@ -197,10 +207,13 @@ fn strip_request(request: &mut RequestHeader, websocket: bool) {
             || name == "tracestate"
     };
     // `Transfer-Encoding` of a streamed body stays: Pingora frames the body by it.
-    let gone: Vec<_> =
-        request.headers.keys().filter(|n| ends_here(n.as_str()) && **n != header::TRANSFER_ENCODING).cloned().collect();
+    remove_all(fields, |name| ends_here(name.as_str()) && *name != header::TRANSFER_ENCODING);
+}
+
+fn remove_all(fields: &mut HeaderMap, gone: impl Fn(&HeaderName) -> bool) {
+    let gone: Vec<_> = fields.keys().filter(|name| gone(name)).cloned().collect();
     for name in &gone {
-        request.remove_header(name);
+        fields.remove(name);
     }
 }
 
@@ -216,23 +229,24 @@ fn nominated(headers: &HeaderMap) -> Vec<String> {
 
 /// RFC 7239 §4: one fresh element; what a caller claimed is not appended to.
 fn forwarded(outbound: &Outbound<'_>) -> Result<HeaderValue, Fault> {
-    let client = match outbound.client {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("\"[{address}]\""), // §6: an IPv6 address is quoted and bracketed.
+    let (host, proto) = (outbound.host, if outbound.secure { "https" } else { "http" });
+    let mut text = String::with_capacity(96 + host.len());
+    let _infallible = match outbound.client {
+        IpAddr::V4(address) => write!(text, "for={address}"),
+        IpAddr::V6(address) => write!(text, "for=\"[{address}]\""), // §6: an IPv6 address is quoted and bracketed.
     };
-    let proto = if outbound.secure { "https" } else { "http" };
-    let host = outbound.host;
-    let text = if host.is_empty() || host.contains(['"', '\\']) {
-        format!("for={client};proto={proto};by={BY}")
-    } else {
-        format!("for={client};host=\"{host}\";proto={proto};by={BY}")
-    };
-    HeaderValue::from_str(&text).map_err(|_| Fault::Internal("Forwarded cannot be written"))
+    let stated: &[&str] = if host.is_empty() || host.contains(['"', '\\']) { &[] } else { &[";host=\"", host, "\""] };
+    stated.iter().chain(&[";proto=", proto, ";by=", BY]).for_each(|part| text.push_str(part));
+    HeaderValue::from_maybe_shared(Bytes::from(text)).map_err(|_| Fault::Internal("Forwarded cannot be written"))
 }
 
 /// Removes from an answer what ends here. `upgrading`: it is the 101 of a handshake that the route allows.
 pub(super) fn strip_response(response: &mut ResponseHeader, upgrading: bool) {
-    let nominated = nominated(&response.headers);
+    spelling::change_response(response, |fields| strip_answer(fields, upgrading));
+}
+
+fn strip_answer(fields: &mut HeaderMap, upgrading: bool) {
+    let nominated = nominated(fields);
     let ends_here = |name: &str| {
         let hop = listed(&HOP_BY_HOP, name) || nominated.iter().any(|n| n == name) || name == "upgrade";
         let handshake = upgrading && matches!(name, "connection" | "upgrade");
@@ -241,10 +255,7 @@ pub(super) fn strip_response(response: &mut ResponseHeader, upgrading: bool) {
             || RESPONSE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             || name.contains('"') // No token (RFC 9110 §5.6.2), but the HTTP/2 library takes it.
     };
-    let gone: Vec<_> = response.headers.keys().filter(|n| ends_here(n.as_str())).cloned().collect();
-    for name in &gone {
-        response.remove_header(name);
-    }
+    remove_all(fields, |name| ends_here(name.as_str()));
 }
 
 /// Fields that describe the bytes of a body, and are wrong once it is rewritten.

@@ -18,6 +18,7 @@ mod own;
 mod record;
 mod retry;
 mod rewrite;
+mod spelling;
 mod streaming;
 mod whole;
 

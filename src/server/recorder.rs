@@ -169,9 +169,11 @@ fn name_caller(record: &mut RequestRecord, facts: &RequestFacts) {
         record.plan = Some(subscription.plan.id().clone());
         record.environment = Some(subscription.environment);
     }
-    let policies = facts.permit.as_ref().map(|permit| permit.policies.clone());
-    let policies = policies.or_else(|| facts.refusal.as_ref().map(|refusal| refusal.policies.clone()));
-    record.policies = policies.unwrap_or_default().into();
+    match (&facts.permit, &facts.refusal) {
+        (Some(permit), _) => record.policies = Arc::clone(&permit.policies),
+        (None, Some(refusal)) => record.policies = refusal.policies.as_slice().into(),
+        (None, None) => {}
+    }
 }
 
 fn outcome(facts: &RequestFacts) -> Outcome {

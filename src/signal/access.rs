@@ -12,11 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
-use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
-
 use super::capped::Tally;
-use crate::domain::{ApiId, ClientId, InstitutionId, InteractionId, OperationId, TenantId, Timestamp};
+use crate::domain::{ApiId, ClientId, InstitutionId, InteractionId, JsonLine, OperationId, TenantId, Timestamp};
 
 /// Most lines that wait to be written.
 const LINES_MAX: usize = 8_192;
@@ -159,10 +156,8 @@ fn write_lines(mut to: Box<dyn Write + Send>, queue: &Receiver<Box<AccessLine>>,
         let last = stopping.load(Ordering::Acquire);
         let mut lines = 0;
         while let Ok(line) = queue.try_recv() {
-            if serde_json::to_writer(&mut buffer, &*line).is_ok() {
-                buffer.push(b'\n');
-                lines += 1;
-            }
+            line.append(&mut buffer);
+            lines += 1;
             if lines >= LINES_MAX as u64 {
                 break;
             }
@@ -179,52 +174,49 @@ fn write_lines(mut to: Box<dyn Write + Send>, queue: &Receiver<Box<AccessLine>>,
     }
 }
 
-/// RFC 3339, UTC, always six decimals.
-struct At(Timestamp);
-
-impl Serialize for At {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match jiff::Timestamp::from_microsecond(self.0.micros()) {
-            Ok(at) => to.collect_str(&format_args!("{at:.6}")),
-            Err(_) => to.serialize_i64(self.0.micros()), // Beyond the year 9999.
-        }
+impl AccessLine {
+    fn append(&self, buffer: &mut Vec<u8>) {
+        let mut line = JsonLine::begin(buffer);
+        line.at("at", self.started_at);
+        line.text("interaction_id", self.interaction_id.encode(&mut [0; 36]));
+        line.hex("trace_id", &self.trace_id);
+        line.hex("span_id", &self.span_id);
+        line.text("listener", &self.listener);
+        line.plain("peer", self.peer);
+        line.text("protocol", self.protocol);
+        text(&mut line, "tls", self.tls);
+        line.text("method", self.method);
+        text(&mut line, "operation", self.operation.as_ref().map(OperationId::as_str));
+        text(&mut line, "api", self.api.as_ref().map(ApiId::as_str));
+        text(&mut line, "institution", self.institution.as_ref().map(InstitutionId::as_str));
+        text(&mut line, "tenant", self.tenant.as_ref().map(TenantId::as_str));
+        text(&mut line, "client", self.client.as_ref().map(ClientId::as_str));
+        number(&mut line, "status", self.status.map(u64::from));
+        text(&mut line, "code", self.code);
+        text(&mut line, "backend", self.backend.as_deref());
+        line.number("total_us", micros(self.total));
+        number(&mut line, "upstream_us", self.upstream.map(micros));
+        line.number("bytes_in", self.bytes_in);
+        line.number("bytes_out", self.bytes_out);
+        line.end();
+        buffer.push(b'\n');
     }
 }
 
-impl Serialize for AccessLine {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut line = to.serialize_struct("access", 21)?;
-        line.serialize_field("at", &At(self.started_at))?;
-        line.serialize_field("interaction_id", self.interaction_id.encode(&mut [0; 36]))?;
-        line.serialize_field("trace_id", &format_args!("{:032x}", u128::from_be_bytes(self.trace_id)))?;
-        line.serialize_field("span_id", &format_args!("{:016x}", u64::from_be_bytes(self.span_id)))?;
-        line.serialize_field("listener", &*self.listener)?;
-        line.serialize_field("peer", &self.peer)?;
-        line.serialize_field("protocol", self.protocol)?;
-        optional(&mut line, "tls", self.tls)?;
-        line.serialize_field("method", self.method)?;
-        optional(&mut line, "operation", self.operation.as_ref().map(OperationId::as_str))?;
-        optional(&mut line, "api", self.api.as_ref().map(ApiId::as_str))?;
-        optional(&mut line, "institution", self.institution.as_ref().map(InstitutionId::as_str))?;
-        optional(&mut line, "tenant", self.tenant.as_ref().map(TenantId::as_str))?;
-        optional(&mut line, "client", self.client.as_ref().map(ClientId::as_str))?;
-        optional(&mut line, "status", self.status)?;
-        optional(&mut line, "code", self.code)?;
-        optional(&mut line, "backend", self.backend.as_deref())?;
-        line.serialize_field("total_us", &self.total.as_micros())?;
-        optional(&mut line, "upstream_us", self.upstream.map(|span| span.as_micros()))?;
-        line.serialize_field("bytes_in", &self.bytes_in)?;
-        line.serialize_field("bytes_out", &self.bytes_out)?;
-        line.end()
+fn text(line: &mut JsonLine<'_>, name: &'static str, value: Option<&str>) {
+    if let Some(value) = value {
+        line.text(name, value);
     }
 }
 
-fn optional<L: SerializeStruct>(
-    line: &mut L,
-    name: &'static str,
-    value: Option<impl Serialize>,
-) -> Result<(), L::Error> {
-    value.map_or(Ok(()), |value| line.serialize_field(name, &value))
+fn number(line: &mut JsonLine<'_>, name: &'static str, value: Option<u64>) {
+    if let Some(value) = value {
+        line.number(name, value);
+    }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

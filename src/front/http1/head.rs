@@ -39,7 +39,7 @@ pub struct HeadScanner {
 impl HeadScanner {
     /// `bytes` is everything received since the last message; it grows from call to call.
     pub fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<Head>, Fault> {
-        while let Some(offset) = bytes.get(self.scanned..).and_then(|rest| rest.iter().position(|b| *b == b'\n')) {
+        while let Some(offset) = bytes.get(self.scanned..).and_then(|rest| find(b'\n', rest)) {
             let feed = self.scanned + offset;
             let line = bytes.get(self.line_start..feed).unwrap_or_default();
             let Some(line) = line.strip_suffix(b"\r") else { return Err(Fault::BareLineFeed) };
@@ -62,18 +62,43 @@ impl HeadScanner {
     }
 
     fn judge(&self, head: &[u8], limits: &HeadLimits) -> Result<Head, Fault> {
-        let mut lines = head.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let start = RequestLine::parse(lines.next().unwrap_or_default(), limits)?;
+        let (line, mut rest) = next_line(head);
+        let start = RequestLine::parse(line, limits)?;
         if head.len() > limits.bytes_max {
             return Err(Fault::HeadTooLarge);
         }
         let mut fields = Fields::default();
-        for line in lines.take_while(|line| !line.is_empty()) {
+        loop {
+            let (line, after) = next_line(rest);
+            if line.is_empty() {
+                break;
+            }
             fields.take(line, limits)?;
+            rest = after;
         }
         let framing = fields.framing(&start)?;
         Ok(Head { skip: self.skip, bytes: head.len(), framing })
     }
+}
+
+/// The line before the next line feed, without its end, and what follows.
+fn next_line(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let feed = find(b'\n', bytes).unwrap_or(bytes.len());
+    let (line, rest) = bytes.split_at(feed);
+    (line.strip_suffix(b"\r").unwrap_or(line), rest.get(1..).unwrap_or_default())
+}
+
+/// Where a byte first is. A block at a time is looked at whole, which takes a few instructions, not some for each byte.
+fn find(wanted: u8, bytes: &[u8]) -> Option<usize> {
+    let (blocks, _) = bytes.as_chunks::<32>();
+    let without = blocks.iter().take_while(|block| !any_byte(*block, |byte| byte == wanted)).count() * 32;
+    let rest = bytes.get(without..).unwrap_or_default();
+    rest.iter().position(|byte| *byte == wanted).map(|at| without + at)
+}
+
+/// Whether any byte is so. Looks at all of them: without a way out of the loop it takes sixteen at a time.
+fn any_byte(bytes: &[u8], is_so: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(false, |found, byte| found | is_so(*byte))
 }
 
 /// What the request line decides for the fields.
@@ -125,8 +150,8 @@ const METHOD_BYTES_MAX: usize = 32;
 /// RFC 9112 §3.2: origin-form, absolute-form, and `*` for OPTIONS. Visible ASCII only, and nothing that some parsers
 /// cut at or take for something else: fragments, backslashes (for slashes), quotes and angles.
 fn is_target(method: &[u8], target: &[u8]) -> bool {
-    let sound = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'#' | b'\\' | b'"' | b'<' | b'>' | b'`');
-    target.iter().all(sound)
+    let unsound = |b: u8| !(0x21..0x7f).contains(&b) | matches!(b, b'#' | b'\\' | b'"' | b'<' | b'>' | b'`');
+    !any_byte(target, unsound)
         && (target.starts_with(b"/")
             || (target == b"*" && method == b"OPTIONS")
             || absolute_authority(target).is_some_and(is_host))
@@ -238,7 +263,7 @@ pub(super) fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     }
     let value = rest.strip_prefix(b":").unwrap_or(rest);
     // RFC 9110 §5.5: CR, LF and NUL must not pass; the other control characters have no use either.
-    if value.iter().any(|b| (*b < 0x20 && *b != b'\t') || *b == 0x7f) {
+    if any_byte(value, |b| ((b < 0x20) & (b != b'\t')) | (b == 0x7f)) {
         return Err(Fault::FieldValue);
     }
     Ok((name, trim(value)))
@@ -275,6 +300,13 @@ mod tests {
     use super::*;
 
     const LIMITS: HeadLimits = HeadLimits { bytes_max: 2048, fields_max: 10, target_bytes_max: 200 };
+
+    proptest! {
+        #[test]
+        fn a_byte_is_found_where_it_first_is(bytes in prop::collection::vec(0..20_u8, 0..150), wanted in 0..20_u8) {
+            prop_assert_eq!(find(wanted, &bytes), bytes.iter().position(|byte| *byte == wanted));
+        }
+    }
 
     fn scan(text: &str) -> Result<Option<Head>, Fault> {
         HeadScanner::default().advance(text.as_bytes(), &LIMITS)

@@ -98,7 +98,7 @@ fn the_demo_masks_account_numbers_in_the_list() {
     let set = Owned::new().compile_all(&sources).unwrap();
     let decision = Call::new(ACCOUNTS).ask(&set);
     let permit = permitted(&decision);
-    assert_eq!(permit.policies, ["base.subscribed-caller", "demo.account-numbers-masked"]);
+    assert_eq!(*permit.policies, ["base.subscribed-caller", "demo.account-numbers-masked"]);
     let mut body = json!({"Data": {"Account": [
         {"AccountId": "22289", "Account": [{"SchemeName": "UK.OBIE.SortCodeAccountNumber", "Identification": "80200110203345", "SecondaryIdentification": "00021"}]},
         {"AccountId": "31820"},

@@ -13,7 +13,7 @@ fn set(text: &str) -> PolicySet {
 #[test]
 fn nothing_permits_by_default() {
     let set = set(r#"@id("p") permit (principal, action == Action::"bank.GetAccounts", resource);"#);
-    assert_eq!(permitted(&Call::new(ACCOUNTS).ask(&set)).policies, ["p"]);
+    assert_eq!(*permitted(&Call::new(ACCOUNTS).ask(&set)).policies, ["p"]);
     let decision = Call::new(PAYMENT).ask(&set);
     let refusal = refused(&decision);
     assert!(refusal.policies.is_empty());
@@ -126,7 +126,7 @@ X-A: 1") permit (principal, action, resource);
         @id("c") @redact("/Links") permit (principal, action, resource) when { !context.sender_constrained };"#);
     let decision = Call::new(ACCOUNTS).ask(&set);
     let permit = permitted(&decision);
-    assert_eq!(permit.policies, ["a", "b"]);
+    assert_eq!(*permit.policies, ["a", "b"]);
     assert!(permit.obligations.rewrites_body());
     let headers: Vec<_> =
         permit.obligations.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();

@@ -105,7 +105,9 @@ fn lines_are_as_they_were() {
             ),
         ),
     ] {
-        assert_eq!(serde_json::to_string(&line).unwrap(), expected, "{name}");
+        let mut found = Vec::new();
+        line.append(&mut found);
+        assert_eq!(String::from_utf8(found).unwrap(), format!("{expected}\n"), "{name}");
     }
 }
 
