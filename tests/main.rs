@@ -28,4 +28,5 @@ mod plain_gateway;
 mod policies;
 mod quota;
 mod readme;
+mod registration;
 mod serve;

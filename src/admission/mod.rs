@@ -5,6 +5,7 @@
 
 mod admit;
 mod amount;
+mod dynamic;
 mod partner;
 mod rejection;
 mod snapshot;
@@ -12,6 +13,7 @@ mod step_up;
 
 pub use admit::{Admitted, BodyNeed, Head, Pending, admit_head};
 pub use amount::AmountAt;
+pub use dynamic::DynamicPartners;
 pub use partner::{Identified, identify};
 pub use rejection::Rejection;
 pub use snapshot::{Operation, OutsideIssuer, Snapshot};

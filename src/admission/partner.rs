@@ -71,6 +71,12 @@ fn partner(snapshot: &Snapshot, token: &VerifiedToken) -> Result<Arc<Partner>, R
         let speaks = *issuer == *token.issuer && agrees;
         return if speaks { Ok(Arc::clone(partner)) } else { Err(Rejection::UnknownPartner) };
     }
+    if token.issuer == snapshot.issuer {
+        let partner = snapshot.dynamic.as_ref().and_then(|dynamic| dynamic.partner(&token.client_id));
+        let agrees =
+            |partner: &Arc<Partner>| token.tenant.as_ref().is_none_or(|tenant| *tenant == partner.client.tenant.id);
+        return partner.filter(agrees).ok_or(Rejection::UnknownPartner);
+    }
     let outside = snapshot.outside_issuers.get(token.issuer.as_ref()).ok_or(Rejection::UnknownPartner)?;
     let tenant = token.tenant.as_ref().ok_or(Rejection::UnknownPartner)?;
     outside.partners.partner(tenant, &token.client_id, &token.scopes).ok_or(Rejection::UnknownPartner)

@@ -15,7 +15,7 @@ use crate::route::RouteTable;
 use crate::signal::OperationMetrics;
 use crate::upstream::Pool;
 
-use super::{AmountAt, StepUp};
+use super::{AmountAt, DynamicPartners, StepUp};
 
 /// One operation, compiled.
 pub struct Operation {
@@ -83,6 +83,8 @@ pub struct Snapshot {
     /// By what names callers address the gateway, for their proofs.
     pub external_urls: ExternalUrls,
     pub registry: Registry,
+    /// Clients that registered themselves; none while only compiling.
+    pub dynamic: Option<DynamicPartners>,
     /// Our own issuer identifier.
     pub issuer: Arc<str>,
     /// By issuer.

@@ -128,6 +128,7 @@ impl Stage {
             dpop: crate::authn::dpop::tests::proofs(),
             external_urls: ExternalUrls::new([OURS]),
             registry: self.registry(subscription),
+            dynamic: None,
             issuer: OURS.into(),
             outside_issuers: HashMap::from([(OTHERS.to_owned(), OutsideIssuer { partners })]),
             registered_certificates: HashSet::new(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::dpop::DpopError;
 use crate::domain::Thumbprint;
 use crate::jose::{ClaimError, JwksError, StrictJsonError, TokenError, VerifyError};
+use crate::outbound::OutboundError;
 
 /// Why a request has no caller. The comment at each group names the problem kind and the RFC 6750 §3.1 code it becomes.
 #[derive(Debug, thiserror::Error)]
@@ -73,11 +74,32 @@ pub enum AuthnError {
     KeysUnavailable(#[source] Option<std::sync::Arc<JwksFetchError>>),
 }
 
-/// Why an issuer's JWK set could not be fetched.
+/// Why keys behind a URL did not verify a signature.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteKeysError {
+    /// Ours, or the endpoint's: nothing is said about the sender.
+    #[error("the keys are not at hand")]
+    Unavailable(#[source] Option<std::sync::Arc<JwksFetchError>>),
+    #[error("no key of the set verifies the signature")]
+    Signature(#[source] VerifyError),
+}
+
+impl From<RemoteKeysError> for AuthnError {
+    fn from(error: RemoteKeysError) -> Self {
+        match error {
+            RemoteKeysError::Unavailable(cause) => Self::KeysUnavailable(cause),
+            RemoteKeysError::Signature(cause) => Self::Signature(cause),
+        }
+    }
+}
+
+/// Why a JWK set could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum JwksFetchError {
     #[error("the JWKS endpoint did not answer within its deadline, or the connection failed")]
     Transport(#[source] reqwest::Error),
+    #[error("the client's JWKS endpoint could not be asked")]
+    Outbound(#[source] OutboundError),
     #[error("the request that was fetching the JWK set went away")]
     Interrupted,
     #[error("the JWKS endpoint answered {0}")]

@@ -163,7 +163,7 @@ impl Issuer {
         match &self.keys {
             Keys::Own(keys) => keys.load_full().verify(token).map_err(AuthnError::Signature),
             Keys::File(keys) => keys.verify(token).map_err(AuthnError::Signature),
-            Keys::Url(remote) => remote.verify(token, now).await,
+            Keys::Url(remote) => Ok(remote.verify(token, now).await?),
         }
     }
 

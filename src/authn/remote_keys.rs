@@ -1,10 +1,11 @@
-//! The keys of an issuer that publishes them under a URL.
+//! The keys of somebody who publishes them under a URL: an outside issuer, or a client by its `jwks_uri`.
 //!
 //! One fetch at a time, and not more often than the rate cap, however many tokens name an unknown `kid`; what was
 //! fetched last keeps serving while the endpoint is gone (design §11: rotation must not cause 401s, nor a storm).
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -13,12 +14,15 @@ use reqwest::{Client, Url};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{AuthnError, IssuerError, IssuerSettings, JwksFetchError};
+use super::{IssuerError, IssuerSettings, JwksFetchError, RemoteKeysError};
 use crate::domain::Timestamp;
-use crate::jose::{Algorithm, KeySet, KeyThumbprint, UnverifiedToken, Verified, parse_strict};
+use crate::jose::{Algorithm, KeySet, KeyThumbprint, ParsedKeySet, UnverifiedToken, Verified, parse_strict};
+use crate::outbound::Outbound;
 
 /// Longest JWK set, in bytes.
 pub(super) const JWKS_BYTES_MAX: usize = 256 * 1024;
+/// Of one that a client publishes: there are many clients.
+const CLIENT_JWKS_BYTES_MAX: usize = 64 * 1024;
 /// From connecting to the last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// While keys are at hand, unknown `kid`s cause at most one fetch in this time. Other fetches do not count: an issuer
@@ -28,12 +32,38 @@ const REFETCH_INTERVAL_MIN: Duration = Duration::from_secs(30);
 const FIRST_FETCH_INTERVAL_MIN: Duration = Duration::from_secs(2);
 /// Age at which the background refresh fetches again.
 const REFRESH_PERIOD: Duration = Duration::from_secs(300);
+/// How long a client's keys pass as fresh: what its `Cache-Control` says, within these bounds.
+const FRESH_MIN: Duration = Duration::from_secs(60);
+const FRESH_DEFAULT: Duration = Duration::from_secs(300);
+const FRESH_MAX: Duration = Duration::from_secs(3600);
+/// How long after that they serve while its endpoint is gone. An issuer's serve on: the operator chose it.
+const STALE_MAX: Duration = Duration::from_secs(86_400);
+const ACCEPT: &str = "application/jwk-set+json, application/json";
 
-pub(super) struct RemoteKeys {
-    url: Url,
+/// Who named the URL decides what is believed of it.
+enum Source {
+    /// The operator: fetched in the background, kept for ever.
+    Operator { url: Url, client: Client },
+    /// A client: fetched on use, by the guarded client, and not for ever.
+    Stranger { url: String, outbound: Arc<Outbound> },
+}
+
+/// A JWK set as it was fetched.
+struct Held {
+    keys: KeySet,
+    fetched_at: Timestamp,
+    /// How long it passes as fresh.
+    fresh_for: Duration,
+    bytes: usize,
+}
+
+/// One JWK set behind a URL.
+pub struct RemoteKeys {
+    source: Source,
     algorithms: Vec<Algorithm>,
-    client: Client,
-    keys: ArcSwapOption<KeySet>,
+    held: ArcSwapOption<Held>,
+    /// Whether another set came since somebody asked last.
+    changed: AtomicBool,
     /// Held while fetching: whoever comes meanwhile waits for that fetch instead of starting another.
     last: Mutex<Fetches>,
 }
@@ -68,26 +98,71 @@ impl RemoteKeys {
             .no_proxy() // The environment is read in `config` only.
             .build()
             .map_err(IssuerError::Client)?;
-        let algorithms = settings.algorithms.clone();
-        Ok(Self { url, algorithms, client, keys: ArcSwapOption::empty(), last: Mutex::default() })
+        Ok(Self::of(Source::Operator { url, client }, &settings.algorithms))
+    }
+
+    /// Keys that a client publishes (RFC 7591 §2 `jwks_uri`). Nothing is fetched before they are needed.
+    pub fn of_client(url: &str, algorithms: &[Algorithm], outbound: Arc<Outbound>) -> Self {
+        Self::of(Source::Stranger { url: url.to_owned(), outbound }, algorithms)
+    }
+
+    fn of(source: Source, algorithms: &[Algorithm]) -> Self {
+        let changed = AtomicBool::new(false);
+        Self { source, algorithms: algorithms.to_vec(), held: ArcSwapOption::empty(), changed, last: Mutex::default() }
     }
 
     pub(super) fn contains(&self, key: KeyThumbprint) -> bool {
-        self.keys.load().as_ref().is_some_and(|keys| keys.contains(key))
+        self.held.load().as_ref().is_some_and(|held| held.keys.contains(key))
     }
 
-    /// Verifies with the keys at hand; fetches if there are none or none has the token's `kid`.
-    pub(super) async fn verify(&self, token: UnverifiedToken<'_>, now: Timestamp) -> Result<Verified, AuthnError> {
-        let at_hand = self.keys.load_full().filter(|keys| knows(keys, &token));
-        if let Some(keys) = at_hand {
-            return keys.verify(token).map_err(AuthnError::Signature);
+    /// About how much memory the set at hand takes.
+    pub fn bytes(&self) -> usize {
+        self.held.load().as_ref().map_or(0, |held| held.bytes)
+    }
+
+    /// Whether the set at hand is another than when this was asked last: [`Self::bytes`] may be too.
+    pub fn take_change(&self) -> bool {
+        self.changed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Verifies with the keys at hand; fetches if there are none, they are no longer fresh, or none has the token's
+    /// `kid`. For a client the time does not tell whether its set has that `kid`.
+    pub async fn verify(&self, token: UnverifiedToken<'_>, now: Timestamp) -> Result<Verified, RemoteKeysError> {
+        let held = self.held_for(|held| knows(&held.keys, &token), now).await?;
+        let verified = match self.source {
+            Source::Operator { .. } => held.keys.verify(token),
+            Source::Stranger { .. } => KeySet::verify_evenly(Some(&held.keys), token),
+        };
+        verified.map_err(RemoteKeysError::Signature)
+    }
+
+    async fn held_for(&self, knows: impl Fn(&Held) -> bool, now: Timestamp) -> Result<Arc<Held>, RemoteKeysError> {
+        if let Some(held) = self.serving(now).filter(|held| knows(held) && !self.is_due(held, now)) {
+            return Ok(held);
         }
-        let failure = self.fetch_for(&token, now).await;
-        match (self.keys.load_full(), failure) {
-            (None, failure) => Err(AuthnError::KeysUnavailable(failure)),
+        let failure = self.fetch_for(&knows, now).await;
+        match (self.serving(now), failure) {
+            (None, failure) => Err(RemoteKeysError::Unavailable(failure)),
             // The key may be one that we could not fetch: our fault, not the caller's.
-            (Some(keys), Some(failure)) if !knows(&keys, &token) => Err(AuthnError::KeysUnavailable(Some(failure))),
-            (Some(keys), _) => keys.verify(token).map_err(AuthnError::Signature),
+            (Some(held), Some(failure)) if !knows(&held) => Err(RemoteKeysError::Unavailable(Some(failure))),
+            (Some(held), _) => Ok(held),
+        }
+    }
+
+    /// What is at hand and not too old to serve.
+    fn serving(&self, now: Timestamp) -> Option<Arc<Held>> {
+        let held = self.held.load_full()?;
+        match self.source {
+            Source::Operator { .. } => Some(held),
+            Source::Stranger { .. } => (now.since(held.fetched_at) < held.fresh_for + STALE_MAX).then_some(held),
+        }
+    }
+
+    /// Whether a use should fetch. An issuer's keys are renewed in the background instead.
+    fn is_due(&self, held: &Held, now: Timestamp) -> bool {
+        match self.source {
+            Source::Operator { .. } => false,
+            Source::Stranger { .. } => !is_recent(held.fetched_at, now, held.fresh_for),
         }
     }
 
@@ -103,19 +178,19 @@ impl RemoteKeys {
     }
 
     /// Fetches unless somebody just did; returns why the latest attempt failed, if it did.
-    async fn fetch_for(&self, token: &UnverifiedToken<'_>, now: Timestamp) -> Option<Arc<JwksFetchError>> {
+    async fn fetch_for(&self, knows: &impl Fn(&Held) -> bool, now: Timestamp) -> Option<Arc<JwksFetchError>> {
         let mut last = self.last.lock().await;
-        let keys = self.keys.load_full();
-        if keys.as_ref().is_some_and(|keys| knows(keys, token)) {
-            return None; // Fetched while we waited.
-        }
-        let recent = if keys.is_some() {
-            last.demanded.is_some_and(|at| is_recent(at, now, REFETCH_INTERVAL_MIN))
-        } else {
-            last.latest.as_ref().is_some_and(|attempt| is_recent(attempt.at, now, FIRST_FETCH_INTERVAL_MIN))
+        let held = self.serving(now);
+        let attempted =
+            |last: &Fetches, span| last.latest.as_ref().is_some_and(|attempt| is_recent(attempt.at, now, span));
+        let recent = match &held {
+            None => attempted(&last, FIRST_FETCH_INTERVAL_MIN),
+            Some(held) if !knows(held) => last.demanded.is_some_and(|at| is_recent(at, now, REFETCH_INTERVAL_MIN)),
+            Some(held) if self.is_due(held, now) => attempted(&last, REFETCH_INTERVAL_MIN),
+            Some(_) => return None, // Fetched while we waited.
         };
         if !recent {
-            if keys.is_some() {
+            if held.is_some_and(|held| !knows(&held)) {
                 last.demanded = Some(now); // Before the fetch, for the same reason as below.
             }
             self.fetch_into(&mut last, now).await;
@@ -127,13 +202,18 @@ impl RemoteKeys {
         // Noted before the fetch: if this future is dropped midway, the rate cap still counts the attempt.
         last.latest = Some(Attempt { at: now, failure: Some(Arc::new(JwksFetchError::Interrupted)) });
         let began = Instant::now();
-        let failure = match self.fetch().await {
-            Ok(keys) => {
-                self.keys.store(Some(Arc::new(keys)));
+        let fetched = match &self.source {
+            Source::Operator { url, client } => fetch(url, client).await,
+            Source::Stranger { url, outbound } => fetch_guarded(url, outbound).await,
+        };
+        let failure = match fetched.and_then(|fetched| self.read(&fetched, now)) {
+            Ok(held) => {
+                self.held.store(Some(Arc::new(held)));
+                self.changed.store(true, Ordering::Relaxed);
                 None
             }
             Err(error) => {
-                tracing::warn!(url = %self.url, %error, "JWK set not fetched; the keys at hand keep serving");
+                self.tell(&error);
                 Some(Arc::new(error))
             }
         };
@@ -142,25 +222,53 @@ impl RemoteKeys {
         last.latest = Some(Attempt { at: now.plus(began.elapsed()), failure });
     }
 
-    async fn fetch(&self) -> Result<KeySet, JwksFetchError> {
-        let response = self.client.get(self.url.clone()).header("accept", "application/jwk-set+json, application/json");
-        let mut response = response.send().await.map_err(JwksFetchError::Transport)?;
-        if response.status() != reqwest::StatusCode::OK {
-            return Err(JwksFetchError::Status(response.status().as_u16()));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(JwksFetchError::Transport)? {
-            if body.len() + chunk.len() > JWKS_BYTES_MAX {
-                return Err(JwksFetchError::TooLong(JWKS_BYTES_MAX));
+    fn tell(&self, error: &JwksFetchError) {
+        match &self.source {
+            Source::Operator { url, .. } => {
+                tracing::warn!(%url, %error, "JWK set not fetched; the keys at hand keep serving");
             }
-            body.extend_from_slice(&chunk);
+            // There are many, and their state is their own affair.
+            Source::Stranger { url, .. } => tracing::debug!(url, %error, "a client's JWK set was not fetched"),
         }
-        let jwks = parse_strict(&body).map_err(JwksFetchError::Json)?;
-        let parsed = KeySet::parse(&jwks, &self.algorithms).map_err(JwksFetchError::Jwks)?;
-        for skipped in &parsed.skipped {
-            tracing::debug!(url = %self.url, position = skipped.position, reason = %skipped.error, "JWK skipped");
+    }
+
+    fn read(&self, fetched: &Fetched, now: Timestamp) -> Result<Held, JwksFetchError> {
+        let jwks = parse_strict(&fetched.body).map_err(JwksFetchError::Json)?;
+        let ParsedKeySet { keys, skipped } = KeySet::parse(&jwks, &self.algorithms).map_err(JwksFetchError::Jwks)?;
+        for skipped in &skipped {
+            tracing::debug!(position = skipped.position, reason = %skipped.error, "JWK skipped");
         }
-        Ok(parsed.keys)
+        let fresh_for = fetched.max_age.unwrap_or(FRESH_DEFAULT).clamp(FRESH_MIN, FRESH_MAX);
+        Ok(Held { keys, fetched_at: now, fresh_for, bytes: fetched.body.len() })
+    }
+}
+
+struct Fetched {
+    body: Vec<u8>,
+    max_age: Option<Duration>,
+}
+
+async fn fetch(url: &Url, client: &Client) -> Result<Fetched, JwksFetchError> {
+    let response = client.get(url.clone()).header("accept", ACCEPT);
+    let mut response = response.send().await.map_err(JwksFetchError::Transport)?;
+    if response.status() != reqwest::StatusCode::OK {
+        return Err(JwksFetchError::Status(response.status().as_u16()));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(JwksFetchError::Transport)? {
+        if body.len() + chunk.len() > JWKS_BYTES_MAX {
+            return Err(JwksFetchError::TooLong(JWKS_BYTES_MAX));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Fetched { body, max_age: None })
+}
+
+async fn fetch_guarded(url: &str, outbound: &Outbound) -> Result<Fetched, JwksFetchError> {
+    let received = outbound.get(url, ACCEPT, CLIENT_JWKS_BYTES_MAX).await.map_err(JwksFetchError::Outbound)?;
+    match received.status {
+        200 => Ok(Fetched { body: received.body, max_age: received.max_age }),
+        status => Err(JwksFetchError::Status(status)),
     }
 }
 

@@ -71,6 +71,8 @@ pub struct GatewaySettings {
     pub sessions: SessionLimits,
     /// Whoever reaches the operations listener decides backchannel requests: never for production. restart
     pub simulated_authentication_device: bool,
+    /// Clients that registered themselves, of all registrations together. live
+    pub registered_clients_max: usize,
     /// How URLs are fetched that clients name. restart
     pub outbound: OutboundSettings,
     /// live
@@ -139,6 +141,7 @@ pub(super) fn read(context: &Context<'_>) -> Option<GatewaySettings> {
         dpop: dpop(&file),
         sessions: sessions(&file),
         simulated_authentication_device: file.or("simulated_authentication_device", false, scalar::switch),
+        registered_clients_max: file.or("registered_clients_max", 10_000, scalar::parsed),
         outbound: outbound(&file),
         security_contact: file.optional("security_contact", scalar::text),
     };

@@ -11,6 +11,7 @@ mod issuers;
 mod partners;
 mod plans;
 mod registered;
+mod registrations;
 mod scalar;
 mod suggest;
 mod tree;
@@ -30,6 +31,7 @@ pub use diagnostic::{Diagnostic, Place, Report};
 pub use gateway::{AccessLogSettings, CatalogueSettings, DpopKeys, GatewaySettings, TokenSettings};
 pub use institutions::InstitutionSettings;
 pub use partners::{ClientSettings, SubscriptionSettings};
+pub use registrations::RegistrationSettings;
 pub use suggest::{Hints, did_you_mean};
 pub use tree::KINDS;
 use tree::{Context, Entry};
@@ -51,6 +53,7 @@ pub struct Configuration {
     pub subscriptions: Vec<Located<SubscriptionSettings>>,
     /// Account holders who sign in with a password here.
     pub users: Vec<Located<Arc<User>>>,
+    pub registrations: Vec<Located<RegistrationSettings>>,
     /// Every file that was read, for the watcher.
     pub files: Vec<PathBuf>,
 }
@@ -117,6 +120,7 @@ fn read(context: &Context<'_>) -> Option<Configuration> {
     let subscriptions = partners::subscriptions(&context.entries("subscriptions"), &declared);
     let issuers = issuers::issuers(&context.entries("issuers"), &products, &plans);
     let users = users::users(&context.entries("users"), &clients);
+    let registrations = registrations::registrations(&context.entries("registrations"), &tenants, &products, &plans);
     context.refuse_unknown_files();
     Some(Configuration {
         gateway: gateway?,
@@ -129,6 +133,7 @@ fn read(context: &Context<'_>) -> Option<Configuration> {
         plans,
         subscriptions,
         users,
+        registrations,
         files: context.files(),
     })
 }

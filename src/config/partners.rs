@@ -214,7 +214,7 @@ fn authentication(entry: &Entry<'_>) -> Option<(ClientAuthentication, ClientKeys
 const SECRET_CHARS_MIN: usize = 22;
 
 /// A secret on one line of a file; only its hash stays in memory.
-fn secret(entry: &Entry<'_>, node: &Node) -> Result<SecretHash, String> {
+pub(super) fn secret(entry: &Entry<'_>, node: &Node) -> Result<SecretHash, String> {
     let path = scalar::file(entry, node)?;
     let name = path.display();
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{name} cannot be read: {error}"))?;

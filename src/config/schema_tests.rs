@@ -195,6 +195,21 @@ fn complete() -> Vec<(&'static str, Value)> {
             { "subject": "psu-2", "username": "bob", "password_hash_file": "hash" }
         ] }),
         ),
+        (
+            "registrations",
+            json!({ "version": 1, "registrations": [
+            { "id": "open", "initial_access_token_file": "secret", "profile": "plain-oauth", "tenant": "acme",
+              "environment": "sandbox", "scopes": ["accounts"], "clients_max": 10, "clients_per_tenant_max": 5,
+              "subscriptions": [{ "product": "all", "plan": "standard" }] },
+            { "id": "uk", "tenant_claim": "org_id", "jurisdiction": "GB", "environment": "live",
+              "directory": { "issuer": "OpenBanking Ltd", "jwks_url": "https://keystore.example/jwks",
+                "algorithms": ["PS256"], "required_claims": ["org_id"], "statement_age_max": "5m",
+                "denied_software": ["bad"],
+                "status": { "url": "https://directory.example/{software_id}", "member": "s", "active": ["Active"],
+                  "period": "1m", "keep_max": "1h" } } },
+            { "id": "file", "tenant": "acme", "directory": { "issuer": "x", "jwks_file": "jwks.json" } }
+        ] }),
+        ),
     ]
 }
 

@@ -13,8 +13,18 @@ use super::{Diagnostic, Place, Report, Variables, did_you_mean};
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 /// The kinds of entry, each with a file or a folder of that name.
-pub const KINDS: [&str; 9] =
-    ["tenants", "clients", "institutions", "apis", "products", "plans", "subscriptions", "issuers", "users"];
+pub const KINDS: [&str; 10] = [
+    "tenants",
+    "clients",
+    "institutions",
+    "apis",
+    "products",
+    "plans",
+    "subscriptions",
+    "issuers",
+    "users",
+    "registrations",
+];
 
 /// A value and its place.
 #[derive(Debug, Clone)]

@@ -11,6 +11,7 @@ pub mod operations;
 mod own;
 mod pages;
 mod portal;
+mod registration;
 mod usage;
 pub mod userinfo;
 

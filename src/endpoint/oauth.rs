@@ -25,7 +25,7 @@ use crate::oauth::{
 pub type Shared = Arc<ArcSwap<AuthorizationServer>>;
 
 /// RFC 6749 §5.1: what carries tokens or speaks of them is not stored by anybody.
-const NO_STORE: [(HeaderName, HeaderValue); 2] = [
+pub(super) const NO_STORE: [(HeaderName, HeaderValue); 2] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (header::PRAGMA, HeaderValue::from_static("no-cache")),
 ];
@@ -198,7 +198,8 @@ pub fn router(server: Shared) -> Router {
         .route("/oauth/introspect", post(introspect))
         .route("/oauth/revoke", post(revoke))
         .route("/oauth/jwks", get(jwks))
-        .merge(super::authorize::router());
+        .merge(super::authorize::router())
+        .merge(super::registration::routes());
     let oauth = if issuer_path.is_empty() { oauth } else { Router::new().nest(&issuer_path, oauth) };
     // RFC 8414 §3.1 puts the well-known part before the issuer's path, OpenID Connect Discovery §4 behind it.
     oauth
@@ -210,7 +211,9 @@ pub fn router(server: Shared) -> Router {
 
 /// The description of these operations, for our part of the unified document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    Document::openapi()
+    let mut document = Document::openapi();
+    document.merge(super::registration::openapi());
+    document
 }
 
 #[derive(OpenApi)]
@@ -384,7 +387,7 @@ async fn protected_resource_metadata(State(server): State<Shared>) -> Response {
 }
 
 /// A request whose body has arrived, and the connection on which it came.
-struct Envelope {
+pub(super) struct Envelope {
     head: axum::http::request::Parts,
     body: Bytes,
     connection: Arc<Connection>,
@@ -392,14 +395,18 @@ struct Envelope {
 
 impl Envelope {
     async fn read(request: axum::extract::Request) -> Result<Self, Refusal> {
+        Self::read_up_to(request, FORM_BYTES_MAX).await
+    }
+
+    pub(super) async fn read_up_to(request: axum::extract::Request, bytes_max: usize) -> Result<Self, Refusal> {
         let (head, body) = request.into_parts();
         // Whoever mounts the router without the connection must not get tokens without their binding.
         let connection = head.extensions.get::<Arc<Connection>>().cloned().ok_or(Refusal::NoConnection)?;
-        let body = to_bytes(body, FORM_BYTES_MAX).await.map_err(|error| Refusal::OAuth(body_error(&error)))?;
+        let body = to_bytes(body, bytes_max).await.map_err(|error| Refusal::OAuth(body_error(&error)))?;
         Ok(Self { head, body, connection })
     }
 
-    fn request(&self) -> Request<'_> {
+    pub(super) fn request(&self) -> Request<'_> {
         Request { headers: &self.head.headers, body: &self.body, connection: &self.connection }
     }
 }
@@ -410,7 +417,7 @@ fn body_error(error: &axum::Error) -> OAuthError {
 }
 
 /// Why a request is not answered as asked.
-enum Refusal {
+pub(super) enum Refusal {
     OAuth(OAuthError),
     /// A defect of ours: the router was mounted without the connection.
     NoConnection,
@@ -446,7 +453,11 @@ fn render(error: OAuthError) -> Response {
     if matches!(error.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    if matches!(error, OAuthError::InvalidClient(_) | OAuthError::UnauthenticatedForJwt(_)) {
+    // Guessing a registration token is guessing too.
+    if matches!(
+        error,
+        OAuthError::InvalidClient(_) | OAuthError::UnauthenticatedForJwt(_) | OAuthError::RegistrationToken
+    ) {
         response.extensions_mut().insert(AuthenticationFailed);
     }
     response.extensions_mut().insert(Cause(Arc::new(error)));

@@ -35,6 +35,11 @@ impl Claims {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
+    /// All of them.
+    pub fn members(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
     /// A claim that must be a string if it is there.
     pub fn text(&self, name: &str) -> Result<Option<&str>, ClaimError> {
         match self.0.get(name) {

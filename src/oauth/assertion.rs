@@ -31,12 +31,13 @@ impl AuthorizationServer {
         let by_assertion =
             |registration: &ClientRegistration| registration.authentication == ClientAuthentication::PrivateKeyJwt;
         let registered = found.as_ref().map(|(_, registration)| &**registration).filter(|found| by_assertion(found));
-        let verified = ClientKeys::verify(registered.map(|registration| &registration.keys), token);
+        let keys = registered.map(|registration| &registration.keys);
+        let verified = self.parts.key_sets.verify(keys, token, now).await;
         let (client, registration) = found.ok_or(Failure::UnknownClient)?;
         if !by_assertion(&registration) {
             return Err(Failure::OtherMethod.into());
         }
-        let verified = verified.map_err(Failure::Signature)?;
+        let verified = verified?;
         addressed?;
         if !profile.algorithms().contains(&algorithm) {
             return Err(Failure::Algorithm.into());

@@ -11,7 +11,7 @@ use super::client_authentication::Authenticated;
 use super::form::Form;
 use super::pushed::BESIDE_A_REQUEST_OBJECT;
 use super::{
-    AuthorizationServer, BackchannelError, CibaDelivery, ClientKeys, GrantType, OAuthError, Subject, SubjectType,
+    AuthorizationServer, BackchannelError, CibaDelivery, ClientKeysError, GrantType, OAuthError, Subject, SubjectType,
 };
 use crate::domain::{ScopeSet, Timestamp};
 use crate::jose::{Claims, UnverifiedToken};
@@ -74,7 +74,7 @@ impl AuthorizationServer {
                 if form.names().any(|name| !BESIDE_A_REQUEST_OBJECT.contains(&name)) {
                     return Err(OAuthError::InvalidRequest("Parameters stand beside the signed request."));
                 }
-                let (signed, mark) = self.signed_backchannel(object, caller, now)?;
+                let (signed, mark) = self.signed_backchannel(object, caller, now).await?;
                 (Some(signed), Some(mark))
             }
             // FAPI-CIBA §5.2.2-6, by profile.
@@ -83,7 +83,7 @@ impl AuthorizationServer {
             }
             None => (None, None),
         };
-        let request = self.backchannel_parameters(signed.as_ref().unwrap_or(form), caller, delivery, now)?;
+        let request = self.backchannel_parameters(signed.as_ref().unwrap_or(form), caller, delivery, now).await?;
         // Last, because it is the only check with an effect. Marks of assertions are other marks.
         if let Some(Mark { jti, expires_at }) = mark
             && !self.parts.replay.mark(&caller.client.id, &format!("ciba:{jti}"), expires_at, now).await?
@@ -93,7 +93,7 @@ impl AuthorizationServer {
         Ok(request)
     }
 
-    fn backchannel_parameters(
+    async fn backchannel_parameters(
         &self,
         parameters: &Form,
         caller: &Authenticated,
@@ -107,7 +107,7 @@ impl AuthorizationServer {
         if !scopes.contains("openid") {
             return Err(OAuthError::InvalidScope); // CIBA Core §7.1
         }
-        let subject = self.hinted(parameters, caller, now)?;
+        let subject = self.hinted(parameters, caller, now).await?;
         let binding_message = binding_message(parameters)?;
         let claims = claims(parameters)?;
         let details = self.settings.detail_types.check(parameters, &caller.registration.metadata)?;
@@ -132,7 +132,7 @@ impl AuthorizationServer {
 
     /// The parameters that the client signed. CIBA Core §7.1.1: `iss`, `aud`, `exp`, `iat`, `nbf` and `jti` are required;
     /// whatever is wrong is `invalid_request` (§13).
-    fn signed_backchannel(
+    async fn signed_backchannel(
         &self,
         object: &str,
         caller: &Authenticated,
@@ -148,8 +148,11 @@ impl AuthorizationServer {
         if !(header.typ.is_none() || header.typ_is("JWT") || header.typ_is("oauth-authz-req+jwt")) {
             return Err(refuse("The typ of the signed request is that of another kind of JWT."));
         }
-        let verified = ClientKeys::verify(Some(&caller.registration.keys), token)
-            .map_err(|_| refuse("No key of the client verifies the signed request."))?;
+        let verified = self.parts.key_sets.verify(Some(&caller.registration.keys), token, now).await;
+        let verified = verified.map_err(|error| match error {
+            ClientKeysError::Signature(_) => refuse("No key of the client verifies the signed request."),
+            ClientKeysError::Unavailable(_) => error.into(),
+        })?;
         let claims = &verified.claims;
         let id = caller.client.id.as_str();
         if claims.text("iss").ok().flatten() != Some(id) {
@@ -193,13 +196,18 @@ impl AuthorizationServer {
     }
 
     /// CIBA Core §7.1: exactly one hint, which leads to a user.
-    fn hinted(&self, parameters: &Form, caller: &Authenticated, now: Timestamp) -> Result<Arc<Subject>, OAuthError> {
+    async fn hinted(
+        &self,
+        parameters: &Form,
+        caller: &Authenticated,
+        now: Timestamp,
+    ) -> Result<Arc<Subject>, OAuthError> {
         let subjects = &self.parts.subjects;
         let found =
             match (parameters.get("login_hint"), parameters.get("login_hint_token"), parameters.get("id_token_hint")) {
                 (Some(hint), None, None) if hint.len() > HINT_BYTES_MAX => None,
                 (Some(hint), None, None) => subjects.by_subject(hint).or_else(|| subjects.by_username(hint)),
-                (None, Some(token), None) => subjects.by_subject(&self.login_hint_token(token, caller, now)?),
+                (None, Some(token), None) => subjects.by_subject(&self.login_hint_token(token, caller, now).await?),
                 (None, None, Some(token)) => subjects.by_subject(&self.id_token_hint(token, caller)?),
                 (Some(_) | None, Some(_) | None, Some(_) | None) => {
                     return Err(OAuthError::InvalidRequest(
@@ -235,7 +243,12 @@ impl AuthorizationServer {
     }
 
     /// The one kind that is taken: a JWT that the client signed, whose `sub_id` (RFC 9493) is of the format `opaque`.
-    fn login_hint_token(&self, token: &str, caller: &Authenticated, now: Timestamp) -> Result<String, OAuthError> {
+    async fn login_hint_token(
+        &self,
+        token: &str,
+        caller: &Authenticated,
+        now: Timestamp,
+    ) -> Result<String, OAuthError> {
         let refuse = || {
             OAuthError::InvalidRequest(
                 "login_hint_token is not a JWT of the client with iss, aud, exp and a sub_id of the format opaque.",
@@ -245,7 +258,11 @@ impl AuthorizationServer {
         if !caller.registration.profile.algorithms().contains(&token.header().algorithm) {
             return Err(refuse());
         }
-        let verified = ClientKeys::verify(Some(&caller.registration.keys), token).map_err(|_| refuse())?;
+        let verified = self.parts.key_sets.verify(Some(&caller.registration.keys), token, now).await;
+        let verified = verified.map_err(|error| match error {
+            ClientKeysError::Signature(_) => refuse(),
+            ClientKeysError::Unavailable(_) => error.into(),
+        })?;
         let claims = &verified.claims;
         let issuer = claims.text("iss").ok().flatten();
         if issuer != Some(caller.client.id.as_str()) || !claims.audience_names(&[&*self.settings.issuer]) {

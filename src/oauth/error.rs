@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, StatusCode};
 
-use super::{BackchannelError, StoreError};
+use super::{BackchannelError, ClientKeysError, StatementError, StoreError};
 use crate::authn::dpop::{DpopError, DpopErrorCode};
 use crate::jose::{ClaimError, SigningError, TokenError, VerifyError};
 
@@ -50,6 +50,21 @@ pub enum OAuthError {
     UnauthenticatedForJwt(#[source] ClientAuthenticationError),
     #[error("something that the decision needs is unavailable")]
     Unavailable(#[source] StoreError),
+    /// The client's own fault, or its network's, but no proof that the sender is not the client.
+    #[error("the client's keys are not at hand")]
+    KeysUnavailable(#[source] ClientKeysError),
+    /// RFC 7591 §3.2.2. The text is for the client, as the next one's.
+    #[error("a redirect URI is refused: {0}")]
+    InvalidRedirectUri(&'static str),
+    #[error("the client metadata are refused: {0}")]
+    InvalidClientMetadata(&'static str),
+    #[error("the software statement does not count")]
+    SoftwareStatement(#[source] StatementError),
+    /// Neither an initial access token nor a registration access token of this client (RFC 7592 §2).
+    #[error("the access token for registration is missing or wrong")]
+    RegistrationToken,
+    #[error("no more clients may be registered")]
+    TooManyClients,
     #[error("the token could not be signed")]
     Signing(#[source] SigningError),
 }
@@ -136,6 +151,8 @@ impl OAuthError {
             | Self::InvalidAuthorizationDetails(_)
             | Self::InvalidScope
             | Self::InvalidTarget
+            | Self::InvalidRedirectUri(_)
+            | Self::InvalidClientMetadata(_)
             | Self::TokenOfAnotherClient
             | Self::DpopProofMissing(_)
             | Self::UnauthenticatedForJwt(_) => StatusCode::BAD_REQUEST,
@@ -144,10 +161,14 @@ impl OAuthError {
                 DpopErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::Backchannel(error) => error.status(),
+            Self::SoftwareStatement(StatementError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SoftwareStatement(_) => StatusCode::BAD_REQUEST,
+            Self::RegistrationToken => StatusCode::UNAUTHORIZED,
+            Self::TooManyClients => StatusCode::FORBIDDEN,
             Self::TooManyOutstanding => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::InvalidClient(_) => StatusCode::UNAUTHORIZED,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::KeysUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Signing(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -174,7 +195,14 @@ impl OAuthError {
             Self::InvalidTarget => "invalid_target", // RFC 8707 §2
             // RFC 6749 §5.2: "was issued to another client"
             Self::InvalidGrant(_) | Self::TokenOfAnotherClient => "invalid_grant",
-            Self::Unavailable(_) | Self::TooManyOutstanding => "temporarily_unavailable",
+            Self::Unavailable(_) | Self::KeysUnavailable(_) | Self::TooManyOutstanding => "temporarily_unavailable",
+            Self::InvalidRedirectUri(_) => "invalid_redirect_uri",
+            Self::InvalidClientMetadata(_) => "invalid_client_metadata",
+            Self::SoftwareStatement(StatementError::Unavailable(_)) => "temporarily_unavailable",
+            Self::SoftwareStatement(StatementError::Issuer | StatementError::Denied) => "unapproved_software_statement",
+            Self::SoftwareStatement(_) => "invalid_software_statement",
+            Self::RegistrationToken => "invalid_token", // RFC 6750 §3.1
+            Self::TooManyClients => "access_denied",
             Self::Signing(_) => "server_error",
         }
     }
@@ -205,7 +233,16 @@ impl OAuthError {
             Self::InvalidScope => "A requested scope is malformed or not one that the client may have.",
             Self::InvalidTarget => "The requested resource is not served here.",
             Self::TokenOfAnotherClient => "The token was issued to another client.",
+            Self::KeysUnavailable(_) => "The keys of the client cannot be fetched at present. Retry later.",
             Self::Unavailable(_) => "The authorization server cannot decide at present. Retry later.",
+            Self::InvalidRedirectUri(text) | Self::InvalidClientMetadata(text) => text,
+            Self::SoftwareStatement(StatementError::Unavailable(_)) => "The directory cannot be asked. Retry later.",
+            Self::SoftwareStatement(StatementError::Issuer | StatementError::Denied) => {
+                "The software statement is not approved here."
+            }
+            Self::SoftwareStatement(_) => "The software statement is not valid.",
+            Self::RegistrationToken => "The access token for registration is missing or wrong.",
+            Self::TooManyClients => "No more clients may be registered.",
             Self::Signing(_) => "The authorization server failed.",
         }
     }
@@ -243,7 +280,13 @@ impl OAuthError {
             | Self::Backchannel(_)
             | Self::UnauthenticatedForJwt(_)
             | Self::Unavailable(_)
+            | Self::KeysUnavailable(_)
+            | Self::InvalidRedirectUri(_)
+            | Self::InvalidClientMetadata(_)
+            | Self::SoftwareStatement(_)
+            | Self::TooManyClients
             | Self::Signing(_) => None,
+            Self::RegistrationToken => Some("Bearer error=\"invalid_token\""),
         }
     }
 }
@@ -263,6 +306,15 @@ impl From<BackchannelError> for OAuthError {
 impl From<super::Full> for OAuthError {
     fn from(_: super::Full) -> Self {
         Self::TooManyOutstanding
+    }
+}
+
+impl From<ClientKeysError> for OAuthError {
+    fn from(error: ClientKeysError) -> Self {
+        match error {
+            ClientKeysError::Signature(cause) => Self::InvalidClient(ClientAuthenticationError::Signature(cause)),
+            ClientKeysError::Unavailable(_) => Self::KeysUnavailable(error),
+        }
     }
 }
 

@@ -99,6 +99,9 @@ fn authorization_server(settings: &Settings) -> Value {
         add(&format!("{endpoint}_endpoint_auth_signing_alg_values_supported"), algorithms.clone());
     }
     add("userinfo_endpoint", format!("{}/oauth/userinfo", settings.issuer).into());
+    if settings.registration {
+        add("registration_endpoint", format!("{}/oauth/register", settings.issuer).into()); // RFC 8414 §2
+    }
     add("jwks_uri", format!("{}/oauth/jwks", settings.issuer).into());
     add("grant_types_supported", json!(GrantType::OFFERED.map(GrantType::as_str)));
     add("response_types_supported", json!(["code"]));

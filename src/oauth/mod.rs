@@ -13,6 +13,10 @@ mod backchannel;
 mod backchannel_error;
 mod backchannel_request;
 mod client_authentication;
+mod client_keys;
+mod client_metadata;
+mod dynamic_clients;
+mod dynamic_registration;
 mod error;
 mod form;
 mod grant;
@@ -33,6 +37,7 @@ mod server;
 mod sessions;
 mod settings;
 mod sign_in;
+mod software_statement;
 mod store;
 mod subject_name;
 mod subjects;
@@ -53,6 +58,13 @@ pub use backchannel::{
 };
 pub use backchannel_error::BackchannelError;
 pub use backchannel_request::{BACKCHANNEL_LIFETIME_MAX, BackchannelRequest};
+pub use client_keys::{ClientKeySets, ClientKeysError};
+pub use client_metadata::{MEMBERS, Proof, ReadMetadata, read_metadata};
+pub use dynamic_clients::{
+    DynamicClient, DynamicClientStore, DynamicClients, RegistrationAdmission, RegistrationTemplate, Rules, Software,
+    StoredClient, TenantRule,
+};
+pub use dynamic_registration::{REGISTRATION_BYTES_MAX, Registered};
 pub use error::{ClientAuthenticationError, OAuthError, SettingsError};
 pub use form::FORM_BYTES_MAX;
 pub use grant::{Grant, GrantId, GrantStore};
@@ -74,6 +86,10 @@ pub use server::{Answer, AuthorizationServer, Clients, OutstandingRequests, Part
 pub use sessions::{SESSION_COOKIE, SESSIONS_MAX, SessionId, SessionLimits, Sessions, SessionsFull, SignedIn};
 pub use settings::Settings;
 pub use sign_in::SignInError;
+pub use software_statement::{
+    Directories, Directory, DirectoryError, DirectorySettings, Disagreement, SoftwareStatement, Standing,
+    StatementError, StatusSettings, merge,
+};
 pub use store::{KeyState, KeyStore, ReplayStore, RevocationStore, RevokedToken, SecretStore, StoreError, StoredKey};
 pub use subject_name::{DistinguishedName, NameError};
 pub use subjects::{Subject, Subjects};

@@ -88,7 +88,7 @@ impl AuthorizationServer {
                 if form.names().any(|name| !BESIDE_A_REQUEST_OBJECT.contains(&name)) {
                     return Err(OAuthError::InvalidRequest("Parameters stand beside the request object."));
                 }
-                self.check_request(&self.request_object(object, &caller, now)?, &caller)?
+                self.check_request(&self.request_object(object, &caller, now).await?, &caller)?
             }
             None if caller.registration.must_sign_requests() => {
                 return Err(OAuthError::InvalidRequest("The request must be a signed request object."));

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{DistinguishedName, Profile};
 use crate::domain::{ClientId, Thumbprint};
-use crate::jose::{Algorithm, JwksError, KeySet, SkippedKey, Verified, VerifyError};
+use crate::jose::{Algorithm, JwksError, KeySet, SkippedKey};
 
 /// Exactly one subject by which a client certificate of a trusted chain is recognised (RFC 8705 §2.1.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub enum ClientKeys {
     None,
     /// `jwks` (RFC 7591 §2).
     Inline(Arc<KeySet>),
+    /// `jwks_uri`. A change of what is published there is no change of the client: its grants stay.
+    Remote(Arc<str>),
 }
 
 impl ClientKeys {
@@ -87,19 +89,6 @@ impl ClientKeys {
     pub fn inline(jwks: &Value) -> Result<(Self, Vec<SkippedKey>), JwksError> {
         let parsed = KeySet::parse(jwks, &Self::ALGORITHMS)?;
         Ok((Self::Inline(Arc::new(parsed.keys)), parsed.skipped))
-    }
-
-    /// Verifies what the client signed, at the price of one signature check even where there is no such key: the time
-    /// does not tell whether the client exists.
-    pub(super) fn verify(
-        keys: Option<&Self>,
-        token: crate::jose::UnverifiedToken<'_>,
-    ) -> Result<Verified, VerifyError> {
-        let set = match keys {
-            Some(Self::Inline(set)) => Some(&**set),
-            Some(Self::None) | None => None,
-        };
-        KeySet::verify_evenly(set, token)
     }
 }
 

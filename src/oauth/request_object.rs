@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::client_authentication::Authenticated;
 use super::form::Form;
-use super::{AuthorizationServer, ClientKeys, OAuthError};
+use super::{AuthorizationServer, ClientKeysError, OAuthError};
 use crate::domain::Timestamp;
 use crate::jose::{Claims, UnverifiedToken};
 
@@ -13,7 +13,7 @@ const LIFETIME_MAX: Duration = Duration::from_mins(60);
 
 impl AuthorizationServer {
     /// The parameters that the client signed, and nothing else (RFC 9101 §6.3).
-    pub(super) fn request_object(
+    pub(super) async fn request_object(
         &self,
         object: &str,
         caller: &Authenticated,
@@ -31,8 +31,11 @@ impl AuthorizationServer {
             return Err(refuse("The typ of the request object is that of another kind of JWT."));
         }
         // The client's own keys: what another client signed is not this one's request (RFC 9101 §6.2).
-        let verified = ClientKeys::verify(Some(&registration.keys), token)
-            .map_err(|_| refuse("No key of the client verifies the request object."))?;
+        let verified = self.parts.key_sets.verify(Some(&registration.keys), token, now).await;
+        let verified = verified.map_err(|error| match error {
+            ClientKeysError::Signature(_) => refuse("No key of the client verifies the request object."),
+            ClientKeysError::Unavailable(_) => error.into(),
+        })?;
         let claims = &verified.claims;
         self.check_parties(claims, caller)?;
         self.check_object_times(claims, now)?;

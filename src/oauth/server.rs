@@ -12,8 +12,8 @@ use super::metadata::{self, Documents};
 use super::outstanding::Outstanding;
 use super::pushed::Pushed;
 use super::{
-    ACCESS_TOKEN_LIFETIME_MAX, BACKCHANNEL_LIFETIME_MAX, ClientRegistration, GrantStore, KeyRing, Notifier,
-    OutstandingLimits, ReplayStore, RevocationStore, Settings, SettingsError, Subjects, Visitors,
+    ACCESS_TOKEN_LIFETIME_MAX, BACKCHANNEL_LIFETIME_MAX, ClientKeySets, ClientRegistration, DynamicClients, GrantStore,
+    KeyRing, Notifier, OutstandingLimits, ReplayStore, RevocationStore, Settings, SettingsError, Subjects, Visitors,
 };
 use crate::authn::dpop::{DpopProofs, ExternalUrls};
 use crate::authn::{Issuer, Revocations};
@@ -35,6 +35,10 @@ pub struct Parts {
     pub revocation_store: Arc<dyn RevocationStore>,
     /// The index that the authenticator asks on every request.
     pub revocations: Arc<Revocations>,
+    /// Keys of clients that publish theirs under a URL.
+    pub key_sets: Arc<ClientKeySets>,
+    /// Clients that registered themselves.
+    pub dynamic: Arc<DynamicClients>,
     pub grants: Arc<dyn GrantStore>,
     pub outstanding: Arc<OutstandingRequests>,
     /// Users and their browsers' sessions.

@@ -39,6 +39,8 @@ pub struct Settings {
     pub detail_types: DetailTypes,
     /// The profiles that some client or registration may have.
     pub profiles: Vec<Profile>,
+    /// Whether anybody may register clients (RFC 7591).
+    pub registration: bool,
     /// Every scope that exists, for metadata: the union over the catalogue.
     pub scopes_supported: Vec<String>,
     /// The outside issuers whose tokens the gateway takes too (RFC 9728 §2 `authorization_servers`).

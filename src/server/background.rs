@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::oauth::{GrantStore, KeyRing, ReplayStore, purge_revocations};
+use crate::oauth::{DynamicClients, GrantStore, KeyRing, ReplayStore, purge_revocations};
 use crate::quota::WindowStore;
 use crate::store::Store;
 use crate::upstream::{BURN_EVERY, Fuses};
@@ -42,6 +42,17 @@ pub(super) fn give_back() {
     if let Err(error) = thread.spawn(|| std::thread::sleep(GIVE_BACK_AFTER)) {
         tracing::debug!("memory is given back later: {error}");
     }
+}
+
+/// Asks directories about the standing of software whose clients are in use.
+pub(super) fn watch_standing(clients: Arc<DynamicClients>, stop: &watch::Receiver<bool>) {
+    let mut stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = clients.watch_standing() => {}
+            () = stopped(&mut stop) => {}
+        }
+    });
 }
 
 /// Goes on while requests finish after `stop`, until nobody can light a fuse any more.

@@ -14,9 +14,10 @@ use crate::domain::ApiId;
 use crate::endpoint::{InForce, Pages, own_document};
 use crate::front::ServerCertificate;
 use crate::oauth::{AuthorizationServer, DetailTypes};
+use crate::outbound::Outbound;
 
 use super::drafts::{Api, Draft, detail_types, drafts, settle_scopes};
-use super::entitlements::{outside_issuers, plans, products, registered_certificates, registry};
+use super::entitlements::{dynamic_subscriptions, outside_issuers, plans, products, registered_certificates, registry};
 use super::operations::{operations, pools, routes};
 use super::{Services, policies, revision, settings, world};
 
@@ -92,6 +93,13 @@ fn check_edges(configuration: &Configuration, mistakes: &mut Mistakes) {
     if let Err(mistake) = settings::partner_trust(configuration) {
         mistakes.push(mistake);
     }
+    match Outbound::new(configuration.gateway.outbound.clone()) {
+        Ok(outbound) => {
+            let rules = settings::registration_rules(configuration, &Arc::new(outbound));
+            mistakes.extend(rules.map(drop).err().into_iter().flatten());
+        }
+        Err(error) => mistakes.push(Diagnostic::new(Place::file("gateway.yaml"), chain(&error))),
+    }
     if let Err(error) = AuthorizationServer::check(&settings::oauth_settings(configuration)) {
         mistakes.push(Diagnostic::new(Place::file("gateway.yaml"), chain(&error)));
     }
@@ -128,6 +136,7 @@ fn assemble(
         dpop: Arc::clone(&services.dpop),
         external_urls: external_urls(configuration),
         registry: registry(configuration, &products, &plans),
+        dynamic: services.dynamic_partners(dynamic_subscriptions(configuration, &products, &plans)),
         issuer: configuration.gateway.issuer.as_str().into(),
         outside_issuers: outside_issuers(configuration, &products, &plans),
         registered_certificates: registered_certificates(configuration),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::admission::OutsideIssuer;
 use crate::authn::{IssuerSettings, UnknownPartners};
-use crate::config::{Configuration, Diagnostic, Hints, Selector};
+use crate::config::{Configuration, Diagnostic, Hints, RegistrationSettings, Selector};
 use crate::domain::{ApiId, OperationIndex, PlanId, ProductId, Thumbprint};
 use crate::hub::{ImplicitPartners, Partner, Product, Registry, Subscription, Template};
 use crate::oauth::ClientAuthentication;
@@ -122,6 +122,23 @@ pub(super) fn registry(configuration: &Configuration, products: &Products, plans
     });
     let partners: Vec<Partner> = partners.collect();
     Registry::new(configuration.tenants.iter().cloned(), partners)
+}
+
+/// What each registration template gives its clients.
+pub(super) fn dynamic_subscriptions(
+    configuration: &Configuration,
+    products: &Products,
+    plans: &Plans,
+) -> HashMap<Arc<str>, Box<[Subscription]>> {
+    let of_template = |settings: &RegistrationSettings| {
+        let subscription = |(product, plan): &(ProductId, PlanId)| {
+            let (product, plan) = (Arc::clone(products.get(product)?), Arc::clone(plans.get(plan)?));
+            Some(Subscription { product, plan, environment: settings.template.environment })
+        };
+        let subscriptions = settings.subscriptions.iter().filter_map(subscription).collect();
+        (Arc::clone(&settings.template.id), subscriptions)
+    };
+    configuration.registrations.iter().map(|located| of_template(&located.value)).collect()
 }
 
 pub(super) fn outside_issuers(

@@ -134,6 +134,7 @@ async fn take(shared: &Arc<Shared>, next: Next) -> Result<bool, Vec<Diagnostic>>
     let server = settings::published(&configuration, &in_force, detail_types);
     let in_gateway = |text: String| vec![Diagnostic::new(Place::file("gateway.yaml"), text)];
     let server = AuthorizationServer::new(server, shared.parts.clone()).map_err(|error| in_gateway(chain(&error)))?;
+    let rules = settings::registration_rules(&configuration, shared.parts.key_sets.outbound())?;
     warm(&in_force.snapshot.pools).await;
     // The trust store changes microseconds before the snapshot. A request between the two is judged by the certificates
     // of the new configuration and the partners of the old one: nobody gets in whom both would keep out, and whoever is
@@ -149,6 +150,7 @@ async fn take(shared: &Arc<Shared>, next: Next) -> Result<bool, Vec<Diagnostic>>
     shared.services.clients.replace(&configuration);
     shared.services.visitors.users.replace(configuration.users.iter().map(|user| Arc::clone(&user.value)).collect());
     shared.oauth.store(Arc::new(server));
+    shared.parts.dynamic.apply(rules).await;
     *shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(configuration.foundation());
     shared.watch_pools();
     background::give_back();
@@ -203,6 +205,7 @@ fn keep_restart_only(new: &mut GatewaySettings, running: &GatewaySettings) -> Ve
     keep("audit_file", &mut new.audit_file, &running.audit_file, &mut changed);
     keep("access_log", &mut new.access_log, &running.access_log, &mut changed);
     keep("tokens", &mut new.tokens, &running.tokens, &mut changed);
+    keep("outbound", &mut new.outbound, &running.outbound, &mut changed);
     changed
 }
 

@@ -2,17 +2,19 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use crate::admission::DynamicPartners;
 use crate::authn::dpop::{DpopProofs, DpopSettings};
 use crate::authn::{Authenticator, Issuer, Revocations};
 use crate::config::{Configuration, Diagnostic, Place};
 use crate::domain::{Client, ClientId, Clock, Random, Timestamp};
+use crate::hub::Subscription;
 use crate::jose::KeySet;
-use crate::oauth::{ClientRegistration, Clients, Visitors};
+use crate::oauth::{ClientRegistration, Clients, DynamicClients, Visitors};
 use crate::quota::Quotas;
 use crate::signal::Metrics;
 use crate::upstream::Fuses;
@@ -86,7 +88,11 @@ thread_local! {
 
 /// Registered clients, as the authorization server asks for them; replaced whole at each reload.
 #[derive(Default)]
-pub struct ClientDirectory(ArcSwap<Registered>);
+pub struct ClientDirectory {
+    configured: ArcSwap<Registered>,
+    /// Those that registered themselves; set once, at the start.
+    dynamic: OnceLock<Arc<DynamicClients>>,
+}
 
 type Registered = HashMap<ClientId, (Arc<Client>, Arc<ClientRegistration>)>;
 
@@ -97,13 +103,22 @@ impl ClientDirectory {
             let registration = Arc::clone(settings.registration.as_ref()?);
             Some((settings.client.id.clone(), (Arc::clone(&settings.client), registration)))
         });
-        self.0.store(Arc::new(registered.collect()));
+        self.configured.store(Arc::new(registered.collect()));
+    }
+}
+
+impl ClientDirectory {
+    /// A second call changes nothing.
+    pub fn add_dynamic(&self, clients: Arc<DynamicClients>) {
+        let _first_stays = self.dynamic.set(clients);
     }
 }
 
 impl Clients for ClientDirectory {
     fn find(&self, id: &ClientId) -> Option<(Arc<Client>, Arc<ClientRegistration>)> {
-        self.0.load().get(id).cloned()
+        // Who is configured comes first: nobody can take its place by registering.
+        let configured = self.configured.load().get(id).cloned();
+        configured.or_else(|| self.dynamic.get()?.find(id))
     }
 }
 
@@ -186,6 +201,14 @@ impl Services {
         let path_at = url.get(host_at..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| host_at + at);
         let (origin, path) = url.split_at(path_at);
         format!("{origin}/.well-known/oauth-protected-resource{path}")
+    }
+
+    /// The partners of a new snapshot that registered themselves.
+    pub(super) fn dynamic_partners(
+        &self,
+        subscriptions: HashMap<Arc<str>, Box<[Subscription]>>,
+    ) -> Option<DynamicPartners> {
+        Some(DynamicPartners::new(Arc::clone(self.clients.dynamic.get()?), subscriptions))
     }
 
     pub(super) fn current_authenticator(&self) -> Option<Arc<Authenticator>> {

@@ -1,6 +1,7 @@
 //! Settings of the rooms, as the configuration means them.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -8,7 +9,8 @@ use rustls_pki_types::pem::PemObject;
 use crate::config::{AccessLogSettings, Configuration, Diagnostic, Place};
 use crate::endpoint::InForce;
 use crate::front::Trust;
-use crate::oauth::{DetailTypes, Profile, Settings};
+use crate::oauth::{DetailTypes, Directories, Profile, RegistrationAdmission, Rules, Settings};
+use crate::outbound::Outbound;
 use crate::proxy::guard::{GuardSettings, Hosts};
 use crate::signal::AccessOutput;
 
@@ -64,6 +66,7 @@ pub fn oauth_settings(configuration: &Configuration) -> Settings {
         grant_lifetime: tokens.grant_lifetime,
         detail_types: DetailTypes::default(),
         profiles: profiles(configuration),
+        registration: !configuration.registrations.is_empty(),
         scopes_supported: Vec::new(),
         trusted_issuers: configuration.issuers.iter().map(|located| located.value.issuer.clone()).collect(),
     }
@@ -79,10 +82,30 @@ fn acr_values(configuration: &Configuration) -> Vec<String> {
     values.into_iter().collect()
 }
 
+/// The rules of registration; a directory that cannot be set up is a mistake.
+pub(super) fn registration_rules(
+    configuration: &Configuration,
+    outbound: &Arc<Outbound>,
+) -> Result<Rules, Vec<Diagnostic>> {
+    let templates: Vec<_> =
+        configuration.registrations.iter().map(|located| Arc::clone(&located.value.template)).collect();
+    let directories = templates.iter().filter_map(|template| match &template.admission {
+        RegistrationAdmission::Directory(directory) => Some((**directory).clone()),
+        RegistrationAdmission::InitialAccessToken(_) => None,
+    });
+    let directories = Directories::new(directories.collect(), outbound).map_err(|errors| {
+        let place =
+            configuration.registrations.first().map_or_else(|| Place::file("registrations.yaml"), |r| r.place.clone());
+        errors.iter().map(|error| Diagnostic::new(place.clone(), chain(error))).collect::<Vec<_>>()
+    })?;
+    Ok(Rules { templates, directories, clients_max: configuration.gateway.registered_clients_max })
+}
+
 /// The profiles of the registered clients, and that of those to come.
 fn profiles(configuration: &Configuration) -> Vec<Profile> {
     let registered = configuration.clients.iter().filter_map(|located| located.value.registration.as_ref());
-    let mut profiles: Vec<Profile> = registered.map(|registration| registration.profile).collect();
+    let templates = configuration.registrations.iter().map(|located| located.value.template.profile);
+    let mut profiles: Vec<Profile> = registered.map(|registration| registration.profile).chain(templates).collect();
     profiles.sort_unstable();
     profiles.dedup();
     profiles
@@ -92,7 +115,9 @@ fn profiles(configuration: &Configuration) -> Vec<Profile> {
 fn scopes(configuration: &Configuration, in_force: &InForce) -> Vec<String> {
     let demanded = in_force.snapshot.operations.iter().flat_map(|operation| operation.scopes.iter());
     let entitled = configuration.clients.iter().flat_map(|located| located.value.client.scopes.iter());
-    let names: BTreeSet<String> = demanded.chain(entitled).map(|scope| scope.as_str().to_owned()).collect();
+    let templates = configuration.registrations.iter().flat_map(|located| located.value.template.scopes.iter());
+    let names: BTreeSet<String> =
+        demanded.chain(entitled).chain(templates).map(|scope| scope.as_str().to_owned()).collect();
     names.into_iter().collect()
 }
 

@@ -24,8 +24,8 @@ use crate::front::{
     server_options,
 };
 use crate::oauth::{
-    AuthorizationServer, KeyRing, KeyRingError, OutstandingRequests, Parts, SecretStore, SettingsError, StoreError,
-    load_revocations,
+    AuthorizationServer, ClientKeySets, DynamicClients, KeyRing, KeyRingError, OutstandingRequests, Parts, SecretStore,
+    SettingsError, StoreError, load_revocations,
 };
 use crate::outbound::{Outbound, SetupError};
 use crate::proxy::{self, ByteBudget, Gateway};
@@ -49,6 +49,8 @@ pub enum StartError {
     Revocations(#[source] StoreError),
     #[error("the secrets of the authorization server cannot be kept")]
     Secret(#[source] StoreError),
+    #[error("the registered clients cannot be read")]
+    Clients(#[source] StoreError),
     #[error("the window counters cannot be read")]
     Counters(#[from] WindowStoreError),
     #[error("the signing keys cannot be used")]
@@ -78,21 +80,30 @@ struct Opened {
     services: Arc<Services>,
     outstanding: Arc<OutstandingRequests>,
     notifier: Arc<Pings>,
+    key_sets: Arc<ClientKeySets>,
+    dynamic: Arc<DynamicClients>,
     pairwise_salt: Arc<[u8; 32]>,
 }
 
 async fn open(configuration: &Configuration) -> Result<Opened, StartError> {
     let store = Arc::new(Store::open(&configuration.gateway.store).await?);
-    let settings = settings::oauth_settings(configuration);
+    let oauth = settings::oauth_settings(configuration);
     let now = SystemClock.now();
-    let ring = KeyRing::open(store.clone(), &settings, now).await?;
+    let ring = KeyRing::open(store.clone(), &oauth, now).await?;
     let services = Arc::new(Services::new(configuration, ring.published()));
     load_revocations(&*store, &services.revocations).await.map_err(StartError::Revocations)?;
     services.quotas.load(&*store).await?;
     let salt = store.secret("pairwise-salt", services.random.bytes()).await.map_err(StartError::Secret)?;
     let outstanding = Arc::new(OutstandingRequests::new(configuration.gateway.tokens.outstanding));
-    let notifier = Arc::new(Pings::new(Arc::new(Outbound::new(configuration.gateway.outbound.clone())?)));
-    Ok(Opened { store, ring, services, outstanding, notifier, pairwise_salt: Arc::new(salt) })
+    let outbound = Arc::new(Outbound::new(configuration.gateway.outbound.clone())?);
+    let notifier = Arc::new(Pings::new(Arc::clone(&outbound)));
+    let key_sets = Arc::new(ClientKeySets::new(Arc::clone(&outbound)));
+    let rules = settings::registration_rules(configuration, &outbound).map_err(StartError::Configuration)?;
+    let dynamic = DynamicClients::open(store.clone(), outbound, services.clock.clone(), rules).await;
+    let dynamic = Arc::new(dynamic.map_err(StartError::Clients)?);
+    services.clients.add_dynamic(Arc::clone(&dynamic));
+    let pairwise_salt = Arc::new(salt);
+    Ok(Opened { store, ring, services, outstanding, notifier, key_sets, dynamic, pairwise_salt })
 }
 
 fn recorder(configuration: &Configuration, services: &Services) -> Result<Arc<Recorder>, StartError> {
@@ -106,7 +117,7 @@ fn recorder(configuration: &Configuration, services: &Services) -> Result<Arc<Re
 }
 
 fn oauth_parts(opened: &Opened) -> Parts {
-    let Opened { store, ring, services, outstanding, notifier, pairwise_salt } = opened;
+    let Opened { store, ring, services, outstanding, notifier, key_sets, dynamic, pairwise_salt } = opened;
     Parts {
         clients: services.clients.clone(),
         keys: ring.clone(),
@@ -114,6 +125,8 @@ fn oauth_parts(opened: &Opened) -> Parts {
         replay: store.clone(),
         revocation_store: store.clone(),
         revocations: services.revocations.clone(),
+        key_sets: key_sets.clone(),
+        dynamic: dynamic.clone(),
         grants: store.clone(),
         outstanding: outstanding.clone(),
         visitors: services.visitors.clone(),
@@ -229,6 +242,7 @@ async fn run(
     warm(&shared.in_force.load_full().snapshot.pools).await;
     shared.watch_pools();
     background::spawn(&shared.services, &shared.store, &shared.ring, &shared.stopping);
+    background::watch_standing(shared.parts.dynamic.clone(), &shared.stopping);
     reload::watch(shared);
     let listeners = bound.into_iter().map(|b| serve(front, b, &app, &shared.stopping)).collect();
     shared.ready.store(true, Ordering::Relaxed);
@@ -283,7 +297,7 @@ fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpP
 
 async fn serve_operations(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
     let (status, metrics) = (shared.clone(), shared.clone());
-    let simulated = shared.configuration().gateway.simulated_authentication_device;
+    let simulated = shared.foundation().gateway.simulated_authentication_device;
     if simulated {
         tracing::warn!("a simulated authentication device decides in users' place at the operations listener");
     }

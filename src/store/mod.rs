@@ -7,6 +7,7 @@
 //! - One connection writes, others read: writers queue in the process instead of failing on SQLite's lock.
 //! - The directory is made with mode 0700 and the file has 0600: signing keys lie in it in the clear.
 
+mod clients;
 mod fault;
 mod grants;
 mod keys;

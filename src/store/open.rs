@@ -87,6 +87,7 @@ fn migrator() -> Migrator {
     Migrator::with_migrations(vec![
         migration(1, "foundation", include_str!("migrations/0001_foundation.sql")),
         migration(2, "grants", include_str!("migrations/0002_grants.sql")),
+        migration(3, "registered clients", include_str!("migrations/0003_registered_clients.sql")),
     ])
 }
 

@@ -315,7 +315,7 @@ async fn a_black_hole_costs_a_deadline_and_not_more() {
     let token = key.sign("JWT", &outside_claims()).unwrap();
     let unverified = || crate::jose::UnverifiedToken::parse(&token).unwrap();
     let outcome = keys.verify(unverified(), at(1000)).await;
-    assert!(matches!(outcome, Err(AuthnError::KeysUnavailable(Some(_)))), "{outcome:?}");
+    assert!(matches!(outcome, Err(RemoteKeysError::Unavailable(Some(_)))), "{outcome:?}");
 
     // Whoever gives up while fetching leaves an attempt that counts, and a lock that is free.
     let patient =
@@ -324,7 +324,7 @@ async fn a_black_hole_costs_a_deadline_and_not_more() {
     assert!(given_up.is_err());
     let hits = endpoint.hits();
     let outcome = patient.verify(unverified(), at(1001)).await;
-    assert!(matches!(outcome, Err(AuthnError::KeysUnavailable(Some(_)))), "{outcome:?}");
+    assert!(matches!(outcome, Err(RemoteKeysError::Unavailable(Some(_)))), "{outcome:?}");
     assert_eq!(endpoint.hits(), hits, "not fetched again so soon");
 }
 

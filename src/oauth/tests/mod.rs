@@ -8,6 +8,7 @@ mod by_dpop;
 mod code_flow;
 mod documents;
 mod grants;
+mod registering;
 mod ring;
 mod userinfo;
 mod visits;
@@ -31,6 +32,7 @@ use crate::domain::{
     ChainTrust, Client, ClientId, Clock, Connection, PeerCertificate, Random, SubjectAltNames, Thumbprint, Timestamp,
 };
 use crate::jose::{Algorithm, KeySet, SigningKey};
+use crate::outbound::{Outbound, OutboundSettings};
 
 pub(crate) const ISSUER: &str = "https://as.example";
 pub(crate) const RESOURCE: &str = "https://api.example";
@@ -72,6 +74,7 @@ pub(crate) struct Memory {
     revoked: Mutex<HashMap<String, Timestamp>>,
     pub(crate) grants: Mutex<Vec<(Grant, SecretHash)>>,
     pub(crate) notified: Mutex<Vec<Notification>>,
+    registered: Mutex<Vec<StoredClient>>,
 }
 
 /// Two users, `alice` and `bob`, whose subjects are `user-1` and `user-2`.
@@ -171,6 +174,25 @@ impl RevocationStore for Memory {
 }
 
 #[async_trait]
+impl DynamicClientStore for Memory {
+    async fn load(&self) -> Result<Vec<StoredClient>, StoreError> {
+        Ok(self.registered.lock().unwrap().clone())
+    }
+
+    async fn put(&self, client: &StoredClient) -> Result<(), StoreError> {
+        let mut registered = self.registered.lock().unwrap();
+        registered.retain(|known| known.id != client.id);
+        registered.push(client.clone());
+        Ok(())
+    }
+
+    async fn remove(&self, id: &ClientId) -> Result<(), StoreError> {
+        self.registered.lock().unwrap().retain(|known| known.id != *id);
+        Ok(())
+    }
+}
+
+#[async_trait]
 impl GrantStore for Memory {
     async fn insert(&self, grant: &Grant, refresh_token: SecretHash) -> Result<(), StoreError> {
         self.check()?;
@@ -238,6 +260,7 @@ pub(crate) fn settings() -> Settings {
         grant_lifetime: Duration::from_secs(90 * 86_400),
         detail_types: DetailTypes::default(),
         profiles: vec![Profile::Fapi2Security],
+        registration: false,
         scopes_supported: vec!["accounts".into(), "payments".into()],
         trusted_issuers: vec![],
     }
@@ -250,6 +273,16 @@ pub(crate) struct World {
     pub(crate) clock: Arc<FixedClock>,
     /// The private key of the client `jwt`.
     pub(crate) key: SigningKey,
+    pub(crate) dynamic: Arc<DynamicClients>,
+}
+
+/// Configured clients first, then those that registered themselves.
+struct Both<C>(C, Arc<DynamicClients>);
+
+impl<C: Clients> Clients for Both<C> {
+    fn find(&self, id: &ClientId) -> Option<(Arc<Client>, Arc<ClientRegistration>)> {
+        self.0.find(id).or_else(|| self.1.find(id))
+    }
 }
 
 /// Registered clients: `jwt` (private_key_jwt), `dn` and `dns` (tls_client_auth), `self` (self-signed, certificate 7),
@@ -277,8 +310,14 @@ pub(crate) async fn world_asking(settings: Settings, nonces: NonceMode) -> World
         resource_nonces: NonceMode::Off,
         authorization_server_nonces: nonces,
     };
+    let rules = registering::rules();
+    let outbound = Arc::new(Outbound::new(OutboundSettings::default()).unwrap());
+    let dynamic = DynamicClients::open(memory.clone(), Arc::clone(&outbound), clock.clone(), rules).await.unwrap();
+    let dynamic = Arc::new(dynamic);
+    let clients = Both(registry(&key), Arc::clone(&dynamic));
     let parts = Parts {
-        clients: Arc::new(registry(&key)),
+        clients: Arc::new(clients),
+        dynamic: Arc::clone(&dynamic),
         keys,
         issuer: Arc::clone(&issuer),
         replay: memory.clone(),
@@ -286,6 +325,7 @@ pub(crate) async fn world_asking(settings: Settings, nonces: NonceMode) -> World
         revocations: Arc::clone(&revocations),
         clock: clock.clone(),
         random: Arc::new(Counting(AtomicU64::new(0))),
+        key_sets: Arc::new(ClientKeySets::new(outbound)),
         grants: memory.clone(),
         outstanding: Arc::new(OutstandingRequests::new(OutstandingLimits { all: 100, per_tenant: 50, per_client: 20 })),
         subjects: memory.clone(),
@@ -296,7 +336,7 @@ pub(crate) async fn world_asking(settings: Settings, nonces: NonceMode) -> World
     };
     let server = Arc::new(AuthorizationServer::new(settings, parts).unwrap());
     let authenticator = Authenticator::new(Some(issuer), vec![], revocations).unwrap();
-    World { server, authenticator, memory, clock, key }
+    World { server, authenticator, memory, clock, key, dynamic }
 }
 
 fn registry(key: &SigningKey) -> Registry {

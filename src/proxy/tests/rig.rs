@@ -394,6 +394,7 @@ fn snapshot(ops: &[Op], pool: &Arc<Pool>, key: &SigningKey, buffered_client_byte
         dpop: crate::authn::dpop::tests::proofs(),
         external_urls: ExternalUrls::new([ISSUER]),
         registry: registry(ops, &quotas, &scopes),
+        dynamic: None,
         issuer: ISSUER.into(),
         outside_issuers: HashMap::new(),
         registered_certificates: HashSet::new(),

@@ -1,0 +1,38 @@
+//! Partners that registered themselves: found without a rebuild of the snapshot, made by their template.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use moka::sync::Cache;
+
+use crate::domain::ClientId;
+use crate::hub::{Partner, Subscription};
+use crate::oauth::DynamicClients;
+
+/// Most partners remembered; the least used is made again from the index.
+const PARTNERS_MAX: u64 = 50_000;
+
+/// The subscriptions that each template gives in one snapshot, over the index of clients that all snapshots share.
+pub struct DynamicPartners {
+    clients: Arc<DynamicClients>,
+    subscriptions: HashMap<Arc<str>, Box<[Subscription]>>,
+    partners: Cache<ClientId, Arc<Partner>>,
+}
+
+impl DynamicPartners {
+    pub fn new(clients: Arc<DynamicClients>, subscriptions: HashMap<Arc<str>, Box<[Subscription]>>) -> Self {
+        Self { clients, subscriptions, partners: Cache::new(PARTNERS_MAX) }
+    }
+
+    /// The partner as it is registered now: one that was removed is none, one that changed is made anew.
+    pub fn partner(&self, id: &ClientId) -> Option<Arc<Partner>> {
+        let entry = self.clients.used(id)?;
+        if let Some(known) = self.partners.get(id).filter(|known| Arc::ptr_eq(&known.client, &entry.client)) {
+            return Some(known);
+        }
+        let subscriptions = self.subscriptions.get(&entry.stored.template)?.clone();
+        let partner = Arc::new(Partner { client: Arc::clone(&entry.client), issuer: None, subscriptions });
+        self.partners.insert(id.clone(), Arc::clone(&partner));
+        Some(partner)
+    }
+}

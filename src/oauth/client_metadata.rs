@@ -1,0 +1,622 @@
+//! Client metadata as a stranger writes it (RFC 7591 §2), and what it means under a profile. One function reads it,
+//! whether it comes in a request, out of a software statement or back from the store.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    CibaDelivery, ClientAuthentication, ClientKeys, ClientMetadata, DistinguishedName, GrantType, GrantTypes,
+    OAuthError, Profile, ResponseMode, SenderConstraint, SubjectType, TlsSubject,
+};
+use crate::domain::ScopeSet;
+use crate::jose::Algorithm;
+use crate::outbound::Outbound;
+
+/// Most values of one list, and longest text.
+const LIST_MAX: usize = 20;
+const TEXT_BYTES_MAX: usize = 200;
+
+/// How the client will prove itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    Registered(ClientAuthentication),
+    /// By a secret that we make (`client_secret_basic`).
+    Secret,
+}
+
+/// Metadata that holds together.
+#[derive(Debug, Clone)]
+pub struct ReadMetadata {
+    pub name: Option<String>,
+    pub scopes: Option<ScopeSet>,
+    pub proof: Proof,
+    pub keys: ClientKeys,
+    pub sender_constraint: SenderConstraint,
+    pub metadata: ClientMetadata,
+    /// What was understood, defaults written out: what is registered, kept and echoed (RFC 7591 §3.2.1).
+    pub members: Map<String, Value>,
+}
+
+/// What of a client's metadata a software statement may decide.
+pub const MEMBERS: [&str; 22] = [
+    "redirect_uris",
+    "token_endpoint_auth_method",
+    "token_endpoint_auth_signing_alg",
+    "grant_types",
+    "response_types",
+    "client_name",
+    "scope",
+    "jwks",
+    "jwks_uri",
+    "software_id",
+    "software_version",
+    "tls_client_auth_subject_dn",
+    "tls_client_auth_san_dns",
+    "tls_client_auth_san_uri",
+    "tls_client_auth_san_ip",
+    "tls_client_auth_san_email",
+    "tls_client_certificate_bound_access_tokens",
+    "dpop_bound_access_tokens",
+    "request_object_signing_alg",
+    "require_signed_request_object",
+    "authorization_details_types",
+    "subject_type",
+];
+
+const INVALID: fn(&'static str) -> OAuthError = OAuthError::InvalidClientMetadata;
+
+/// Reads metadata for a profile. Unknown members are ignored (RFC 7591 §2); `outbound` judges URLs without asking anybody.
+pub fn read_metadata(
+    given: &Map<String, Value>,
+    profile: Profile,
+    outbound: &Outbound,
+) -> Result<ReadMetadata, OAuthError> {
+    let mut reader = Reader { given, members: Map::new() };
+    let name = reader.text("client_name")?.map(str::to_owned);
+    reader.text("software_id")?;
+    reader.text("software_version")?;
+    let scopes = reader.text("scope")?.map(ScopeSet::parse).transpose().map_err(|_| INVALID("scope is malformed."))?;
+    let redirect_uris = redirect_uris(&mut reader, profile)?;
+    let grant_types = grant_types(&mut reader, &redirect_uris)?;
+    let keys = keys(&mut reader, outbound)?;
+    let proof = proof(&mut reader, profile, &keys)?;
+    let sender_constraint = sender_constraint(&mut reader, profile, &proof)?;
+    for name in ["token_endpoint_auth_signing_alg", "request_object_signing_alg"] {
+        let algorithm = reader.text(name)?.map(str::parse::<Algorithm>).transpose();
+        let algorithm = algorithm.map_err(|_| INVALID("A signing algorithm is not allowed."))?;
+        if algorithm.is_some_and(|algorithm| !profile.algorithms().contains(&algorithm)) {
+            return Err(INVALID("A signing algorithm is not allowed for this profile."));
+        }
+    }
+    let require_signed_request_object = reader.boolean("require_signed_request_object")?;
+    let by_code = grant_types.contains(GrantType::AuthorizationCode);
+    let signs = profile.requires_signed_requests() || require_signed_request_object;
+    if by_code && signs && matches!(keys, ClientKeys::None) {
+        return Err(INVALID("This profile signs requests: jwks or jwks_uri is needed."));
+    }
+    let metadata = ClientMetadata {
+        grant_types,
+        subject_type: subject_type(&mut reader, &redirect_uris)?,
+        redirect_uris,
+        response_modes: response_modes(&mut reader)?,
+        require_signed_request_object,
+        authorization_details_types: reader.list("authorization_details_types")?.into_iter().map(Arc::from).collect(),
+        ciba: ciba(&mut reader, grant_types, outbound)?,
+        introspection_signed: false,
+    };
+    Ok(ReadMetadata { name, scopes, proof, keys, sender_constraint, metadata, members: reader.members })
+}
+
+/// Takes members by type, and notes what it took.
+struct Reader<'g> {
+    given: &'g Map<String, Value>,
+    members: Map<String, Value>,
+}
+
+impl<'g> Reader<'g> {
+    fn text(&mut self, name: &'static str) -> Result<Option<&'g str>, OAuthError> {
+        match self.given.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if is_text(text, TEXT_BYTES_MAX) => {
+                self.note(name, text.as_str().into());
+                Ok(Some(text))
+            }
+            Some(_) => Err(INVALID("A member that is a text is something else, empty or too long.")),
+        }
+    }
+
+    fn url(&mut self, name: &'static str) -> Result<Option<&'g str>, OAuthError> {
+        match self.given.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(url)) => {
+                self.note(name, url.as_str().into());
+                Ok(Some(url))
+            }
+            Some(_) => Err(INVALID("A member that is a URL is something else.")),
+        }
+    }
+
+    fn boolean(&mut self, name: &'static str) -> Result<bool, OAuthError> {
+        match self.given.get(name) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(value)) => {
+                self.note(name, (*value).into());
+                Ok(*value)
+            }
+            Some(_) => Err(INVALID("A member that is true or false is something else.")),
+        }
+    }
+
+    fn list(&mut self, name: &'static str) -> Result<Vec<&'g str>, OAuthError> {
+        let list = match self.given.get(name) {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Array(list)) if list.len() <= LIST_MAX => list,
+            Some(_) => return Err(INVALID("A member that is a list is something else, or too long.")),
+        };
+        let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
+        let texts = texts.filter(|texts| texts.iter().all(|text| is_text(text, 2048)));
+        let texts = texts.ok_or(INVALID("A list has an entry that is not a text."))?;
+        self.note(name, json!(texts));
+        Ok(texts)
+    }
+
+    fn note(&mut self, name: &'static str, value: Value) {
+        self.members.insert(name.to_owned(), value);
+    }
+}
+
+/// No control characters, and none that turns the direction of what is shown beside it.
+fn is_text(text: &str, bytes_max: usize) -> bool {
+    let confusing = |c: char| {
+        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    !text.trim().is_empty() && text.len() <= bytes_max && !text.contains(confusing)
+}
+
+fn redirect_uris(reader: &mut Reader<'_>, profile: Profile) -> Result<Vec<Arc<str>>, OAuthError> {
+    let uris = reader
+        .list("redirect_uris")
+        .map_err(|_| OAuthError::InvalidRedirectUri("redirect_uris is not a list of at most 20 URIs."))?;
+    for uri in &uris {
+        if !ClientMetadata::is_redirect_uri(uri) {
+            return Err(OAuthError::InvalidRedirectUri(
+                "A redirect URI is absolute, https, without fragment and wildcard; http is for loopback addresses.",
+            ));
+        }
+        if uri.starts_with("http://") && !profile.allows_loopback_redirects() {
+            return Err(OAuthError::InvalidRedirectUri("This profile demands https redirect URIs."));
+        }
+    }
+    Ok(uris.into_iter().map(Arc::from).collect())
+}
+
+/// RFC 7591 §2.1: grant types and response types belong together.
+fn grant_types(reader: &mut Reader<'_>, redirect_uris: &[Arc<str>]) -> Result<GrantTypes, OAuthError> {
+    let names = reader.list("grant_types")?;
+    let grants: Option<Vec<GrantType>> = names.iter().map(|name| GrantType::parse(name)).collect();
+    let grants = grants.ok_or(INVALID("A grant type is not supported."))?;
+    let grants: GrantTypes = match (grants.is_empty(), redirect_uris.is_empty()) {
+        (false, _) => grants.into_iter().collect(),
+        (true, false) => [GrantType::AuthorizationCode].into_iter().collect(),
+        // The default of RFC 7591 cannot be meant by a client without redirect URIs.
+        (true, true) => GrantTypes::CLIENT_CREDENTIALS,
+    };
+    let by_code = grants.contains(GrantType::AuthorizationCode);
+    if by_code && redirect_uris.is_empty() {
+        return Err(OAuthError::InvalidRedirectUri("The grant authorization_code needs redirect_uris."));
+    }
+    if !by_code && !redirect_uris.is_empty() {
+        return Err(INVALID("redirect_uris are for the grant authorization_code."));
+    }
+    if grants.contains(GrantType::RefreshToken) && !by_code && !grants.contains(GrantType::Ciba) {
+        return Err(INVALID("refresh_token is for grants with a user."));
+    }
+    let types = reader.list("response_types")?;
+    let agree = if by_code { types.is_empty() || types == ["code"] } else { types.is_empty() };
+    if !agree {
+        return Err(INVALID("response_types is code for the grant authorization_code, and empty without it."));
+    }
+    reader.note("grant_types", json!(grants.iter().map(GrantType::as_str).collect::<Vec<_>>()));
+    reader.note("response_types", if by_code { json!(["code"]) } else { json!([]) });
+    Ok(grants)
+}
+
+/// `jwks` or `jwks_uri`, not both (RFC 7591 §2).
+fn keys(reader: &mut Reader<'_>, outbound: &Outbound) -> Result<ClientKeys, OAuthError> {
+    let url = reader.url("jwks_uri")?;
+    let inline = reader.given.get("jwks").filter(|jwks| !jwks.is_null());
+    match (inline, url) {
+        (Some(_), Some(_)) => Err(INVALID("jwks and jwks_uri exclude each other.")),
+        (None, None) => Ok(ClientKeys::None),
+        (None, Some(url)) => {
+            outbound.check_url(url).map_err(|_| INVALID("jwks_uri is not a public https URL."))?;
+            Ok(ClientKeys::Remote(url.into()))
+        }
+        (Some(jwks), None) => {
+            check_kids(jwks)?;
+            let (keys, skipped) = ClientKeys::inline(jwks).map_err(|_| INVALID("jwks has no usable key."))?;
+            // A private key, or one too small, is a mistake that its owner must hear of.
+            if !skipped.is_empty() {
+                return Err(INVALID("A key of jwks cannot be used: private, too small or of another kind."));
+            }
+            reader.note("jwks", jwks.clone());
+            Ok(keys)
+        }
+    }
+}
+
+/// Two keys under one name could be played against each other (FAPI 1.0 Advanced §8.9).
+fn check_kids(jwks: &Value) -> Result<(), OAuthError> {
+    let keys = jwks.get("keys").and_then(Value::as_array).ok_or(INVALID("jwks is not a JWK set."))?;
+    let mut kids: Vec<&str> = keys.iter().filter_map(|key| key.get("kid")?.as_str()).collect();
+    let all = kids.len();
+    kids.sort_unstable();
+    kids.dedup();
+    if kids.len() < all || keys.len() > LIST_MAX {
+        return Err(INVALID("jwks has two keys of one kid, or too many keys."));
+    }
+    Ok(())
+}
+
+fn proof(reader: &mut Reader<'_>, profile: Profile, keys: &ClientKeys) -> Result<Proof, OAuthError> {
+    let method = reader.text("token_endpoint_auth_method")?;
+    // RFC 7591 has client_secret_basic as default, which most profiles forbid: there it is the strong method.
+    let usual = if profile.allows_secrets() { "client_secret_basic" } else { "private_key_jwt" };
+    let method = method.unwrap_or(usual);
+    reader.note("token_endpoint_auth_method", method.into());
+    let subject = tls_subject(reader)?;
+    if subject.is_some() != (method == "tls_client_auth") {
+        return Err(INVALID("tls_client_auth goes with exactly one subject, and no other method with any.")); // RFC 8705 §2.1.2
+    }
+    match (method, subject) {
+        ("private_key_jwt", None) if matches!(keys, ClientKeys::None) => {
+            Err(INVALID("private_key_jwt needs jwks or jwks_uri."))
+        }
+        ("private_key_jwt", None) => Ok(Proof::Registered(ClientAuthentication::PrivateKeyJwt)),
+        ("tls_client_auth", Some(subject)) => Ok(Proof::Registered(ClientAuthentication::TlsClientAuth(subject))),
+        ("client_secret_basic", None) if profile.allows_secrets() => Ok(Proof::Secret),
+        _ => Err(INVALID("token_endpoint_auth_method is not allowed for this profile.")), // none, among others: FAPI 2.0 §5.3.2.1-3
+    }
+}
+
+fn tls_subject(reader: &mut Reader<'_>) -> Result<Option<TlsSubject>, OAuthError> {
+    let malformed = || INVALID("The subject of tls_client_auth is malformed.");
+    let mut subjects = Vec::new();
+    if let Some(dn) = reader.text("tls_client_auth_subject_dn")? {
+        subjects.push(TlsSubject::Dn(DistinguishedName::parse(dn).map_err(|_| malformed())?));
+    }
+    if let Some(dns) = reader.text("tls_client_auth_san_dns")? {
+        subjects.push(TlsSubject::SanDns(dns.to_owned()));
+    }
+    if let Some(uri) = reader.text("tls_client_auth_san_uri")? {
+        subjects.push(TlsSubject::SanUri(uri.to_owned()));
+    }
+    if let Some(ip) = reader.text("tls_client_auth_san_ip")? {
+        subjects.push(TlsSubject::SanIp(ip.parse::<IpAddr>().map_err(|_| malformed())?));
+    }
+    if let Some(email) = reader.text("tls_client_auth_san_email")? {
+        subjects.push(TlsSubject::SanEmail(email.to_owned()));
+    }
+    if subjects.len() > 1 {
+        return Err(INVALID("tls_client_auth has exactly one subject."));
+    }
+    Ok(subjects.pop())
+}
+
+fn sender_constraint(reader: &mut Reader<'_>, profile: Profile, proof: &Proof) -> Result<SenderConstraint, OAuthError> {
+    let certificate = reader.boolean("tls_client_certificate_bound_access_tokens")?;
+    let dpop = reader.boolean("dpop_bound_access_tokens")?;
+    let by_certificate = matches!(proof, Proof::Registered(ClientAuthentication::TlsClientAuth(_)));
+    let constraint = match (certificate, dpop) {
+        (true, true) => return Err(INVALID("Tokens are bound to a certificate or to a DPoP key, not to both.")),
+        (true, false) => SenderConstraint::Certificate,
+        (false, true) => SenderConstraint::Dpop,
+        (false, false) if profile.allows_bearer_tokens() => SenderConstraint::Bearer,
+        // Nothing was said where something must hold: what the client has anyway.
+        (false, false) if by_certificate || !profile.allows_dpop() => SenderConstraint::Certificate,
+        (false, false) => SenderConstraint::Dpop,
+    };
+    if constraint == SenderConstraint::Dpop && !profile.allows_dpop() {
+        return Err(INVALID("This profile binds tokens to certificates only."));
+    }
+    reader.note("tls_client_certificate_bound_access_tokens", (constraint == SenderConstraint::Certificate).into());
+    reader.note("dpop_bound_access_tokens", (constraint == SenderConstraint::Dpop).into());
+    Ok(constraint)
+}
+
+fn response_modes(reader: &mut Reader<'_>) -> Result<Vec<ResponseMode>, OAuthError> {
+    let names = reader.list("response_modes")?; // FAPI 2.0 Message Signing §5.3.3
+    let modes: Option<Vec<ResponseMode>> = names.iter().map(|name| ResponseMode::parse(name)).collect();
+    modes.ok_or(INVALID("A response mode is not supported."))
+}
+
+/// OpenID Connect Core §8.1: without `sector_identifier_uri` the redirect URIs must share a host.
+fn subject_type(reader: &mut Reader<'_>, redirect_uris: &[Arc<str>]) -> Result<SubjectType, OAuthError> {
+    if reader.given.contains_key("sector_identifier_uri") {
+        return Err(INVALID("sector_identifier_uri is not supported."));
+    }
+    match reader.text("subject_type")? {
+        None | Some("public") => Ok(SubjectType::Public),
+        Some("pairwise") => {
+            let host = |uri: &Arc<str>| uri.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+            let first = redirect_uris.first().and_then(host);
+            match first {
+                Some(sector) if redirect_uris.iter().all(|uri| host(uri).as_ref() == Some(&sector)) => {
+                    Ok(SubjectType::Pairwise { sector: sector.into() })
+                }
+                Some(_) | None => Err(INVALID("Pairwise subjects need redirect URIs of one host.")),
+            }
+        }
+        Some(_) => Err(INVALID("subject_type is public or pairwise.")),
+    }
+}
+
+fn ciba(reader: &mut Reader<'_>, grants: GrantTypes, outbound: &Outbound) -> Result<Option<CibaDelivery>, OAuthError> {
+    let mode = reader.text("backchannel_token_delivery_mode")?;
+    let endpoint = reader.url("backchannel_client_notification_endpoint")?;
+    if reader.boolean("backchannel_user_code_parameter")? {
+        return Err(INVALID("User codes are not supported."));
+    }
+    match (grants.contains(GrantType::Ciba), mode, endpoint) {
+        (false, None, None) => Ok(None),
+        (true, Some("poll"), None) => Ok(Some(CibaDelivery::Poll)),
+        (true, Some("ping"), Some(url)) => {
+            outbound.check_url(url).map_err(|_| INVALID("The notification endpoint is not a public https URL."))?;
+            Ok(Some(CibaDelivery::Ping { notification_endpoint: url.into() }))
+        }
+        _ => Err(INVALID("CIBA delivers by poll, or by ping with an endpoint; push is not allowed.")), // FAPI-CIBA §5.2.2-3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jose::SigningKey;
+    use crate::oauth::Fapi1Variant;
+    use crate::outbound::OutboundSettings;
+
+    fn read(given: &Value, profile: Profile) -> Result<ReadMetadata, OAuthError> {
+        let outbound = Outbound::new(OutboundSettings::default()).unwrap();
+        read_metadata(given.as_object().unwrap(), profile, &outbound)
+    }
+
+    fn good() -> Value {
+        let key = SigningKey::generate(Algorithm::Es256).unwrap().0;
+        json!({
+            "client_name": "App",
+            "redirect_uris": ["https://app.example/cb"],
+            "grant_types": ["authorization_code", "refresh_token"],
+            "jwks": { "keys": [key.public_jwk()] },
+        })
+    }
+
+    fn with(changes: Value) -> Value {
+        let mut given = good();
+        for (name, value) in changes.as_object().unwrap() {
+            match value {
+                Value::Null => drop(given.as_object_mut().unwrap().remove(name)),
+                value => given[name] = value.clone(),
+            }
+        }
+        given
+    }
+
+    const UK: Profile = Profile::Fapi1Advanced(Fapi1Variant::Uk);
+
+    #[test]
+    fn what_is_read_is_what_is_registered() {
+        let first =
+            read(&with(json!({ "x_unknown": 1, "logo_uri": "http://10.0.0.1/" })), Profile::Fapi2Security).unwrap();
+        assert_eq!(first.proof, Proof::Registered(ClientAuthentication::PrivateKeyJwt));
+        assert_eq!(first.sender_constraint, SenderConstraint::Dpop);
+        assert!(!first.members.contains_key("x_unknown") && !first.members.contains_key("logo_uri"));
+        assert_eq!(first.members["response_types"], json!(["code"]));
+        let again = read(&Value::Object(first.members.clone()), Profile::Fapi2Security).unwrap();
+        assert_eq!(again.members, first.members, "what is kept reads as what was registered");
+    }
+
+    #[test]
+    fn metadata_is_refused_for_a_reason() {
+        let other = SigningKey::generate(Algorithm::Es256).unwrap().0.public_jwk();
+        let fapi2 = Profile::Fapi2Security;
+        let redirect = |uri: &str| with(json!({ "redirect_uris": [uri] }));
+        let cases: Vec<(&str, Value, Profile, &str)> = vec![
+            ("the twin", good(), fapi2, ""),
+            ("loopback", redirect("http://127.0.0.1:8080/cb"), fapi2, ""),
+            ("loopback, IPv6", redirect("http://[::1]/cb"), fapi2, ""),
+            ("loopback under FAPI 1", redirect("http://127.0.0.1/cb"), UK, "invalid_redirect_uri"),
+            ("http", redirect("http://app.example/cb"), fapi2, "invalid_redirect_uri"),
+            ("localhost by name", redirect("http://localhost/cb"), fapi2, "invalid_redirect_uri"),
+            (
+                "a host that begins as loopback",
+                redirect("http://127.0.0.1.evil.example/"),
+                fapi2,
+                "invalid_redirect_uri",
+            ),
+            ("a fragment", redirect("https://app.example/cb#x"), fapi2, "invalid_redirect_uri"),
+            ("a wildcard", redirect("https://*.example/cb"), fapi2, "invalid_redirect_uri"),
+            ("a user name", redirect("https://a@app.example/cb"), fapi2, "invalid_redirect_uri"),
+            ("a scheme of its own", redirect("app:/cb"), fapi2, "invalid_redirect_uri"),
+            ("javascript", redirect("javascript:alert(1)"), fapi2, "invalid_redirect_uri"),
+            ("relative", redirect("/cb"), fapi2, "invalid_redirect_uri"),
+            ("none", with(json!({ "redirect_uris": null })), fapi2, "invalid_redirect_uri"),
+            ("no list", with(json!({ "redirect_uris": "https://app.example/" })), fapi2, "invalid_redirect_uri"),
+            ("many", with(json!({ "redirect_uris": vec!["https://app.example/"; 21] })), fapi2, "invalid_redirect_uri"),
+            ("long", redirect(&format!("https://app.example/{}", "x".repeat(2048))), fapi2, "invalid_redirect_uri"),
+            ("no proof", with(json!({ "token_endpoint_auth_method": "none" })), fapi2, "invalid_client_metadata"),
+            (
+                "no proof, plain",
+                with(json!({ "token_endpoint_auth_method": "none" })),
+                Profile::PlainOauth,
+                "invalid_client_metadata",
+            ),
+            (
+                "a secret",
+                with(json!({ "token_endpoint_auth_method": "client_secret_basic" })),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            (
+                "a secret, plain",
+                with(json!({ "token_endpoint_auth_method": "client_secret_basic" })),
+                Profile::PlainOauth,
+                "",
+            ),
+            (
+                "a secret in the form",
+                with(json!({ "token_endpoint_auth_method": "client_secret_post" })),
+                Profile::PlainOauth,
+                "invalid_client_metadata",
+            ),
+            ("implicit", with(json!({ "grant_types": ["implicit"] })), fapi2, "invalid_client_metadata"),
+            ("password", with(json!({ "grant_types": ["password"] })), fapi2, "invalid_client_metadata"),
+            ("a token as response", with(json!({ "response_types": ["token"] })), fapi2, "invalid_client_metadata"),
+            (
+                "code without its grant",
+                with(
+                    json!({ "grant_types": ["client_credentials"], "redirect_uris": null, "response_types": ["code"] }),
+                ),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            (
+                "client credentials alone",
+                with(json!({ "grant_types": ["client_credentials"], "redirect_uris": null })),
+                fapi2,
+                "",
+            ),
+            (
+                "refresh alone",
+                with(json!({ "grant_types": ["refresh_token"], "redirect_uris": null })),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            ("keys twice", with(json!({ "jwks_uri": "https://app.example/jwks" })), fapi2, "invalid_client_metadata"),
+            ("keys by URL", with(json!({ "jwks": null, "jwks_uri": "https://app.example/jwks" })), fapi2, ""),
+            (
+                "keys at a private place",
+                with(json!({ "jwks": null, "jwks_uri": "https://169.254.169.254/" })),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            (
+                "keys in disguise",
+                with(json!({ "jwks": null, "jwks_uri": "https://2130706433/" })),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            (
+                "keys over http",
+                with(json!({ "jwks": null, "jwks_uri": "http://app.example/jwks" })),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            ("no keys", with(json!({ "jwks": null })), fapi2, "invalid_client_metadata"),
+            ("one kid twice", with(json!({ "jwks": { "keys": [other, other] } })), fapi2, "invalid_client_metadata"),
+            (
+                "a private key",
+                with(json!({ "jwks": { "keys": [{ "kty": "EC", "crv": "P-256", "d": "AA" }] } })),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            (
+                "a shared key",
+                with(json!({ "jwks": { "keys": [{ "kty": "oct", "k": "AA" }] } })),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            ("RS256", with(json!({ "token_endpoint_auth_signing_alg": "RS256" })), fapi2, "invalid_client_metadata"),
+            (
+                "EdDSA under FAPI 1",
+                with(json!({ "request_object_signing_alg": "EdDSA" })),
+                UK,
+                "invalid_client_metadata",
+            ),
+            ("EdDSA", with(json!({ "request_object_signing_alg": "EdDSA" })), fapi2, ""),
+            ("DPoP under FAPI 1", with(json!({ "dpop_bound_access_tokens": true })), UK, "invalid_client_metadata"),
+            (
+                "bound twice",
+                with(json!({ "dpop_bound_access_tokens": true, "tls_client_certificate_bound_access_tokens": true })),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            (
+                "by certificate",
+                with(
+                    json!({ "token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_subject_dn": "CN=a,O=b" }),
+                ),
+                fapi2,
+                "",
+            ),
+            (
+                "by certificate of nobody",
+                with(json!({ "token_endpoint_auth_method": "tls_client_auth" })),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            (
+                "by two subjects",
+                with(
+                    json!({ "token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_subject_dn": "CN=a", "tls_client_auth_san_dns": "a" }),
+                ),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            (
+                "a subject without its method",
+                with(json!({ "tls_client_auth_san_dns": "a" })),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            (
+                "push",
+                with(
+                    json!({ "grant_types": ["authorization_code", "urn:openid:params:grant-type:ciba"], "backchannel_token_delivery_mode": "push", "backchannel_client_notification_endpoint": "https://app.example/" }),
+                ),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            (
+                "ping to a private place",
+                with(
+                    json!({ "grant_types": ["authorization_code", "urn:openid:params:grant-type:ciba"], "backchannel_token_delivery_mode": "ping", "backchannel_client_notification_endpoint": "https://127.0.0.1/" }),
+                ),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            (
+                "ping",
+                with(
+                    json!({ "grant_types": ["authorization_code", "urn:openid:params:grant-type:ciba"], "backchannel_token_delivery_mode": "ping", "backchannel_client_notification_endpoint": "https://app.example/ciba" }),
+                ),
+                fapi2,
+                "",
+            ),
+            (
+                "pairwise of two hosts",
+                with(
+                    json!({ "subject_type": "pairwise", "redirect_uris": ["https://a.example/", "https://b.example/"] }),
+                ),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            ("a long name", with(json!({ "client_name": "x".repeat(201) })), fapi2, "invalid_client_metadata"),
+            (
+                "a name that turns around",
+                with(json!({ "client_name": "Bank\u{202e}kcatta" })),
+                fapi2,
+                "invalid_client_metadata",
+            ),
+            ("a name of control characters", with(json!({ "client_name": "a\nb" })), fapi2, "invalid_client_metadata"),
+            ("a name that is none", with(json!({ "client_name": 7 })), fapi2, "invalid_client_metadata"),
+            ("a malformed scope", with(json!({ "scope": "a\"b" })), fapi2, "invalid_client_metadata"),
+        ];
+        for (name, given, profile, expected) in cases {
+            let outcome = read(&given, profile);
+            let code = outcome.as_ref().map_or_else(|error| error.code(), |_| "");
+            assert_eq!(code, expected, "{name}: {outcome:?}");
+        }
+    }
+}
