@@ -263,7 +263,7 @@ async fn a_key_is_enough_for_a_regulated_product_on_either_listener() {
     }
     let free = bound_to(&key, json!({ "client_id": "theirs", "tenant": "acme", "scope": "vault", "cnf": null }));
     let response = http(None).get(gateway.https("public", path)).bearer_auth(free).send().await.unwrap();
-    assert_eq!(problem(response).await, refused(403, "binding-required"));
+    assert_eq!(problem(response).await, refused(403, "policy-refused"));
 }
 
 #[tokio::test]

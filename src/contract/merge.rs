@@ -144,7 +144,7 @@ mod tests {
         ] {
             assert_eq!(places[one] == places[other], same, "{one} {other}");
         }
-        assert_eq!(nodes.len(), 10);
+        assert_eq!(nodes.len(), 11);
         let at = |id: usize| &nodes[places[id] as usize].rules;
         assert!(**at(6) == [Rule::Ref(places[2])] && **at(11) == [Rule::Ref(places[11])]);
         assert!(**at(9) == [Rule::AllOf(vec![places[5], places[7]].into())]);

@@ -172,7 +172,9 @@ mod tests {
         for (name, now, expected, hits) in [
             ("still fresh", 1600, "verified", 3),
             ("no longer", 1632, "refused", 4),
-            ("known by now", 1633, "refused", 4),
+            // A key that nobody has is asked for as a new one is: within the rate cap.
+            ("asked for again", 1633, "refused", 5),
+            ("and not again", 1634, "refused", 5),
         ] {
             assert_eq!(world.check(&first, now).await, expected, "{name}");
             assert_eq!(world.peer.hits(), hits, "{name}");

@@ -45,14 +45,15 @@ impl AuthorizationServer {
     }
 }
 
-/// The methods that a client can use: those by certificate only where a listener asks for one. Secrets are for clients
-/// of [`Profile::PlainOauth`] alone.
+/// The methods that a client can use: those by certificate only where a listener asks for one. Secrets are named only
+/// where nobody is held to more: beside clients of FAPI, who reads this must not take them for a way in (FAPI 2.0
+/// §5.3.2.1-6).
 fn methods(settings: &Settings) -> Vec<&'static str> {
     let mut methods = vec!["private_key_jwt"];
     if settings.mtls_url.is_some() {
         methods.extend(["tls_client_auth", "self_signed_tls_client_auth"]);
     }
-    if settings.profiles.contains(&Profile::PlainOauth) {
+    if settings.profiles == [Profile::PlainOauth] {
         methods.push("client_secret_basic");
     }
     methods

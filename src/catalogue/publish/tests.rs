@@ -89,7 +89,10 @@ fn equal_components_are_shared_and_different_ones_named_after_their_api() {
     ];
     let unified = publish(&apis, &own(), &edge()).unwrap().unified;
     let schemas = unified["components"]["schemas"].as_object().unwrap();
-    assert_eq!(schemas.keys().collect::<Vec<_>>(), ["Account", "Money", "Token", "c_Account", "c_Money"]);
+    assert_eq!(
+        schemas.keys().collect::<Vec<_>>(),
+        ["Account", "GatewayProblem", "Money", "Token", "c_Account", "c_Money"]
+    );
     assert_eq!(schemas["c_Account"]["properties"]["balance"]["$ref"], "#/components/schemas/c_Money");
     assert_eq!(schemas["Account"]["x-source"]["also"], json!(["b"]));
     let answer = &unified["paths"]["/c/accounts/{id}"]["get"]["responses"]["200"];

@@ -212,7 +212,7 @@ async fn hosts_that_misbehave_cost_a_bounded_time_and_size() {
         ("silent", Script::Never, "timeout".into()),
         ("a redirect", Script::Redirect(target.url("/")), "302 ".into()),
         ("no HTTP", Script::Raw("SSH-2.0-x\r\n".into()), "transport".into()),
-        ("a head without end", Script::EndlessHead, "transport".into()),
+        ("a head without end", Script::EndlessHead, "transport|timeout".into()), // Whichever bound it meets first.
         ("an error", Script::Status(500), "500 ".into()),
     ];
     for (name, script, expected) in cases {
@@ -220,7 +220,7 @@ async fn hosts_that_misbehave_cost_a_bounded_time_and_size() {
         let client = resolving(&peer, &["peer.example"], &[&["127.0.0.1"]]);
         let began = std::time::Instant::now();
         let outcome = client.get(&peer.url("/"), "*/*", 100).await;
-        assert_eq!(summary(&outcome), expected, "{name}: {outcome:?}");
+        assert!(expected.split('|').any(|one| summary(&outcome) == one), "{name}: {outcome:?}");
         assert!(began.elapsed() < Duration::from_secs(5), "{name} took {:?}", began.elapsed());
         assert_eq!(client.in_work(), 0, "{name}: its place is free again");
     }
