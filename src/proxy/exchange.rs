@@ -58,6 +58,8 @@ struct Connection {
     reused: bool,
     /// Not once the request went out incomplete.
     clean: bool,
+    /// Once it was waited for in vain.
+    silent: bool,
 }
 
 /// An attempt that brought no answer.
@@ -115,6 +117,7 @@ async fn attempt(
     let header = match converse(&mut connection, request, parcel).await {
         Ok(header) => header,
         Err(failed) => {
+            connection.silent = failed.fault == Fault::TimedOut;
             if let Some(outcome) = failed.fault.outcome() {
                 picked.report(outcome, StdInstant::now());
             }
@@ -150,7 +153,7 @@ async fn connect(parcel: &Parcel<'_>, picked: &Picked) -> Result<Connection, Fau
     };
     session.set_read_timeout(peer.options.read_timeout);
     session.set_write_timeout(peer.options.write_timeout);
-    Ok(Connection { pool: parcel.pool.clone(), session, peer, reused, clean: true })
+    Ok(Connection { pool: parcel.pool.clone(), session, peer, reused, clean: true, silent: false })
 }
 
 /// Writes the request and reads the answer's header.
@@ -245,7 +248,7 @@ impl Connection {
 
     async fn end(self, clean: bool) {
         let clean = clean && self.clean;
-        self.pool.transport().release(self.session, &self.peer, clean).await;
+        self.pool.transport().release(self.session, &self.peer, clean, self.silent).await;
     }
 }
 
@@ -261,6 +264,7 @@ impl Answer {
             Ok(Err(error)) => Fault::from_upstream(&error),
             Err(_) => Fault::TimedOut,
         };
+        self.connection.silent = fault == Fault::TimedOut;
         self.picked
             .report(if fault == Fault::TimedOut { Outcome::TimedOut } else { Outcome::Broken }, StdInstant::now());
         Err(fault)

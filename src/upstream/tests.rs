@@ -209,7 +209,7 @@ async fn get(pool: &Pool) -> Option<String> {
     while let Some(chunk) = session.read_response_body().await.ok()? {
         body.extend_from_slice(&chunk);
     }
-    pool.transport().release(session, &peer, true).await;
+    pool.transport().release(session, &peer, true, false).await;
     Some(String::from_utf8(body).unwrap())
 }
 

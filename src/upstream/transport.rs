@@ -31,7 +31,13 @@ impl Transport {
 
     /// Ends an exchange. A connection is shared again only if the exchange ended cleanly: a broken HTTP/1.1 one is
     /// closed, a broken HTTP/2 stream is reset while its connection goes on.
-    pub async fn release(&self, mut session: HttpSession, peer: &HttpPeer, clean: bool) {
+    ///
+    /// A connection that was waited for in vain (`silent`) takes no further exchange: with HTTP/2 it may never speak again,
+    /// and whoever shared it would wait as long.
+    pub async fn release(&self, mut session: HttpSession, peer: &HttpPeer, clean: bool, silent: bool) {
+        if let (true, HttpSession::H2(stream)) = (silent, &session) {
+            stream.conn.mark_shutdown();
+        }
         if !clean {
             session.shutdown().await;
             if matches!(session, HttpSession::H1(_)) {
