@@ -82,10 +82,11 @@ fuzz_target!(|bytes: &[u8]| {
     let lenient = serde_json::from_slice::<Value>(bytes);
     match parse_body(kind, bytes) {
         Ok(Body::Absent) => assert!(bytes.is_empty()),
-        Ok(Body::Json(value)) => {
-            assert_eq!(lenient.expect("strict JSON is JSON"), value);
-            assert!(depth(&value) <= 64);
-            judge(&value);
+        Ok(Body::Json(json)) => {
+            let value = json.value();
+            assert_eq!(lenient.expect("strict JSON is JSON"), *value);
+            assert!(depth(value) <= 64);
+            judge(value);
         }
         Ok(other) => panic!("{other:?}"),
         Err(_) => {
@@ -100,7 +101,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn judge(value: &Value) {
-    let verdict = CONTRACT.check_body(Some("application/json"), &Body::Json(value.clone()));
+    let verdict = CONTRACT.check_body(Some("application/json"), &Body::Json(value.clone().into())); // The oracle knows the tree alone.
     let errors = match verdict {
         Ok(()) => Vec::new(),
         Err(BodyRefusal::Invalid(errors)) => errors,

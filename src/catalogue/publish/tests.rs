@@ -103,8 +103,7 @@ fn equal_components_are_shared_and_different_ones_named_after_their_api() {
 #[test]
 fn what_is_internal_is_not_published() {
     let published = publish(&[bank("a", "/a", account("string"))], &own(), &edge()).unwrap();
-    let single = serde_json::from_str(&published.apis[&ApiId::parse("a").unwrap()]).unwrap();
-    for document in [&published.unified, &single] {
+    for document in [&published.unified, &published.apis[&ApiId::parse("a").unwrap()]] {
         let text = document.to_string();
         for internal in ["internal.example", "x-amazon", "x-kong", "psu", "x-internal"] {
             assert!(!text.contains(internal), "{internal}");
@@ -199,7 +198,7 @@ fn the_whole_corpus_merges_into_one_document_with_the_same_bytes_each_time() {
     let target = target_tmp();
     std::fs::write(target.join("unified.json"), &text).unwrap();
     for (id, document) in &published.apis {
-        std::fs::write(target.join(format!("api-{id}.json")), document).unwrap();
+        std::fs::write(target.join(format!("api-{id}.json")), serde_json::to_string(document).unwrap()).unwrap();
     }
     let operations: usize = apis.iter().map(|api| api.report.count(Part::Operations).used).sum();
     let published_operations: usize = published.unified["paths"]

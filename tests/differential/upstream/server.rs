@@ -141,11 +141,11 @@ impl Connection {
         if preface != b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" {
             return Err(format!("no HTTP/2: {:?}", String::from_utf8_lossy(&preface)));
         }
-        self.say(frame(SETTINGS, 0, 0, b"")).await;
+        self.say(frame(SETTINGS, 0, 0, b""));
         while let Some((kind, flags, stream, payload)) = self.frame().await {
             match kind {
-                SETTINGS if flags & ACK == 0 => self.say(frame(SETTINGS, ACK, 0, b"")).await,
-                PING if flags & ACK == 0 => self.say(frame(PING, ACK, 0, &payload)).await,
+                SETTINGS if flags & ACK == 0 => self.say(frame(SETTINGS, ACK, 0, b"")),
+                PING if flags & ACK == 0 => self.say(frame(PING, ACK, 0, &payload)),
                 HEADERS => {
                     let fields = self.block(flags, stream, payload).await?;
                     self.begun(stream, fields)?;
@@ -233,7 +233,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn say(&self, bytes: Vec<u8>) {
+    fn say(&self, bytes: Vec<u8>) {
         let write = Arc::clone(&self.write);
         // Not waited for: whoever floods does not read either.
         tokio::spawn(async move { drop(write.lock().await.write_all(&bytes).await) });
