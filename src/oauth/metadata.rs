@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::server::path_of;
-use super::{AuthorizationServer, ClientKeys, GrantType, Profile, ResponseMode, Settings};
+use super::{AuthorizationServer, ClientKeys, GrantType, ResponseMode, Settings};
 
 /// The JSON of both documents, written once.
 pub(super) struct Documents {
@@ -42,15 +42,13 @@ impl AuthorizationServer {
     }
 }
 
-/// The methods that a client can use: those by certificate only where a listener asks for one. Secrets are for clients
-/// of [`Profile::PlainOauth`] alone.
+/// The methods that a client can use: those by certificate only where a listener asks for one. Secrets, for clients of
+/// [`super::Profile::PlainOauth`] alone, are not told: who reads this must not believe them good for any other client (FAPI 2.0
+/// §5.3.2.1-6).
 fn methods(settings: &Settings) -> Vec<&'static str> {
     let mut methods = vec!["private_key_jwt"];
     if settings.mtls_url.is_some() {
         methods.extend(["tls_client_auth", "self_signed_tls_client_auth"]);
-    }
-    if settings.profiles.contains(&Profile::PlainOauth) {
-        methods.push("client_secret_basic");
     }
     methods
 }
