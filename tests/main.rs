@@ -11,6 +11,8 @@ mod architecture;
 mod audit;
 mod bounds;
 mod catalogue;
+mod clients;
+mod conformance;
 mod differential;
 mod edge;
 mod failures;
