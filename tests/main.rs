@@ -13,6 +13,8 @@ mod bounds;
 mod browser;
 mod catalogue;
 mod ciba;
+mod clients;
+mod conformance;
 mod differential;
 mod dpop;
 mod edge;

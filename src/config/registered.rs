@@ -1,11 +1,12 @@
 //! What a client of `clients.yaml` registered for the grants that need a user, under the names of RFC 7591.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::ClientId;
 use crate::oauth::{
-    CibaDelivery, ClientAuthentication, ClientKeys, ClientMetadata, ClientRegistration, GrantType, GrantTypes, Profile,
-    ResponseMode, SenderConstraint, SubjectType,
+    ACCESS_TOKEN_LIFETIME_MAX, CibaDelivery, ClientAuthentication, ClientKeys, ClientMetadata, ClientRegistration,
+    GrantType, GrantTypes, Profile, ResponseMode, SenderConstraint, SubjectType,
 };
 
 use super::tree::{Entry, Node};
@@ -42,6 +43,7 @@ pub(super) fn read(entry: &Entry<'_>) -> Registered {
             subject_type: sector.map_or(SubjectType::Public, |host| SubjectType::Pairwise { sector: host.into() }),
             ciba: ciba(entry, grants.contains(&GrantType::Ciba)),
             introspection_signed: entry.or("introspection_signed", false, scalar::boolean),
+            access_token_lifetime: entry.optional("access_token_lifetime", token_lifetime),
         },
     }
 }
@@ -153,6 +155,14 @@ fn notification_endpoint(entry: &Entry<'_>, node: &Node) -> Result<Arc<str>, Str
 fn mistake<T>(entry: &Entry<'_>, message: &str) -> Option<T> {
     entry.report().add(Diagnostic::new(entry.place(), message));
     None
+}
+
+/// Whole seconds: `exp` has no smaller ones.
+fn token_lifetime(entry: &Entry<'_>, node: &Node) -> Result<Duration, String> {
+    let lifetime = scalar::duration(entry, node)?;
+    let whole =
+        lifetime.subsec_nanos() == 0 && (Duration::from_secs(1)..=ACCESS_TOKEN_LIFETIME_MAX).contains(&lifetime);
+    if whole { Ok(lifetime) } else { Err("expected 1s to 1h in whole seconds".to_owned()) }
 }
 
 fn grant_type(entry: &Entry<'_>, node: &Node) -> Result<GrantType, String> {

@@ -123,7 +123,7 @@ fn complete() -> Vec<(&'static str, Value)> {
             { "id": "a", "tenant": "acme", "grant_types": ["authorization_code", "refresh_token"],
               "redirect_uris": ["https://a.example/cb"], "response_modes": ["jwt"], "profile": "fapi2-message-signing",
               "require_signed_request_object": true, "authorization_details_types": ["payment"],
-              "pairwise_sector": "a.example", "introspection_signed": true, "dpop_bound_access_tokens": true,
+              "pairwise_sector": "a.example", "introspection_signed": true, "access_token_lifetime": "3s", "dpop_bound_access_tokens": true,
               "authentication": { "method": "private_key_jwt", "jwks_file": "jwks.json" } },
             client("s", json!({ "method": "client_secret_basic", "secret_file": "secret", "jwks_file": "jwks.json" })),
             client("b", json!({ "method": "tls_client_auth", "san_dns": "b.example", "jwks_file": "jwks.json" })),

@@ -234,3 +234,18 @@ fn sessions_have_an_end() {
         assert_eq!(load(folder.path(), &Variables::new()).is_ok(), good, "{name}");
     }
 }
+
+#[test]
+fn a_clients_own_tokens_last_whole_seconds_up_to_an_hour() {
+    for (written, good) in [("1s", true), ("3s", true), ("1h", true), ("0s", false), ("1500ms", false), ("61m", false)]
+    {
+        let client = format!(
+            "version: 1\nclients: [{{ id: c, tenant: a, access_token_lifetime: {written}, authentication: {{ method: \
+             tls_client_auth, san_dns: c.example }} }}]\n"
+        );
+        let tenants = "version: 1\ntenants: [{ id: a, jurisdiction: GB }]\n";
+        let folder = folder(&[("gateway.yaml", GATEWAY), ("tenants.yaml", tenants), ("clients.yaml", &client)]);
+        let outcome = load(folder.path(), &Variables::new()).map(drop);
+        assert_eq!(outcome.is_ok(), good, "{written}: {outcome:?}");
+    }
+}

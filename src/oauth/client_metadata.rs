@@ -97,6 +97,7 @@ pub fn read_metadata(
         return Err(INVALID("This profile signs requests: jwks or jwks_uri is needed."));
     }
     let metadata = ClientMetadata {
+        access_token_lifetime: None, // An operator's word, not a client's.
         grant_types,
         subject_type: subject_type(&mut reader, &redirect_uris)?,
         redirect_uris,

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -230,6 +231,8 @@ pub struct ClientMetadata {
     pub ciba: Option<CibaDelivery>,
     /// Introspection answers are signed even if plain JSON is asked for (RFC 9701 §6).
     pub introspection_signed: bool,
+    /// Shorter than everybody's: a client whose tokens must end sooner. One second to the server's own lifetime.
+    pub access_token_lifetime: Option<Duration>,
 }
 
 impl Default for ClientMetadata {
@@ -243,6 +246,7 @@ impl Default for ClientMetadata {
             subject_type: SubjectType::Public,
             ciba: None,
             introspection_signed: false,
+            access_token_lifetime: None,
         }
     }
 }

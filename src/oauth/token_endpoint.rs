@@ -215,7 +215,9 @@ impl AuthorizationServer {
     }
 
     fn mint(&self, caller: &Authenticated, terms: &Terms<'_>, now: Timestamp) -> Result<TokenResponse, OAuthError> {
-        let lifetime = self.settings.access_token_lifetime.as_secs();
+        let usual = self.settings.access_token_lifetime;
+        let own = caller.registration.metadata.access_token_lifetime;
+        let lifetime = own.map_or(usual, |own| own.min(usual)).as_secs();
         let client = &caller.client;
         let mut claims = json!({
             "iss": self.settings.issuer,

@@ -4,7 +4,10 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use aws_lc_rs::rand::SystemRandom as Entropy;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PSS_SHA256, RsaKeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
+    RsaKeyPair,
+};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clearway::domain::Clock;
@@ -31,7 +34,16 @@ pub struct Key {
 
 impl Key {
     pub fn generate(algorithm: Algorithm) -> Self {
-        let key = AssertionKey::generate(algorithm).unwrap();
+        Self::of(AssertionKey::generate(algorithm).unwrap(), algorithm)
+    }
+
+    /// A key that lies in a PEM file (PKCS #8).
+    pub fn read(path: &Path, algorithm: Algorithm) -> Self {
+        let pem = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self::of(AssertionKey::from_pem(&pem.into(), algorithm).unwrap(), algorithm)
+    }
+
+    fn of(key: AssertionKey, algorithm: Algorithm) -> Self {
         let der = PrivatePkcs8KeyDer::from_pem_slice(key.private_pem.expose_secret().as_bytes()).unwrap();
         let der = der.secret_pkcs8_der();
         let pair = match algorithm {
@@ -59,7 +71,10 @@ impl Key {
             Pair::Ed25519(pair) => pair.sign(text.as_bytes()).as_ref().to_vec(),
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PSS_SHA256, &Entropy::new(), text.as_bytes(), &mut signature).unwrap();
+                // RFC 7518 §3.3, §3.5: the header says which padding; ours is never RS256 but on purpose.
+                let padding: &'static dyn RsaEncoding =
+                    if header["alg"] == "RS256" { &RSA_PKCS1_SHA256 } else { &RSA_PSS_SHA256 };
+                pair.sign(padding, &Entropy::new(), text.as_bytes(), &mut signature).unwrap();
                 signature
             }
         };
@@ -156,4 +171,23 @@ pub fn assertion(key: &Key, client: &str, changes: Value) -> String {
         "iss": client, "sub": client, "aud": GATEWAY, "iat": now, "exp": now + 60, "jti": unique(),
     });
     key.jwt("JWT", &with(claims, changes))
+}
+
+/// A DPoP proof (RFC 9449 §4.2) of `key`, its public part in the header; `changes` apply to the claims.
+pub fn proof(key: &Key, method: &str, url: &str, token: Option<&str>, changes: Value) -> String {
+    let mut claims = json!({ "jti": unique(), "htm": method, "htu": url, "iat": now() });
+    if let Some(token) = token {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+        claims["ath"] = URL_SAFE_NO_PAD.encode(digest).into();
+    }
+    key.sign(&proof_header(key), &with(claims, changes))
+}
+
+pub fn proof_header(key: &Key) -> Value {
+    let mut jwk = key.jwk.clone();
+    // Thumbprints are over the required members; the others are no use here (RFC 7638 §3.2).
+    for name in ["kid", "alg", "use"] {
+        jwk.as_object_mut().unwrap().shift_remove(name);
+    }
+    json!({ "alg": key.algorithm.as_str(), "typ": "dpop+jwt", "jwk": jwk })
 }

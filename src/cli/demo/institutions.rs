@@ -34,7 +34,7 @@ const FINTECH_TOKEN_LIFE: Duration = Duration::from_mins(5);
 pub(in crate::cli) fn certificates(state: &Path) -> anyhow::Result<DemoPki> {
     let leaf =
         |(name, organisation, country): &(&str, &str, &str)| Leaf::client(name, organisation).in_country(country);
-    let clients = CERTIFIED.iter().map(leaf).collect();
+    let clients = CERTIFIED.iter().map(leaf).chain(super::suite::leaves()).collect();
     let settings = PkiSettings { folder: state.join("pki"), clients };
     pki::ensure(&settings, SystemClock.now(), &SystemRandom).context("the demo's certificates cannot be made")
 }
@@ -48,8 +48,7 @@ pub(in crate::cli) fn assertion_key(pki: &DemoPki) -> anyhow::Result<AssertionKe
 }
 
 /// A secret between gateway and institution: kept from an earlier start, else fresh.
-fn secret(pki: &DemoPki, name: &str) -> anyhow::Result<SecretString> {
-    use std::os::unix::fs::OpenOptionsExt;
+pub(super) fn secret(pki: &DemoPki, name: &str) -> anyhow::Result<SecretString> {
     let path = pki.folder.join(name);
     if let Ok(kept) = fs::read_to_string(&path)
         && kept.trim().len() >= 32
@@ -58,9 +57,15 @@ fn secret(pki: &DemoPki, name: &str) -> anyhow::Result<SecretString> {
     }
     let random: &dyn Random = &SystemRandom;
     let fresh: String = random.bytes::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-    std::io::Write::write_all(&mut file, fresh.as_bytes())?;
+    write_secret(&path, &fresh)?;
     Ok(SecretString::from(fresh))
+}
+
+/// For its owner only.
+pub(super) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    Ok(std::io::Write::write_all(&mut file, text.as_bytes())?)
 }
 
 /// Institutions ask for the gateway's client certificate.

@@ -5,6 +5,7 @@ pub(super) mod institutions;
 mod mount;
 pub(super) mod ports;
 mod setup;
+mod suite;
 mod walk;
 
 use std::path::PathBuf;
@@ -24,6 +25,9 @@ pub(super) struct Arguments {
     /// Repeatable.
     #[arg(long = "api", value_name = "FILE")]
     apis: Vec<PathBuf>,
+    /// Also register the clients of this file: an array of RFC 7591 metadata, or an object with the member `clients`.
+    #[arg(long, value_name = "FILE")]
+    clients: Option<PathBuf>,
     /// Where certificates, configuration and state live.
     #[arg(long, default_value = "var/demo", value_name = "DIR")]
     state: PathBuf,

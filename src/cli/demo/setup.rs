@@ -16,7 +16,7 @@ use crate::server::{self, StartError};
 
 use super::mount::{self, Mounted};
 use super::ports::{Ports, loopback};
-use super::{Arguments, files, institutions};
+use super::{Arguments, files, institutions, suite};
 use crate::cli::check;
 
 pub(super) const STEPS: u64 = 4;
@@ -46,6 +46,11 @@ pub(super) async fn start(arguments: &Arguments, bar: &ProgressBar) -> anyhow::R
     step(bar, "configuration");
     files::write(&state).with_context(|| format!("{} cannot be written", state.display()))?;
     let mounted = mount::mount(&arguments.apis, &state, &pki, &mut institutions).await?;
+    let mut clients = suite::write_configuration(&state, &pki)?;
+    clients.extend(suite::add_outside(arguments.clients.as_deref(), &state, &pki)?);
+    let operations_url = format!("http://{}", loopback(ports.operations));
+    let addresses = suite::Addresses { public_url: &public_url, mtls_url: &mtls_url, operations_url: &operations_url };
+    suite::write_document(&state, &addresses, &pki, clients)?;
     let variables = variables(&state, &ports, &public_url, &mtls_url, &pki, &mounted);
     let folder = state.join("config");
     let configuration = match config::load(&folder, &variables) {
@@ -107,6 +112,8 @@ fn variables(
         ("CLEARWAY_POLICIES", path(&state.join("policies"))),
         ("CLEARWAY_OPENAPI", path(&state.join("openapi"))),
         ("CLEARWAY_EXTRA_SCOPES", scopes.join(" ")),
+        // A conformance suite fails to authenticate on purpose, more often than a partner does by mistake.
+        ("CLEARWAY_FAILURES_MAX", "10000".to_owned()),
     ]
     .into_iter()
     .chain(ports.institution_variables())
@@ -124,6 +131,7 @@ impl Demo {
             "operations_url": format!("http://{}", self.operations),
             "pki": self.pki.folder,
             "state": self.state,
+            "clients": self.state.join("clients.json"),
             "institutions": institutions::facts(&self.institutions),
         })
     }

@@ -65,6 +65,15 @@ impl AssertionKey {
 
 /// Takes the key `{name}` from the folder, or makes it there if it is missing or of another kind.
 pub fn ensure_assertion_key(folder: &Path, name: &str, algorithm: Algorithm) -> Result<AssertionKeyFiles, PkiError> {
+    ensure_key(folder, name, algorithm).map(|(files, _)| files)
+}
+
+/// The same, with the key itself.
+pub fn ensure_key(
+    folder: &Path,
+    name: &str,
+    algorithm: Algorithm,
+) -> Result<(AssertionKeyFiles, AssertionKey), PkiError> {
     make_folder(folder)?;
     let files = AssertionKeyFiles {
         private_key: folder.join(format!("{name}.key")),
@@ -77,7 +86,7 @@ pub fn ensure_assertion_key(folder: &Path, name: &str, algorithm: Algorithm) -> 
     };
     write_secret(&files.private_key, &key.private_pem)?;
     write_public(&files.public_jwk, &format!("{:#}\n", key.public_jwk))?;
-    Ok(files)
+    Ok((files, key))
 }
 
 /// The public members of the JWK, and their canonical text for the thumbprint.

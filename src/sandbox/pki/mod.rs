@@ -7,11 +7,12 @@ mod assertion;
 mod authority;
 mod files;
 mod kept;
+mod private_jwk;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use assertion::{AssertionKey, AssertionKeyFiles, ensure_assertion_key};
+pub use assertion::{AssertionKey, AssertionKeyFiles, ensure_assertion_key, ensure_key};
 pub use authority::{Authority, Issued, Leaf, Reach, Role, Validity, self_signed_client};
 pub use files::Identity;
 

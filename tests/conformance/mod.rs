@@ -1,0 +1,49 @@
+//! A black-box conformance run against `clearway demo`: what FAPI 2.0, Message Signing, FAPI 1.0 Advanced and the RFCs
+//! beneath them demand, as named checks with their clauses. It knows `clients.json` and the network, and nothing else.
+//!
+//! Checks of a feature run if the metadata offers it; how many there are at least is asserted, so none goes missing.
+
+mod assertions;
+mod browser;
+mod ciba;
+mod discovery;
+mod dpop;
+mod outside;
+pub mod party;
+mod pushed;
+mod report;
+mod request_objects;
+mod resource;
+mod tokens;
+mod visits;
+
+use party::{Demo, Suite};
+use report::Report;
+
+/// The checks that there are at least.
+const CHECKS_MIN: usize = 150;
+
+#[tokio::test]
+async fn the_server_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("demo");
+    let _demo = Demo::start(&state, &[]);
+    let suite = Suite::read(&state).await;
+    let mut report = Report::default();
+    discovery::run(&suite, &mut report).await;
+    assertions::run(&suite, &mut report).await;
+    pushed::run(&suite, &mut report).await;
+    request_objects::run(&suite, &mut report).await;
+    tokens::run(&suite, &mut report).await;
+    resource::run(&suite, &mut report).await;
+    if suite.offers("dpop_signing_alg_values_supported") {
+        dpop::run(&suite, &mut report).await;
+    }
+    if !suite.told["users"].is_null() {
+        visits::run(&suite, &mut report).await;
+    }
+    if suite.offers("backchannel_authentication_endpoint") && !suite.told["authentication_device"].is_null() {
+        ciba::run(&suite, &mut report).await;
+    }
+    report.finish(CHECKS_MIN);
+}
