@@ -465,8 +465,12 @@ async fn the_metadata_is_true() {
         let unauthenticated = client.post(metadata[endpoint].as_str().unwrap()).body("").send().await.unwrap();
         assert!(matches!(unauthenticated.status().as_u16(), 400 | 401), "{endpoint}: {}", unauthenticated.status());
     }
-    assert_eq!(metadata["grant_types_supported"], json!(["client_credentials"]));
-    assert!(metadata.get("authorization_endpoint").is_none(), "there is none");
+    let grants: Vec<&str> =
+        metadata["grant_types_supported"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for grant in ["authorization_code", "refresh_token", "client_credentials"] {
+        assert!(grants.contains(&grant), "{grants:?}");
+    }
+    assert_eq!(metadata["authorization_endpoint"], json!(format!("{issuer}/oauth/authorize")));
 
     let (status, resource) = read(format!("{issuer}/.well-known/oauth-protected-resource")).await;
     assert_eq!((status, &resource["resource"]), (200, &json!(issuer)));

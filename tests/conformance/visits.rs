@@ -305,11 +305,12 @@ async fn codes(suite: &Suite, party: &Party<'_>, report: &mut Report) {
         GRANT,
     );
     report.accepted("RFC 6749 4.1.3", "which is its owner's still", &redeem(party, &fresh, &[]).await);
-    let details = suite.told["authorization_details"]["valid"][0].to_string();
-    let granted = redeem(party, &code(party, &[("authorization_details", &details)]).await, &[]).await;
-    let same = granted.body["authorization_details"].to_string() == details;
+    let details = &suite.told["authorization_details"]["valid"][0];
+    let asked = details.to_string();
+    let granted = redeem(party, &code(party, &[("authorization_details", &asked)]).await, &[]).await;
+    let same = granted.body["authorization_details"] == *details;
     report.holds("RFC 9396 7", "authorization_details that were granted are told", same, &granted.told());
-    let within = claims(granted.text("access_token"))["authorization_details"].to_string() == details;
+    let within = claims(granted.text("access_token"))["authorization_details"] == *details;
     report.holds("RFC 9396 9.1", "and stand in the token", within, &granted.told());
 }
 

@@ -120,7 +120,7 @@ fn entry(at: usize, metadata: &Value, pki: &DemoPki) -> anyhow::Result<Map<Strin
     entry.insert("scopes".into(), scopes.collect::<Vec<_>>().into());
     entry.insert("name".into(), text("client_name").unwrap_or(&id).into());
     // The second of two clients is a stranger to the first.
-    entry.insert("tenant".into(), if at % 2 == 0 { clients::FIRST } else { clients::SECOND }.into());
+    entry.insert("tenant".into(), if at.is_multiple_of(2) { clients::FIRST } else { clients::SECOND }.into());
     entry.insert("authentication".into(), authentication(&id, metadata, pki)?);
     entry.insert("id".into(), id.into());
     Ok(entry)
