@@ -46,11 +46,11 @@ pub(super) async fn start(arguments: &Arguments, bar: &ProgressBar) -> anyhow::R
     step(bar, "configuration");
     files::write(&state).with_context(|| format!("{} cannot be written", state.display()))?;
     let mounted = mount::mount(&arguments.apis, &state, &pki, &mut institutions).await?;
-    let mut clients = suite::write_configuration(&state, &pki)?;
-    clients.extend(suite::add_outside(arguments.clients.as_deref(), &state, &pki)?);
+    let mut seeded = suite::write_configuration(&state, &pki)?;
+    seeded.clients.extend(suite::add_outside(arguments.clients.as_deref(), &state, &pki)?);
     let operations_url = format!("http://{}", loopback(ports.operations));
     let addresses = suite::Addresses { public_url: &public_url, mtls_url: &mtls_url, operations_url: &operations_url };
-    suite::write_document(&state, &addresses, &pki, clients)?;
+    suite::write_document(&state, &addresses, &pki, seeded)?;
     let variables = variables(&state, &ports, &public_url, &mtls_url, &pki, &mounted);
     let folder = state.join("config");
     let configuration = match config::load(&folder, &variables) {

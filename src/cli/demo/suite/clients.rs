@@ -150,7 +150,6 @@ pub(super) const CLIENTS: &[Suite] = &[
 ];
 
 /// Clients for decoupled approval.
-#[expect(dead_code, reason = "seeded once the server offers the grant")]
 pub(super) const CIBA_CLIENTS: &[Suite] = &[
     Suite {
         id: "suite-ciba-1",

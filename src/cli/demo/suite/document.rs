@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 use super::clients::{Bound, Method, Suite};
-use super::{Credentials, DETAIL_TYPES, exposed};
+use super::{Credentials, DETAIL_TYPES, Seeded, exposed, people};
 use crate::sandbox::pki::{DemoPki, Identity};
 
 /// Where the demo is.
@@ -65,9 +65,13 @@ pub(in crate::cli::demo) fn write(
     state: &Path,
     addresses: &Addresses<'_>,
     pki: &DemoPki,
-    clients: Vec<Value>,
+    seeded: Seeded,
 ) -> anyhow::Result<()> {
-    let document = document(addresses, pki, clients);
+    let told = people::told(addresses.public_url, addresses.operations_url, &seeded.initial_access_token);
+    let mut document = document(addresses, pki, seeded.clients);
+    if let Value::Object(members) = &mut document {
+        members.extend(told.map(|(name, value)| (name.to_owned(), value)));
+    }
     let path = state.join("clients.json");
     let aside = path.with_extension("new");
     let _ = fs::remove_file(&aside); // A leftover of a killed run may carry other permissions.

@@ -4,6 +4,7 @@
 mod clients;
 mod document;
 mod outside;
+mod people;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
-use self::clients::{Bound, CLIENTS, Method, Suite};
+use self::clients::{Bound, CIBA_CLIENTS, CLIENTS, Method, Suite};
 use super::institutions::secret;
 use crate::sandbox::pki::{DemoPki, Leaf, ensure_key};
 
@@ -25,7 +26,12 @@ const DETAIL_TYPES: [&str; 2] = ["account_information", "payment_initiation"];
 
 /// One certificate for each client that has one.
 pub(super) fn leaves() -> impl Iterator<Item = Leaf> {
-    CLIENTS.iter().filter(|client| has_certificate(client)).map(|client| Leaf::client(client.id, ORGANISATION))
+    all().filter(|client| has_certificate(client)).map(|client| Leaf::client(client.id, ORGANISATION))
+}
+
+/// Every client, those for decoupled approval last.
+fn all() -> impl Iterator<Item = &'static Suite> {
+    CLIENTS.iter().chain(CIBA_CLIENTS)
 }
 
 fn has_certificate(client: &Suite) -> bool {
@@ -36,12 +42,19 @@ fn subject(client: &Suite) -> String {
     format!("CN={},O={ORGANISATION},C=GB", client.id)
 }
 
-/// Makes keys, and writes the configuration of the clients. What comes back goes into `clients.json`.
-pub(super) fn write_configuration(state: &Path, pki: &DemoPki) -> anyhow::Result<Vec<Value>> {
+/// What `clients.json` tells.
+pub(super) struct Seeded {
+    pub clients: Vec<Value>,
+    /// With it, clients are registered.
+    initial_access_token: SecretString,
+}
+
+/// Makes keys, and writes the configuration of clients, users and registration.
+pub(super) fn write_configuration(state: &Path, pki: &DemoPki) -> anyhow::Result<Seeded> {
     let mut configured = Vec::new();
     let mut subscriptions = Vec::new();
     let mut told = Vec::new();
-    for client in CLIENTS {
+    for client in all() {
         let credentials = credentials(client, pki).with_context(|| format!("{} gets no keys", client.id))?;
         let members = registered(client);
         let mut entry = members.clone();
@@ -68,7 +81,7 @@ pub(super) fn write_configuration(state: &Path, pki: &DemoPki) -> anyhow::Result
     put(state, "tenants", "suite", &tenants)?;
     put(state, "clients", "suite", &configured)?;
     put(state, "subscriptions", "suite", &subscriptions)?;
-    Ok(told)
+    Ok(Seeded { clients: told, initial_access_token: people::write(state, pki)? })
 }
 
 /// One file of a kind: JSON is YAML.

@@ -1,0 +1,69 @@
+//! The demo's account holders, and who may register clients by themselves.
+
+use std::path::Path;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use super::put;
+use crate::cli::demo::institutions::secret;
+use crate::sandbox::pki::DemoPki;
+
+/// Username, password, its hash, name. Passwords that everybody knows, of people who do not exist.
+const PEOPLE: [(&str, &str, &str, &str); 2] = [
+    (
+        "alice",
+        "alice-demo-password",
+        "$argon2id$v=19$m=19456,t=2,p=1$AmkWTpm/qTN94oLDt9OHSQ$VQzlAF6jAy63rr/gDi6/4xKo1FxXPhuoKoe7UJUGf7A",
+        "Alice Example",
+    ),
+    (
+        "bob",
+        "bob-demo-password",
+        "$argon2id$v=19$m=19456,t=2,p=1$vml7U+UIchbIwmKuZPp+hw$k1yBWNd2rKjXNUl21i4uNy2w5M69YWweHPzoSAgXRRI",
+        "Bob Example",
+    ),
+];
+
+/// Writes both kinds of configuration; returns the token with which clients are registered.
+pub(super) fn write(state: &Path, pki: &DemoPki) -> anyhow::Result<SecretString> {
+    let users = PEOPLE.map(|(username, _, hash, name)| {
+        json!({
+            "subject": format!("psu-{username}"), "username": username, "password_hash": hash, "name": name,
+            "given_name": name.split(' ').next(), "family_name": "Example",
+            "email": format!("{username}@example.com"), "email_verified": true,
+        })
+    });
+    put(state, "users", "suite", &users)?;
+    let token = secret(pki, "initial-access.token")?;
+    let registration = json!({
+        "id": "demo", "initial_access_token_file": pki.folder.join("initial-access.token"),
+        "tenant": super::clients::FIRST,
+        "scopes": ["openid", "profile", "email", "accounts", "payments", "wallet:read"],
+        "subscriptions": [{ "product": "banking", "plan": "standard" }, { "product": "wallet", "plan": "standard" }],
+    });
+    put(state, "registrations", "suite", &[registration])?;
+    Ok(token)
+}
+
+/// What `clients.json` tells of them.
+pub(super) fn told(public: &str, operations: &str, token: &SecretString) -> [(&'static str, Value); 3] {
+    let users = PEOPLE.map(|(username, password, _, name)| {
+        json!({ "username": username, "password": password, "sub": format!("psu-{username}"), "name": name })
+    });
+    [
+        ("users", json!(users)),
+        (
+            "registration",
+            json!({ "endpoint": format!("{public}/oauth/register"), "initial_access_token": token.expose_secret() }),
+        ),
+        (
+            "authentication_device",
+            json!({
+                "url": format!("{operations}/device"),
+                "approve": format!("{operations}/device?auth_req_id={{auth_req_id}}&action=approve"),
+                "deny": format!("{operations}/device?auth_req_id={{auth_req_id}}&action=deny"),
+            }),
+        ),
+    ]
+}
