@@ -106,7 +106,8 @@ impl Bench {
     }
 
     fn identified(&self, headers: &HeaderMap) -> anyhow::Result<Identified> {
-        let caller = identify(&self.snapshot, headers, &self.connection, self.now).now_or_never();
+        let head = Head { headers, ..self.head() };
+        let caller = identify(&self.snapshot, &head, self.now).now_or_never();
         caller.context("a local key needs no waiting")?.map_err(|refusal| anyhow::anyhow!("{refusal}"))
     }
 }

@@ -33,11 +33,15 @@ fn moved(moves: &[NodeId], id: NodeId) -> NodeId {
 
 /// Keeps the first of each kind. [`ANY`] and [`NONE`] are known by their places and stay as they are.
 fn round(nodes: Vec<Node>) -> (Vec<Node>, Vec<NodeId>) {
+    #[expect(
+        clippy::mutable_key_type,
+        reason = "a compiled pattern caches its matching state; it is hashed by its text"
+    )]
     let mut known: HashMap<Node, NodeId> = HashMap::with_capacity(nodes.len());
     let mut fixed = Vec::new();
     let mut moves = Vec::with_capacity(nodes.len());
     for (node, id) in nodes.into_iter().zip(0..) {
-        if id <= ANY.max(NONE) {
+        if id <= NONE {
             moves.push(id);
             fixed.push(node);
             continue;

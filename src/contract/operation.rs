@@ -78,10 +78,13 @@ struct Draft<'o> {
     responses: Box<[Response]>,
 }
 
+/// What makes parameters the same: where they stand, how they are called, what they must be.
+type ParameterKey = (ParameterPlace, String, Option<NodeId>);
+
 /// What many operations declare alike is held once.
 #[derive(Default)]
 struct Shared {
-    parameters: HashMap<(ParameterPlace, String, Option<NodeId>), Vec<(ParameterSpec, Arc<Parameter>)>>,
+    parameters: HashMap<ParameterKey, Vec<(ParameterSpec, Arc<Parameter>)>>,
     contracts: HashSet<Alike>,
 }
 

@@ -135,6 +135,7 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) enum Literals {
     Few(Box<[(Arc<[u8]>, u32)]>),
+    #[expect(clippy::box_collection, reason = "a map in place would make every node half as large again")]
     Many(Box<HashMap<Arc<[u8]>, u32, BuildHasherDefault<Fnv>>>),
 }
 

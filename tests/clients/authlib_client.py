@@ -133,11 +133,13 @@ def run(client_id):
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         redirect_uri = registered["redirect_uris"][0]
         with session(registered, metadata) as own:
+            # The library names the client by itself where a certificate authenticates it.
+            named = {} if registered["token_endpoint_auth_method"] == "tls_client_auth" else {"client_id": client_id}
             pushed = own.post(
                 aliases["pushed_authorization_request_endpoint"], withhold_token=True,
                 auth=own.client_auth(own.token_endpoint_auth_method),
                 data={
-                    "client_id": client_id, "response_type": "code", "redirect_uri": redirect_uri, "scope": "openid accounts",
+                    **named, "response_type": "code", "redirect_uri": redirect_uri, "scope": "openid accounts",
                     "state": state, "nonce": secrets.token_urlsafe(16), "code_challenge": challenge,
                     "code_challenge_method": "S256",
                 },

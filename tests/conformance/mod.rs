@@ -11,6 +11,7 @@ mod dpop;
 mod outside;
 pub mod party;
 mod pushed;
+mod registration;
 mod report;
 mod request_objects;
 mod resource;
@@ -44,6 +45,9 @@ async fn the_server_conforms() {
     }
     if suite.offers("backchannel_authentication_endpoint") && !suite.told["authentication_device"].is_null() {
         ciba::run(&suite, &mut report).await;
+    }
+    if suite.offers("registration_endpoint") && !suite.told["initial_access_token"].is_null() {
+        registration::run(&suite, &mut report).await;
     }
     report.finish(CHECKS_MIN);
 }

@@ -6,69 +6,71 @@ fn json_of(bytes: &bytes::Bytes) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }
 
+fn authorization_server() -> Value {
+    let methods = json!(["private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"]);
+    let algorithms = json!(["PS256", "ES256", "EdDSA"]);
+    let modes = json!(["query", "query.jwt", "fragment.jwt", "form_post.jwt", "jwt"]);
+    let signing = json!(["ES256"]);
+    json!({
+        "issuer": "https://as.example",
+        "authorization_endpoint": "https://as.example/oauth/authorize",
+        "token_endpoint": "https://as.example/oauth/token",
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
+        "pushed_authorization_request_endpoint": "https://as.example/oauth/par",
+        "backchannel_authentication_endpoint": "https://as.example/oauth/backchannel",
+        "userinfo_endpoint": "https://as.example/oauth/userinfo",
+        "backchannel_token_delivery_modes_supported": ["poll", "ping"],
+        "backchannel_authentication_request_signing_alg_values_supported": algorithms,
+        "backchannel_user_code_parameter_supported": false,
+        "introspection_signing_alg_values_supported": signing,
+        "claims_supported": [
+            "sub", "name", "given_name", "family_name", "preferred_username", "email", "email_verified", "acr",
+            "auth_time",
+        ],
+        "introspection_endpoint": "https://as.example/oauth/introspect",
+        "introspection_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
+        "revocation_endpoint": "https://as.example/oauth/revoke",
+        "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+        "jwks_uri": "https://as.example/oauth/jwks",
+        "grant_types_supported": [
+            "authorization_code", "refresh_token", "client_credentials", "urn:openid:params:grant-type:ciba",
+        ],
+        "response_types_supported": ["code"],
+        "response_modes_supported": modes,
+        "code_challenge_methods_supported": ["S256"],
+        "require_pushed_authorization_requests": true,
+        "authorization_response_iss_parameter_supported": true,
+        "request_parameter_supported": true,
+        "request_uri_parameter_supported": false,
+        "request_object_signing_alg_values_supported": algorithms,
+        "dpop_signing_alg_values_supported": ["ES256", "PS256", "EdDSA"],
+        "authorization_signing_alg_values_supported": signing,
+        "id_token_signing_alg_values_supported": signing,
+        "subject_types_supported": ["public", "pairwise"],
+        "claims_parameter_supported": true,
+        "prompt_values_supported": ["none", "login", "consent"],
+        "scopes_supported": ["accounts", "payments"],
+        "protected_resources": ["https://api.example"],
+        "clearway_profiles_supported": ["fapi2-security"],
+        "tls_client_certificate_bound_access_tokens": true,
+        "mtls_endpoint_aliases": {
+            "token_endpoint": "https://mtls.as.example/oauth/token",
+            "pushed_authorization_request_endpoint": "https://mtls.as.example/oauth/par",
+            "backchannel_authentication_endpoint": "https://mtls.as.example/oauth/backchannel",
+            "userinfo_endpoint": "https://mtls.as.example/oauth/userinfo",
+            "introspection_endpoint": "https://mtls.as.example/oauth/introspect",
+            "revocation_endpoint": "https://mtls.as.example/oauth/revoke",
+        },
+    })
+}
+
 #[tokio::test]
 async fn the_metadata_says_what_is_true_and_no_more() {
     let world = world().await;
-    let methods = json!(["private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"]);
-    let algorithms = json!(["PS256", "ES256", "EdDSA"]);
-    let signing = json!(["ES256"]);
-    assert_eq!(
-        json_of(&world.server.metadata()),
-        json!({
-            "issuer": "https://as.example",
-            "authorization_endpoint": "https://as.example/oauth/authorize",
-            "token_endpoint": "https://as.example/oauth/token",
-            "token_endpoint_auth_methods_supported": methods,
-            "token_endpoint_auth_signing_alg_values_supported": algorithms,
-            "pushed_authorization_request_endpoint": "https://as.example/oauth/par",
-            "backchannel_authentication_endpoint": "https://as.example/oauth/backchannel",
-            "userinfo_endpoint": "https://as.example/oauth/userinfo",
-            "backchannel_token_delivery_modes_supported": ["poll", "ping"],
-            "backchannel_authentication_request_signing_alg_values_supported": algorithms,
-            "backchannel_user_code_parameter_supported": false,
-            "introspection_signing_alg_values_supported": signing,
-            "claims_supported": [
-                "sub", "name", "given_name", "family_name", "preferred_username", "email", "email_verified", "acr",
-                "auth_time",
-            ],
-            "introspection_endpoint": "https://as.example/oauth/introspect",
-            "introspection_endpoint_auth_methods_supported": methods,
-            "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
-            "revocation_endpoint": "https://as.example/oauth/revoke",
-            "revocation_endpoint_auth_methods_supported": methods,
-            "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
-            "jwks_uri": "https://as.example/oauth/jwks",
-            "grant_types_supported": [
-                "authorization_code", "refresh_token", "client_credentials", "urn:openid:params:grant-type:ciba",
-            ],
-            "response_types_supported": ["code"],
-            "response_modes_supported": ["query", "query.jwt", "fragment.jwt", "form_post.jwt", "jwt"],
-            "code_challenge_methods_supported": ["S256"],
-            "require_pushed_authorization_requests": true,
-            "authorization_response_iss_parameter_supported": true,
-            "request_parameter_supported": true,
-            "request_uri_parameter_supported": false,
-            "request_object_signing_alg_values_supported": algorithms,
-            "dpop_signing_alg_values_supported": ["ES256", "PS256", "EdDSA"],
-            "authorization_signing_alg_values_supported": signing,
-            "id_token_signing_alg_values_supported": signing,
-            "subject_types_supported": ["public", "pairwise"],
-            "claims_parameter_supported": true,
-            "prompt_values_supported": ["none", "login", "consent"],
-            "scopes_supported": ["accounts", "payments"],
-            "protected_resources": ["https://api.example"],
-            "clearway_profiles_supported": ["fapi2-security"],
-            "tls_client_certificate_bound_access_tokens": true,
-            "mtls_endpoint_aliases": {
-                "token_endpoint": "https://mtls.as.example/oauth/token",
-                "pushed_authorization_request_endpoint": "https://mtls.as.example/oauth/par",
-                "backchannel_authentication_endpoint": "https://mtls.as.example/oauth/backchannel",
-                "userinfo_endpoint": "https://mtls.as.example/oauth/userinfo",
-                "introspection_endpoint": "https://mtls.as.example/oauth/introspect",
-                "revocation_endpoint": "https://mtls.as.example/oauth/revoke",
-            },
-        })
-    );
+    assert_eq!(json_of(&world.server.metadata()), authorization_server());
     assert_eq!(
         json_of(&world.server.resource_metadata()),
         json!({

@@ -172,7 +172,8 @@ fn summary(outcome: &Result<Received, OutboundError>) -> String {
 #[tokio::test]
 async fn a_name_is_judged_by_what_it_leads_to() {
     let peer = Peer::start(Script::Body("hello".into())).await;
-    let cases: [(&str, &[&str], &'static [&'static [&'static str]], &str); 8] = [
+    type LookUps = &'static [&'static [&'static str]];
+    let cases: [(&str, &[&str], LookUps, &str); 8] = [
         ("loopback", &[], &[&["127.0.0.1"]], "address 127.0.0.1"),
         ("private", &[], &[&["10.0.0.1"]], "address 10.0.0.1"),
         ("mapped", &[], &[&["::ffff:127.0.0.1"]], "address 127.0.0.1"),

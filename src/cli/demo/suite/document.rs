@@ -67,7 +67,7 @@ pub(in crate::cli::demo) fn write(
     pki: &DemoPki,
     seeded: Seeded,
 ) -> anyhow::Result<()> {
-    let told = people::told(addresses.public_url, addresses.operations_url, &seeded.initial_access_token);
+    let told = people::told(addresses.operations_url, &seeded.initial_access_token);
     let mut document = document(addresses, pki, seeded.clients);
     if let Value::Object(members) = &mut document {
         members.extend(told.map(|(name, value)| (name.to_owned(), value)));

@@ -47,16 +47,13 @@ pub(super) fn write(state: &Path, pki: &DemoPki) -> anyhow::Result<SecretString>
 }
 
 /// What `clients.json` tells of them.
-pub(super) fn told(public: &str, operations: &str, token: &SecretString) -> [(&'static str, Value); 3] {
+pub(super) fn told(operations: &str, token: &SecretString) -> [(&'static str, Value); 3] {
     let users = PEOPLE.map(|(username, password, _, name)| {
-        json!({ "username": username, "password": password, "sub": format!("psu-{username}"), "name": name })
+        json!({ "username": username, "password": password, "subject": format!("psu-{username}"), "name": name })
     });
     [
         ("users", json!(users)),
-        (
-            "registration",
-            json!({ "endpoint": format!("{public}/oauth/register"), "initial_access_token": token.expose_secret() }),
-        ),
+        ("initial_access_token", token.expose_secret().into()),
         (
             "authentication_device",
             json!({

@@ -1,0 +1,99 @@
+//! Dynamic registration (RFC 7591, RFC 7592).
+
+use clearway::jose::Algorithm;
+use serde_json::{Value, json};
+
+use super::party::{Answer, Suite};
+use super::report::Report;
+use crate::harness::token::{Key, with};
+
+const METADATA: &[&str] = &["invalid_client_metadata"];
+
+async fn register(suite: &Suite, metadata: &Value, token: Option<&str>) -> Answer {
+    let request = suite.anonymous.post(suite.metadata["registration_endpoint"].as_str().unwrap());
+    let request = request.header("content-type", "application/json").body(metadata.to_string());
+    Answer::to(match token {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    })
+    .await
+}
+
+pub async fn run(suite: &Suite, report: &mut Report) {
+    report.area("Registration");
+    let token = suite.told["initial_access_token"].as_str();
+    let key = Key::generate(Algorithm::Es256);
+    let sound = json!({
+        "redirect_uris": ["https://suite.example/callback"], "jwks": { "keys": [key.jwk] },
+        "token_endpoint_auth_method": "private_key_jwt", "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"], "dpop_bound_access_tokens": true, "scope": "openid accounts",
+    });
+    for (name, token) in [("no initial access token", None), ("a wrong initial access token", Some("wrong"))] {
+        let answer = register(suite, &sound, token).await;
+        report.holds("RFC 7591 3", &format!("{name} is 401"), answer.status == 401, &answer.told());
+    }
+    for (clause, name, changes, codes) in [
+        ("FAPI2-SP 5.3.2.1-3", "a public client", json!({ "token_endpoint_auth_method": "none" }), METADATA),
+        ("FAPI2-SP 5.3.2.1-6", "a secret", json!({ "token_endpoint_auth_method": "client_secret_basic" }), METADATA),
+        (
+            "FAPI2-SP 5.3.2.2-8",
+            "an http redirect URI",
+            json!({ "redirect_uris": ["http://suite.example/cb"] }),
+            &["invalid_redirect_uri"],
+        ),
+        (
+            "RFC 6749 3.1.2",
+            "a redirect URI with a fragment",
+            json!({ "redirect_uris": ["https://suite.example/cb#f"] }),
+            &["invalid_redirect_uri"],
+        ),
+        ("FAPI2-SP 5.3.2.2-1", "response_type token", json!({ "response_types": ["token"] }), METADATA),
+        ("FAPI2-SP 5.3.2.1-2", "the password grant", json!({ "grant_types": ["password"] }), METADATA),
+        ("RFC 7591 2", "jwks and jwks_uri", json!({ "jwks_uri": "https://suite.example/jwks" }), METADATA),
+        (
+            "FAPI2-SP 5.4.2-1",
+            "jwks_uri over http",
+            json!({ "jwks": null, "jwks_uri": "http://suite.example/jwks" }),
+            METADATA,
+        ),
+    ] {
+        let answer = register(suite, &with(sound.clone(), changes), token).await;
+        report.refused(clause, name, &answer, &[400], codes);
+    }
+    let answer = register(suite, &sound, token).await;
+    report.holds("RFC 7591 3.2.1", "201", answer.status == 201, &answer.told());
+    for member in [
+        "client_id",
+        "client_id_issued_at",
+        "registration_access_token",
+        "registration_client_uri",
+        "redirect_uris",
+        "jwks",
+    ] {
+        report.holds("RFC 7591 3.2.1", &format!("{member} is told"), !answer.body[member].is_null(), &answer.told());
+    }
+    report.holds(
+        "RFC 7591 3.2.1",
+        "no-store",
+        answer.field("cache-control").contains("no-store"),
+        answer.field("cache-control"),
+    );
+    managed(suite, report, &answer).await;
+}
+
+async fn managed(suite: &Suite, report: &mut Report, registered: &Answer) {
+    let (uri, token) = (registered.text("registration_client_uri"), registered.text("registration_access_token"));
+    if uri.is_empty() {
+        return;
+    }
+    let answer = Answer::to(suite.anonymous.get(uri).bearer_auth(token)).await;
+    report.holds("RFC 7592 2.1", "a registration is read", answer.status == 200, &answer.told());
+    let answer = Answer::to(suite.anonymous.get(uri).bearer_auth("wrong")).await;
+    report.holds("RFC 7592 2.1", "with a wrong token it is 401", answer.status == 401, &answer.told());
+    let answer = Answer::to(suite.anonymous.post(uri).bearer_auth(token)).await;
+    report.holds("RFC 7592 2", "POST is 405", answer.status == 405, &answer.told());
+    let answer = Answer::to(suite.anonymous.delete(uri).bearer_auth(token)).await;
+    report.holds("RFC 7592 2.3", "it is removed with 204", answer.status == 204, &answer.told());
+    let answer = Answer::to(suite.anonymous.get(uri).bearer_auth(token)).await;
+    report.holds("RFC 7592 2.1", "then it is 401", answer.status == 401, &answer.told());
+}
