@@ -22,11 +22,14 @@ pub enum Due {
     Sound,
     /// Either of the two, and the next request may wait in vain for the connection, once.
     Stalls,
+    /// Either of the two. The answer may come before its stream is opened by a request of somebody else's to the same
+    /// institution, who gets it then: no client can tell that from an answer that was quick.
+    Foretold,
     /// The back end says that it has done nothing: any method may be sent again, and the second time it answers.
     Unprocessed,
 }
 
-use Due::{Fails, Passes, Sound, Stalls, Unprocessed};
+use Due::{Fails, Foretold, Passes, Sound, Stalls, Unprocessed};
 
 /// What the back end does once it has written.
 #[derive(Debug, Clone, Copy)]
@@ -245,7 +248,7 @@ pub const CASES: &[Case] = &[
     ("a second answer on the stream", Sound, Goes, |e| [e.sound(), e.smuggled(e.id)].concat()),
     ("header section behind the end", Sound, Goes, |e| [e.sound(), e.head(&[])].concat()),
     ("data behind the end", Sound, Goes, |e| [e.sound(), e.data(SMUGGLED)].concat()),
-    ("an answer before the answer, to nobody", Sound, Goes, |e| [e.smuggled(e.id + 2), e.sound()].concat()),
+    ("an answer before the answer, to nobody", Foretold, Goes, |e| [e.smuggled(e.id + 2), e.sound()].concat()),
     ("an answer to nobody, far ahead", Sound, Goes, |e| [e.smuggled(e.id + 2_000), e.sound()].concat()),
     ("an answer on an even stream", Sound, Goes, |e| [e.smuggled(2), e.sound()].concat()),
     ("an answer on the connection", Fails, Goes, |e| [e.smuggled(0), e.sound()].concat()),
