@@ -17,7 +17,12 @@ fuzz_target!(|bytes: &[u8]| {
         let Ok(read) = read_metadata(&given, profile, &OUTBOUND) else { continue };
         assert!(profile.allows_bearer_tokens() || read.sender_constraint != SenderConstraint::Bearer);
         assert!(profile.allows_dpop() || read.sender_constraint != SenderConstraint::Dpop);
-        assert!(read.metadata.redirect_uris.iter().all(|uri| uri.starts_with("https://") || profile.allows_loopback_redirects()));
+        assert!(
+            read.metadata
+                .redirect_uris
+                .iter()
+                .all(|uri| uri.starts_with("https://") || profile.allows_loopback_redirects())
+        );
         let again = read_metadata(&read.members, profile, &OUTBOUND).expect("it was read before");
         assert_eq!(again.members, read.members);
     }

@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use clearway::authn::dpop::{DpopProofs, DpopSettings, NonceMode};
 use clearway::authn::{Issuer, Revocations};
 use clearway::domain::{Client, ClientId, Clock, Timestamp};
 use clearway::jose::{Algorithm, SigningKey};
 use clearway::oauth::{
-    AuthorizationServer, ClientAuthentication, ClientKeys, ClientRegistration, Clients, DetailTypes, Grant, GrantId,
-    GrantStore, KeyRing, KeyStore, OutstandingLimits, OutstandingRequests, Parts, Profile, ReplayStore,
-    RevocationStore, RevokedToken, SecretHash, SenderConstraint, Settings, StoreError, StoredKey,
+    AuthorizationServer, ClientAuthentication, ClientKeySets, ClientKeys, ClientRegistration, Clients, DetailTypes,
+    Directories, DynamicClientStore, DynamicClients, Grant, GrantId, GrantStore, KeyRing, KeyStore, Notification,
+    Notifier, OutstandingLimits, OutstandingRequests, Parts, Profile, ReplayStore, RevocationStore, RevokedToken,
+    Rules, SecretHash, SenderConstraint, SessionLimits, Settings, StoreError, StoredClient, StoredKey, Visitors,
 };
+use clearway::outbound::{Outbound, OutboundSettings};
 use serde_json::json;
 
 use crate::{NOW, Sevens, Still, partner};
@@ -94,6 +97,26 @@ impl GrantStore for Memory {
     }
 }
 
+/// Nobody registers here.
+#[async_trait]
+impl DynamicClientStore for Memory {
+    async fn load(&self) -> Result<Vec<StoredClient>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn put(&self, _: &StoredClient) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn remove(&self, _: &ClientId) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Notifier for Memory {
+    fn notify(&self, _: Notification) {}
+}
+
 struct Registry(Arc<Client>, Arc<ClientRegistration>);
 
 impl Clients for Registry {
@@ -116,7 +139,24 @@ impl World {
         let memory = Arc::new(Memory::default());
         let settings = settings();
         let keys = runtime.block_on(KeyRing::open(memory.clone(), &settings, Still.now())).unwrap();
+        let outbound = Arc::new(Outbound::new(OutboundSettings::default()).unwrap());
+        let rules = Rules { templates: Vec::new(), directories: Directories::default(), clients_max: 0 };
+        let opening = DynamicClients::open(memory.clone(), Arc::clone(&outbound), Arc::new(Still), rules);
+        let dynamic = Arc::new(runtime.block_on(opening).unwrap());
+        let dpop = DpopSettings {
+            proof_age_max: Duration::from_secs(60),
+            clock_skew_max: settings.clock_skew_max,
+            resource_nonces: NonceMode::Off,
+            authorization_server_nonces: NonceMode::Off,
+        };
+        let visitors = Arc::new(Visitors::new(Arc::new(Sevens)));
         let parts = Parts {
+            dynamic,
+            key_sets: Arc::new(ClientKeySets::new(outbound)),
+            dpop: Arc::new(DpopProofs::new(dpop, &Sevens)),
+            notifier: memory.clone(),
+            subjects: visitors.users.clone(),
+            visitors,
             clients: Arc::new(registry(&key)),
             issuer: Issuer::own(&settings.issuer, &settings.resource, keys.published()),
             keys,
@@ -175,6 +215,10 @@ fn settings() -> Settings {
         request_uri_lifetime: Duration::from_secs(90),
         visit_lifetime: Duration::from_secs(600),
         grant_lifetime: Duration::from_secs(86_400),
+        backchannel_lifetime: Duration::from_secs(300),
+        sessions: SessionLimits::DEFAULT,
+        acr_values_supported: vec![],
+        registration: false,
         detail_types: DetailTypes::default(),
         profiles: vec![Profile::Fapi2Security],
         scopes_supported: vec!["accounts".into(), "payments".into()],
