@@ -5,18 +5,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use clearway::jose::SigningKey;
 use futures_util::future::try_join_all;
-use rustls::ClientConfig;
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+use serde_json::json;
 
+use super::endpoint::Endpoint;
 use super::lifecycle::Gateway;
-use super::load::{Asked, Caller, Load, Transport, client, client_with, connect};
+use super::load::{Asked, Caller, Load, Transport, client, client_with};
 use super::process::{Process, pinned_command};
-use super::scene::{ISSUER, Scene, USED_CLIENTS, bearer, bound};
-use super::wire;
+use super::scene::{
+    ASKING_CLIENTS, ISSUER, REDIRECT_URI, SECRET, SECRETIVE, Scene, USED_CLIENTS, asserting, bearer, bound, proving,
+    visiting,
+};
+use super::visits::{VERIFIER, Visitor, form};
+
+const TOKEN: &str = "/oauth/token";
+/// More than a core exchanges.
+const CODES_PER_SECOND: f64 = 4_000.0;
+/// Of one client: preparing more would take too long.
+const CODES_MAX: usize = 500;
 
 /// Where the gateway listens.
 #[derive(Debug, Clone, Copy)]
@@ -26,22 +35,41 @@ pub struct Addresses {
     pub operations: SocketAddr,
 }
 
-/// How a client authenticates at the token endpoint.
+/// A way to a token: how the client authenticates, and what the token is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     TlsClientAuth,
     SelfSigned,
-    PrivateKeyJwt,
+    PrivateKeyJwtBearer,
+    PrivateKeyJwtCertificate,
+    PrivateKeyJwtDpop,
+    ClientSecretBasic,
+    RefreshToken,
+    AuthorizationCode,
 }
 
 impl Method {
-    pub const ALL: [Self; 3] = [Self::TlsClientAuth, Self::SelfSigned, Self::PrivateKeyJwt];
+    pub const ALL: [Self; 8] = [
+        Self::TlsClientAuth,
+        Self::SelfSigned,
+        Self::PrivateKeyJwtBearer,
+        Self::PrivateKeyJwtCertificate,
+        Self::PrivateKeyJwtDpop,
+        Self::ClientSecretBasic,
+        Self::RefreshToken,
+        Self::AuthorizationCode,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::TlsClientAuth => "tls_client_auth",
             Self::SelfSigned => "self_signed_tls_client_auth",
-            Self::PrivateKeyJwt => "private_key_jwt",
+            Self::PrivateKeyJwtBearer => "private_key_jwt, unbound",
+            Self::PrivateKeyJwtCertificate => "private_key_jwt, certificate-bound",
+            Self::PrivateKeyJwtDpop => "private_key_jwt, DPoP",
+            Self::ClientSecretBasic => "client_secret_basic (plain-oauth)",
+            Self::RefreshToken => "refresh_token (tls_client_auth)",
+            Self::AuthorizationCode => "authorization_code (tls_client_auth)",
         }
     }
 }
@@ -53,11 +81,10 @@ pub async fn callers(scene: &Scene, addresses: Addresses, transport: Transport) 
     let mut public = Endpoint::connect(addresses.public, &client(scene, false, None)?).await?;
     for number in 0..USED_CLIENTS {
         let token = match transport {
-            Transport::MutualTls => {
-                let tls = client(scene, false, Some(number))?;
-                Endpoint::connect(addresses.mtls, &tls).await?.token(&by_certificate(&bound(number))).await?
+            Transport::MutualTls => certified_token(scene, addresses, number).await?,
+            Transport::TlsHttp1 | Transport::TlsHttp2 => {
+                token(&mut public, "", &by_assertion(scene, &bearer(number))?).await?
             }
-            Transport::TlsHttp1 | Transport::TlsHttp2 => public.token(&by_assertion(scene, number)?).await?,
         };
         let tls = match transport {
             Transport::MutualTls => client(scene, false, Some(number))?,
@@ -68,15 +95,39 @@ pub async fn callers(scene: &Scene, addresses: Addresses, transport: Transport) 
     Ok(callers)
 }
 
+/// A token by certificate, bound to it.
+pub async fn certified_token(scene: &Scene, addresses: Addresses, number: usize) -> anyhow::Result<String> {
+    let mut endpoint = Endpoint::connect(addresses.mtls, &client(scene, false, Some(number))?).await?;
+    token(&mut endpoint, "", &by_certificate(&bound(number))).await
+}
+
+/// Tokens of as many clients, each bound to this key.
+pub async fn proven_tokens(
+    scene: &Scene,
+    addresses: Addresses,
+    key: &SigningKey,
+    count: usize,
+) -> anyhow::Result<Vec<String>> {
+    let mut public = Endpoint::connect(addresses.public, &client(scene, false, None)?).await?;
+    let mut tokens = Vec::with_capacity(count);
+    for number in 0..count {
+        tokens.push(token(&mut public, &token_proof(key)?, &by_assertion(scene, &proving(number))?).await?);
+    }
+    Ok(tokens)
+}
+
+async fn token(endpoint: &mut Endpoint, fields: &str, form: &str) -> anyhow::Result<String> {
+    endpoint.post(TOKEN, fields, form).await?.expect(200)?.text("access_token")
+}
+
 fn by_certificate(client: &str) -> String {
     format!("grant_type=client_credentials&scope=accounts&client_id={client}")
 }
 
 /// RFC 7523 §2.2, with an assertion that was never used.
-fn by_assertion(scene: &Scene, number: usize) -> anyhow::Result<String> {
-    let (client, now) = (bearer(number), std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs());
-    let jti = clearway::domain::InteractionId::from_random(random()).to_string();
-    let claims = json!({ "iss": client, "sub": client, "aud": ISSUER, "jti": jti, "iat": now, "exp": now + 240 });
+fn by_assertion(scene: &Scene, client: &str) -> anyhow::Result<String> {
+    let now = now()?;
+    let claims = json!({ "iss": client, "sub": client, "aud": ISSUER, "jti": unique(), "iat": now, "exp": now + 240 });
     let assertion = scene.assertion_key.sign("JWT", &claims)?;
     Ok(format!(
         "grant_type=client_credentials&scope=accounts\
@@ -85,45 +136,121 @@ fn by_assertion(scene: &Scene, number: usize) -> anyhow::Result<String> {
     ))
 }
 
-fn random() -> [u8; 16] {
+/// The field of a proof for the token endpoint (RFC 9449 §5).
+fn token_proof(key: &SigningKey) -> anyhow::Result<String> {
+    let htu = format!("{ISSUER}{TOKEN}");
+    let proof = key.prove(&json!({ "jti": unique(), "htm": "POST", "htu": htu, "iat": now()? }))?;
+    Ok(format!("dpop: {proof}\r\n"))
+}
+
+pub fn now() -> anyhow::Result<u64> {
+    Ok(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs())
+}
+
+pub fn unique() -> String {
     let random: &dyn clearway::domain::Random = &clearway::server::SystemRandom;
-    random.bytes()
+    clearway::domain::InteractionId::from_random(random.bytes()).to_string()
 }
 
-/// A kept connection to the token endpoint.
-struct Endpoint {
-    stream: TlsStream<TcpStream>,
-    buffer: Vec<u8>,
+/// One client that asks for tokens in one way.
+struct Asker<'s> {
+    scene: &'s Scene,
+    method: Method,
+    number: usize,
+    /// Where tokens are asked for.
+    endpoint: Endpoint,
+    /// The browser of its user, if there is one.
+    visitor: Option<Visitor>,
+    /// Codes, each to be used once; or a refresh token, which stays.
+    prepared: Vec<String>,
 }
 
-impl Endpoint {
-    async fn connect(address: SocketAddr, tls: &Arc<ClientConfig>) -> anyhow::Result<Self> {
-        Ok(Self { stream: connect(address, tls).await?, buffer: Vec::with_capacity(4096) })
-    }
-
-    async fn token(&mut self, form: &str) -> anyhow::Result<String> {
-        let length = form.len();
-        let request = format!(
-            "POST /oauth/token HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded\r\n\
-             content-length: {length}\r\n\r\n{form}"
-        );
-        self.stream.write_all(request.as_bytes()).await?;
-        self.stream.flush().await?;
-        loop {
-            if let Some(whole) = wire::response(&self.buffer) {
-                let body = self.buffer.get(whole.body.clone()).unwrap_or_default();
-                anyhow::ensure!(whole.status == 200, "no token: {}", String::from_utf8_lossy(&self.buffer));
-                let answer: Value = serde_json::from_slice(body)?;
-                self.buffer.drain(..whole.body.end);
-                return Ok(answer.get("access_token").and_then(Value::as_str).context("no token")?.to_owned());
+impl<'s> Asker<'s> {
+    async fn new(scene: &'s Scene, addresses: Addresses, method: Method, number: usize) -> anyhow::Result<Self> {
+        let (address, tls) = match method {
+            Method::TlsClientAuth
+            | Method::PrivateKeyJwtCertificate
+            | Method::RefreshToken
+            | Method::AuthorizationCode => (addresses.mtls, client(scene, false, Some(number))?),
+            Method::SelfSigned => (addresses.mtls, client_with(scene, false, Some(&scene.pki.self_signed_client))?),
+            Method::PrivateKeyJwtBearer | Method::PrivateKeyJwtDpop | Method::ClientSecretBasic => {
+                (addresses.public, client(scene, false, None)?)
             }
-            let read = self.stream.read_buf(&mut self.buffer).await?;
-            anyhow::ensure!(read > 0, "the token endpoint closed the connection");
+        };
+        let visitor = match method {
+            Method::RefreshToken | Method::AuthorizationCode => Some(Visitor::sign_in(scene, addresses, number).await?),
+            _ => None,
+        };
+        let endpoint = Endpoint::connect(address, &tls).await?;
+        Ok(Self { scene, method, number, endpoint, visitor, prepared: Vec::new() })
+    }
+
+    /// Has its user approve what is needed.
+    async fn prepare(mut self, codes: usize) -> anyhow::Result<Self> {
+        let Some(mut visitor) = self.visitor.take() else { return Ok(self) };
+        if self.method == Method::AuthorizationCode {
+            self.prepared = visitor.codes(codes).await?;
+            return Ok(self);
         }
+        let code = visitor.code().await?;
+        let answer = self.endpoint.post(TOKEN, "", &by_code(&visiting(self.number), &code)).await?.expect(200)?;
+        self.prepared = vec![answer.text("refresh_token")?];
+        Ok(self)
+    }
+
+    /// Further fields and the form of the next request; `None` when what was prepared is used up.
+    fn request(&mut self) -> anyhow::Result<Option<(String, String)>> {
+        let Self { scene, number, .. } = *self;
+        let plain = |form: String| (String::new(), form);
+        Ok(Some(match self.method {
+            Method::TlsClientAuth => plain(by_certificate(&bound(number))),
+            Method::SelfSigned => plain(by_certificate("self-signed")),
+            Method::PrivateKeyJwtBearer => plain(by_assertion(scene, &bearer(number))?),
+            Method::PrivateKeyJwtCertificate => plain(by_assertion(scene, &asserting(number))?),
+            Method::PrivateKeyJwtDpop => (token_proof(&scene.assertion_key)?, by_assertion(scene, &proving(number))?),
+            Method::ClientSecretBasic => {
+                let credentials = BASE64_STANDARD.encode(format!("{SECRETIVE}:{SECRET}"));
+                let form = "grant_type=client_credentials&scope=accounts".to_owned();
+                (format!("authorization: Basic {credentials}\r\n"), form)
+            }
+            Method::RefreshToken => {
+                let token = self.prepared.first().context("no refresh token")?;
+                let client = visiting(number);
+                plain(format!("grant_type=refresh_token&client_id={client}&refresh_token={token}"))
+            }
+            Method::AuthorizationCode => {
+                let Some(code) = self.prepared.pop() else { return Ok(None) };
+                plain(by_code(&visiting(number), &code))
+            }
+        }))
+    }
+
+    /// Tokens until the time is over, or what was prepared.
+    async fn ask(mut self, began: Instant, length: Duration) -> anyhow::Result<u64> {
+        let mut made = 0;
+        while began.elapsed() < length
+            && let Some((fields, form)) = self.request()?
+        {
+            token(&mut self.endpoint, &fields, &form).await?;
+            made += 1;
+        }
+        Ok(made)
     }
 }
 
-/// Tokens per CPU-second of the gateway, over kept connections, eight requests at a time.
+/// RFC 6749 §4.1.3.
+fn by_code(client: &str, code: &str) -> String {
+    form(&[
+        ("grant_type", "authorization_code"),
+        ("client_id", client),
+        ("code", code),
+        ("redirect_uri", REDIRECT_URI),
+        ("code_verifier", VERIFIER),
+    ])
+}
+
+/// Tokens per CPU-second of the gateway, over kept connections, eight requests at a time. What users must approve first is
+/// approved before the clock starts; the codes may end before the time does.
 pub async fn rate(
     scene: &Scene,
     addresses: Addresses,
@@ -131,30 +258,14 @@ pub async fn rate(
     method: Method,
     length: Duration,
 ) -> anyhow::Result<f64> {
-    let mut endpoints = Vec::new();
-    for number in 0..8 {
-        let (address, tls) = match method {
-            Method::TlsClientAuth => (addresses.mtls, client(scene, false, Some(number))?),
-            Method::SelfSigned => (addresses.mtls, client_with(scene, false, Some(&scene.pki.self_signed_client))?),
-            Method::PrivateKeyJwt => (addresses.public, client(scene, false, None)?),
-        };
-        endpoints.push((number, Endpoint::connect(address, &tls).await?));
+    let codes = (length.as_secs_f64() * CODES_PER_SECOND) as usize / ASKING_CLIENTS;
+    let mut askers = Vec::with_capacity(ASKING_CLIENTS);
+    for number in 0..ASKING_CLIENTS {
+        askers.push(Asker::new(scene, addresses, method, number).await?);
     }
+    let askers = try_join_all(askers.into_iter().map(|asker| asker.prepare(codes.min(CODES_MAX)))).await?;
     let (cpu, began) = (gateway.cpu_seconds()?, Instant::now());
-    let workers = endpoints.into_iter().map(|(number, mut endpoint)| async move {
-        let mut made = 0_u64;
-        while began.elapsed() < length {
-            let form = match method {
-                Method::TlsClientAuth => by_certificate(&bound(number)),
-                Method::SelfSigned => by_certificate("self-signed"),
-                Method::PrivateKeyJwt => by_assertion(scene, number)?,
-            };
-            endpoint.token(&form).await?;
-            made += 1;
-        }
-        anyhow::Ok(made)
-    });
-    let made: u64 = try_join_all(workers).await?.into_iter().sum();
+    let made: u64 = try_join_all(askers.into_iter().map(|asker| asker.ask(began, length))).await?.into_iter().sum();
     Ok(made as f64 / (gateway.cpu_seconds()? - cpu))
 }
 

@@ -259,7 +259,7 @@ async fn http1(mut stream: TlsStream<TcpStream>, requests: Vec<Vec<u8>>, shared:
 }
 
 /// Reads one answer, which must have this status.
-async fn read_answer(stream: &mut TlsStream<TcpStream>, buffer: &mut Vec<u8>, status: u16) -> anyhow::Result<()> {
+pub async fn read_answer(stream: &mut TlsStream<TcpStream>, buffer: &mut Vec<u8>, status: u16) -> anyhow::Result<()> {
     loop {
         if let Some(whole) = wire::response(buffer) {
             anyhow::ensure!(whole.status == status, "not a {status}: {}", String::from_utf8_lossy(buffer));

@@ -8,15 +8,19 @@
 mod backend;
 mod bare;
 mod counted;
+mod endpoint;
 mod handshake;
 mod issuance;
 mod lifecycle;
 mod load;
 mod measure;
 mod process;
+mod proofs;
 mod report;
+mod revocation;
 mod scene;
 mod stages;
+mod visits;
 mod wire;
 
 use std::path::PathBuf;
@@ -25,7 +29,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 
-use measure::Plan;
+use measure::{Chapter, Plan};
 use scene::Size;
 
 #[global_allocator]
@@ -55,8 +59,11 @@ struct Arguments {
     /// Only these transports: h1, h2, mtls.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Only compares requests with the bare proxy: no latencies, tokens, handshakes, forgeries, allocations or growth.
-    #[arg(long)]
+    /// Only these chapters.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    chapters: Vec<Chapter>,
+    /// Only compares requests with the bare proxy: the chapter of that name alone.
+    #[arg(long, conflicts_with = "chapters")]
     requests_only: bool,
     /// Requests under way at a time, one connection each (half as many with HTTP/2).
     #[arg(long, default_value_t = 100)]
@@ -95,7 +102,7 @@ fn measured(arguments: &Arguments) -> anyhow::Result<()> {
         length: Duration::from_secs_f64(arguments.seconds.clamp(0.2, 60.0)),
         concurrency: arguments.concurrency.clamp(2, scene::USED_CLIENTS),
         only: arguments.only.clone(),
-        requests_only: arguments.requests_only,
+        chapters: if arguments.requests_only { vec![Chapter::Requests] } else { arguments.chapters.clone() },
         binary: arguments.binary.clone(),
     };
     let outcome = runtime.block_on(async {

@@ -11,9 +11,10 @@ use super::issuance::{self, Method};
 use super::lifecycle::{Bare, Gateway};
 use super::load::{Asked, Caller, Load, Transport};
 use super::process::Process;
+use super::proofs::Callers;
 use super::report::Report;
 use super::scene::{Guard, Scene, Size};
-use super::{backend, counted, handshake, stages};
+use super::{backend, counted, handshake, revocation, stages};
 
 /// What is loaded before each measurement and not counted.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -22,13 +23,38 @@ const REST: Duration = Duration::from_secs(4);
 /// Requests per second of the latency measurement, all callers together.
 const MODERATE_RATE: f64 = 1_000.0;
 
+/// What can be measured apart from the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Chapter {
+    /// Requests beside those of the bare proxy.
+    Requests,
+    /// At a moderate rate.
+    Latencies,
+    /// Issued per CPU-second, by the way to them.
+    Tokens,
+    /// Calls with a proof beside calls with a certificate.
+    Dpop,
+    /// From a revocation to the first refusal.
+    Revocation,
+    /// Of mutual TLS, beside those of rustls alone.
+    Handshakes,
+    /// Forged tokens.
+    Forgeries,
+    /// Of a request.
+    Allocations,
+    /// The questions of admission, one by one.
+    Stages,
+    /// Start, reload and memory by size.
+    Growth,
+}
+
 /// How to measure.
 pub struct Plan {
     pub rounds: usize,
     pub length: Duration,
     pub concurrency: usize,
     pub only: Vec<String>,
-    pub requests_only: bool,
+    pub chapters: Vec<Chapter>,
     pub binary: PathBuf,
 }
 
@@ -36,6 +62,10 @@ impl Plan {
     fn transports(&self) -> impl Iterator<Item = Transport> {
         let wanted = |t: &Transport| self.only.is_empty() || self.only.iter().any(|only| only == t.short());
         Transport::ALL.into_iter().filter(wanted)
+    }
+
+    fn wants(&self, chapter: Chapter) -> bool {
+        self.chapters.is_empty() || self.chapters.contains(&chapter)
     }
 }
 
@@ -90,35 +120,65 @@ pub async fn everything(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let backend = backend::start().await?;
-    let mut subjects = vec![Subject::start("small", small, backend, plan, folder)?];
-    if let Some(size) = large {
-        subjects.push(Subject::start("large", size, backend, plan, folder)?);
+    let subject = Subject::start("small", small, backend, plan, folder)?;
+    report.size(subject.name, subject.scene.size, subject.scene.policies);
+    let subject = if plan.wants(Chapter::Requests) {
+        requests(plan, subject, large, backend, folder, report).await?
+    } else {
+        subject
+    };
+    report.chapter("the small configuration");
+    if plan.wants(Chapter::Latencies) {
+        latencies(plan, &subject, backend, report).await?;
     }
-    let bare = Bare::start(&subjects.first().context("a subject")?.scene, backend, false).await?;
-    for subject in &subjects {
-        report.size(subject.name, subject.scene.size, subject.scene.policies);
+    if plan.wants(Chapter::Tokens) {
+        tokens(plan, &subject, report).await?;
+    }
+    if plan.wants(Chapter::Dpop) {
+        proofs(plan, &subject, report).await?;
+    }
+    if plan.wants(Chapter::Revocation) {
+        revocations(&subject, report).await?;
+    }
+    if plan.wants(Chapter::Handshakes) {
+        handshakes(plan, &subject, report).await?;
+    }
+    drop(subject);
+    if plan.wants(Chapter::Forgeries) {
+        forgeries(plan, small, backend, folder, report).await?;
+    }
+    if plan.wants(Chapter::Allocations) {
+        allocations(plan, small, backend, folder, report).await?;
+    }
+    if plan.wants(Chapter::Stages) {
+        stages::measure(folder, small, backend, report)?;
+    }
+    if let Some(large) = large.filter(|_| plan.wants(Chapter::Growth)) {
+        growth(plan, small, large, backend, folder, report).await?;
+    }
+    Ok(())
+}
+
+/// The small gateway, which is given back, and a large one beside the bare proxy.
+async fn requests(
+    plan: &Plan,
+    small: Subject,
+    large: Option<Size>,
+    backend: SocketAddr,
+    folder: &Path,
+    report: &mut Report,
+) -> anyhow::Result<Subject> {
+    let bare = Bare::start(&small.scene, backend, false).await?;
+    let mut subjects = vec![small];
+    if let Some(size) = large {
+        let large = Subject::start("large", size, backend, plan, folder)?;
+        report.size(large.name, large.scene.size, large.scene.policies);
+        subjects.push(large);
     }
     for transport in plan.transports() {
         compare(plan, &subjects, &bare, transport, report).await?;
     }
-    drop(bare);
-    if plan.requests_only {
-        return Ok(());
-    }
-    let subject = subjects.swap_remove(0);
-    drop(subjects);
-    report.chapter("the small configuration");
-    latencies(plan, &subject, backend, report).await?;
-    tokens(plan, &subject, report).await?;
-    handshakes(plan, &subject, report).await?;
-    drop(subject);
-    forgeries(plan, small, backend, folder, report).await?;
-    allocations(plan, small, backend, folder, report).await?;
-    stages::measure(folder, small, backend, report)?;
-    if let Some(large) = large {
-        growth(plan, small, large, backend, folder, report).await?;
-    }
-    Ok(())
+    Ok(subjects.swap_remove(0))
 }
 
 /// A gateway under test.
@@ -196,6 +256,45 @@ async fn tokens(plan: &Plan, subject: &Subject, report: &mut Report) -> anyhow::
     let (signing, verifying) = issuance::raw_rates()?;
     report.value("raw ES256 signatures per CPU-second", signing, "1/s");
     report.value("raw ES256 verifications per CPU-second", verifying, "1/s");
+    Ok(())
+}
+
+/// Calls with a proof and calls with a certificate, by turns.
+async fn proofs(plan: &Plan, subject: &Subject, report: &mut Report) -> anyhow::Result<()> {
+    let callers = Callers::new(&subject.scene, &subject.gateway, plan.concurrency).await?;
+    let (mut certified, mut proven) = (Vec::new(), Vec::new());
+    for _ in 0..plan.rounds {
+        certified.push(callers.certified(plan.length).await?);
+        proven.push(callers.proven(plan.length).await?);
+    }
+    let ratios: Vec<f64> = proven.iter().zip(&certified).map(|(proven, certified)| proven / certified).collect();
+    report.value("certificate-bound requests per CPU-second", 1.0 / median(&certified), "1/s");
+    report.value("DPoP-verified requests per CPU-second", 1.0 / median(&proven), "1/s");
+    report.value(
+        "DPoP-verified request: CPU more than certificate-bound",
+        (median(&proven) - median(&certified)) * 1e6,
+        "µs",
+    );
+    report.value("DPoP-verified request: CPU relative to certificate-bound", median(&ratios), "");
+    report.value("DPoP-verified request: noise of that", noise(&ratios), "%");
+    Ok(())
+}
+
+/// From sending a revocation to the first refusal, at rest.
+async fn revocations(subject: &Subject, report: &mut Report) -> anyhow::Result<()> {
+    let delays = revocation::delays(&subject.scene, subject.gateway.addresses).await?;
+    let millis = |pick: fn(&revocation::Delay) -> Duration| -> Vec<f64> {
+        delays.iter().map(|delay| pick(delay).as_secs_f64() * 1e3).collect()
+    };
+    let (refused, answered) = (millis(|delay| delay.refused), millis(|delay| delay.answered));
+    let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
+    let late = delays.iter().filter(|delay| delay.late).count();
+    report.value("revocations", delays.len() as f64, "");
+    report.value("revocation sent to first refusal, p50", median(&refused), "ms");
+    report.value("revocation sent to first refusal, max", most(&refused), "ms");
+    report.value("revocation sent to its answer, which is durable, p50", median(&answered), "ms");
+    report.value("revocation sent to its answer, which is durable, max", most(&answered), "ms");
+    report.value("tokens that passed once more after the answer", late as f64, "");
     Ok(())
 }
 

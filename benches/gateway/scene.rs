@@ -8,12 +8,15 @@ use std::sync::Arc;
 
 use clearway::domain::Clock;
 use clearway::jose::{Algorithm, SigningKey};
+use clearway::oauth::PasswordHash;
 use clearway::sandbox::pki::{DemoPki, Leaf, PkiSettings, ensure};
 use clearway::server::{SystemClock, SystemRandom};
 use serde_json::{Value, json};
 
-/// Clients of each kind that really call: bound to certificates, and with bearer tokens.
+/// Clients of each kind that really call: bound to certificates, with bearer tokens, and with proofs of a key.
 pub const USED_CLIENTS: usize = 100;
+/// Clients of each kind that only ask for tokens, all at once.
+pub const ASKING_CLIENTS: usize = 8;
 const POLICIES: usize = 200;
 pub const ISSUER: &str = "https://localhost:8443";
 
@@ -53,6 +56,30 @@ pub fn bearer(number: usize) -> String {
     format!("bearer-{number}")
 }
 
+/// The client with this number whose tokens are bound to a key: RFC 9449.
+pub fn proving(number: usize) -> String {
+    format!("proving-{number}")
+}
+
+/// The client with this number that authenticates by assertion and calls with a certificate, that of [`bound`].
+pub fn asserting(number: usize) -> String {
+    format!("asserting-{number}")
+}
+
+/// The client with this number that asks users, and authenticates by the certificate of [`bound`].
+pub fn visiting(number: usize) -> String {
+    format!("visiting-{number}")
+}
+
+/// The client of low-risk products that has a secret: [`SECRET`].
+pub const SECRETIVE: &str = "secretive";
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// Where users are sent back to.
+pub const REDIRECT_URI: &str = "https://client.example/cb";
+/// Who is asked.
+pub const USER: &str = "user";
+pub const PASSWORD: &str = "a password for the bench";
+
 /// The path of an operation, with values that its contract accepts.
 pub fn target(operation: usize) -> String {
     format!("/bench/v1/group{operation}/accounts/acc_{operation:010}/transactions?limit=25&from=2026-01-31")
@@ -80,6 +107,7 @@ impl Scene {
         fs::write(config.join("products.yaml"), PRODUCTS)?;
         fs::write(config.join("plans.yaml"), plans(1_000_000))?;
         partners(&config, &pki, size)?;
+        users(&config)?;
         let base = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/base");
         let policies = policies(&config.join("policies"), Path::new(base), size)?;
         let assertion_key = Arc::new(key);
@@ -123,7 +151,7 @@ store_file: {folder}/state/clearway.db
 audit_file: {folder}/state/audit.jsonl
 access_log: {folder}/state/access.log
 policy_folders: [{folder}/config/policies]
-tokens: {{ access_token_lifetime: 1h }}
+tokens: {{ access_token_lifetime: 1h, outstanding_per_tenant_max: 20000, outstanding_per_client_max: 20000 }}
 limits: {{ requests_per_connection_max: 10000000 }}
 flood_guard: {{ failures_max: {failures}, window: 60s }}
 "
@@ -168,14 +196,14 @@ plans:
     )
 }
 
-/// The clients that call, then as many more as the size wants; ten clients to a tenant.
+/// The clients that call or ask, then as many more as the size wants; ten clients to a tenant.
 fn partners(config: &Path, pki: &DemoPki, size: Size) -> anyhow::Result<()> {
-    let mut names: Vec<String> = Vec::with_capacity(size.clients.max(2 * USED_CLIENTS));
-    for number in 0..USED_CLIENTS {
-        names.extend([bound(number), bearer(number)]);
-    }
+    let mut names: Vec<String> = (0..USED_CLIENTS).flat_map(|number| [bound(number), bearer(number)]).collect();
     names.push("self-signed".to_owned());
     names.extend((names.len()..size.clients).map(|number| format!("further-{number}")));
+    names.extend((0..USED_CLIENTS).map(proving));
+    names.extend((0..ASKING_CLIENTS).flat_map(|number| [asserting(number), visiting(number)]));
+    names.push(SECRETIVE.to_owned());
     let mut tenants = String::from("version: 1\ntenants:\n");
     for tenant in 0..=names.len() / 10 {
         writeln!(tenants, "  - {{ id: tenant-{tenant}, jurisdiction: GB, licences: [account-information] }}")?;
@@ -183,30 +211,55 @@ fn partners(config: &Path, pki: &DemoPki, size: Size) -> anyhow::Result<()> {
     let mut clients = String::from("version: 1\nclients:\n");
     let mut subscriptions = String::from("version: 1\nsubscriptions:\n");
     for (position, name) in names.iter().enumerate() {
-        let (bound, product, authentication) = match name.split_once('-').map(|(kind, _)| kind) {
-            Some("bearer") => ("false", "low", "{ method: private_key_jwt, jwks_file: jwks.json }".to_owned()),
-            Some("self") => {
-                let file = pki.self_signed_client.certificate.display();
-                let method = format!("{{ method: self_signed_tls_client_auth, certificate_files: [\"{file}\"] }}");
-                ("true", "regulated", method)
-            }
-            _ => (
-                "true",
-                "regulated",
-                format!("{{ method: tls_client_auth, subject_dn: \"CN={name},O=Bench Ltd,C=GB\" }}"),
-            ),
-        };
-        let tenant = position / 10;
+        let (tenant, (product, registered)) = (position / 10, registered(name, pki));
         writeln!(
             clients,
-            "  - {{ id: {name}, tenant: tenant-{tenant}, environment: sandbox, scopes: [accounts], \
-             certificate_bound_access_tokens: {bound}, authentication: {authentication} }}"
+            "  - {{ id: {name}, tenant: tenant-{tenant}, environment: sandbox, scopes: [accounts], {registered} }}"
         )?;
         writeln!(subscriptions, "  - {{ client: {name}, product: {product}, plan: standard }}")?;
     }
+    fs::write(config.join("secret"), SECRET)?;
     fs::write(config.join("tenants.yaml"), tenants)?;
     fs::write(config.join("clients.yaml"), clients)?;
     fs::write(config.join("subscriptions.yaml"), subscriptions)?;
+    Ok(())
+}
+
+/// The product of a client, and how it authenticates and is bound: by its name.
+fn registered(name: &str, pki: &DemoPki) -> (&'static str, String) {
+    let (kind, number) = name.split_once('-').unwrap_or((name, ""));
+    let bound_to = |certificate: bool, method: &str| {
+        format!("certificate_bound_access_tokens: {certificate}, authentication: {{ {method} }}")
+    };
+    let subject = |name: &str| format!("method: tls_client_auth, subject_dn: \"CN={name},O=Bench Ltd,C=GB\"");
+    let asserted = "method: private_key_jwt, jwks_file: jwks.json";
+    match kind {
+        "bearer" => ("low", bound_to(false, asserted)),
+        "proving" => ("regulated", format!("dpop_bound_access_tokens: true, {}", bound_to(false, asserted))),
+        "asserting" => ("regulated", bound_to(true, asserted)),
+        "visiting" => {
+            let own = bound_to(true, &subject(&format!("bound-{number}")));
+            let grants = "grant_types: [authorization_code, refresh_token]";
+            ("regulated", format!("{grants}, redirect_uris: [\"{REDIRECT_URI}\"], {own}"))
+        }
+        SECRETIVE => {
+            let own = bound_to(false, "method: client_secret_basic, secret_file: secret");
+            ("low", format!("profile: plain-oauth, {own}"))
+        }
+        "self" => {
+            let file = pki.self_signed_client.certificate.display();
+            let method = format!("method: self_signed_tls_client_auth, certificate_files: [\"{file}\"]");
+            ("regulated", bound_to(true, &method))
+        }
+        _ => ("regulated", bound_to(true, &subject(name))),
+    }
+}
+
+/// One user, who approves everything.
+fn users(config: &Path) -> anyhow::Result<()> {
+    let hash = PasswordHash::of(PASSWORD)?;
+    let user = json!({ "subject": "psu-1", "username": USER, "password_hash": hash.expose() });
+    fs::write(config.join("users.yaml"), json!({ "version": 1, "users": [user] }).to_string())?;
     Ok(())
 }
 

@@ -123,9 +123,19 @@ impl SigningKey {
 
     /// Signs `claims` as a compact JWS with header `alg`, `typ` and `kid`.
     pub fn sign(&self, typ: &str, claims: &Value) -> Result<String, SigningError> {
-        let header = json!({ "alg": self.algorithm.as_str(), "typ": typ, "kid": &*self.kid });
+        self.compact(&json!({ "alg": self.algorithm.as_str(), "typ": typ, "kid": &*self.kid }), claims)
+    }
+
+    /// Signs `claims` as a DPoP proof, which brings its key (RFC 9449 §4.2).
+    pub fn prove(&self, claims: &Value) -> Result<String, SigningError> {
+        let mut jwk = self.jwk.clone();
+        jwk.retain(|name, _| !["use", "alg", "kid"].contains(&name.as_str())); // Of no use to whoever takes its thumbprint.
+        self.compact(&json!({ "alg": self.algorithm.as_str(), "typ": "dpop+jwt", "jwk": jwk }), claims)
+    }
+
+    fn compact(&self, header: &Value, claims: &Value) -> Result<String, SigningError> {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let mut token = format!("{}.{}", part(&header), part(claims));
+        let mut token = format!("{}.{}", part(header), part(claims));
         let signature = self.signature(token.as_bytes()).ok_or(SigningError::Library)?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);

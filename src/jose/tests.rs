@@ -130,6 +130,17 @@ fn the_example_of_a_proof_verifies_and_is_no_token() {
 }
 
 #[test]
+fn a_proof_of_ours_verifies_under_the_key_that_it_brings() {
+    let claims = json!({ "jti": "1", "htm": "GET", "htu": "https://api.example/a", "iat": 1_562_262_616 });
+    for signer in OURS.map(key) {
+        let proof = signer.prove(&claims).unwrap();
+        let mut scratch = Scratch::default();
+        let verified = UnverifiedProof::parse(&proof, &OURS, &mut scratch).unwrap().verify().unwrap();
+        assert_eq!((verified.key.to_string(), &*verified.claims.jti), (signer.kid().to_owned(), "1"));
+    }
+}
+
+#[test]
 fn a_header_that_could_mislead_is_refused() {
     let signer = key(Algorithm::Es256);
     let jwk = signer.public_jwk();
