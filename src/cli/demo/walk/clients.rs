@@ -18,7 +18,7 @@ use crate::sandbox::pki::Identity;
 use crate::server::SystemClock;
 
 const BATCH: &str = "brightbooks-jwt";
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 pub(super) async fn walk(outside: &Outside<'_>, report: &mut Report) {
     report.theme("Clients and their tokens");

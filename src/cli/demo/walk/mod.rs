@@ -4,16 +4,19 @@
 //! within: tokens that no client would get, and institutions that fail.
 
 mod authority;
+mod authorization;
 mod binding;
 mod catalogue;
 mod clients;
 mod contract;
+mod delegation;
 mod documents;
 mod forgery;
 mod institutions;
 mod keys;
 mod outage;
 mod outside;
+mod partner;
 mod policies;
 mod quota;
 mod reading;
@@ -46,6 +49,9 @@ pub(super) async fn walk(demo: &Demo, json: bool) -> anyhow::Result<Ending> {
     quota::walk(&outside, &mut report).await;
     outage::walk(&outside, &mut report).await;
     reload::walk(&outside, &mut report).await;
+    let told = partner::Told::read(&outside).await?;
+    authorization::walk(&outside, &told, &mut report).await?;
+    delegation::walk(&outside, &told, &mut report).await;
     keys::walk(&outside, &mut report).await;
     documents::walk(&outside, &mut report).await;
     signals::walk(&outside, &mut report, &logs, &read).await;

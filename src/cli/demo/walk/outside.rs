@@ -84,7 +84,11 @@ impl<'a> Outside<'a> {
 
     /// On the operations listener.
     pub async fn operations(&self, path: &str) -> anyhow::Result<Reply> {
-        Reply::to(self.public.get(format!("http://{}{path}", self.demo.operations))).await
+        Reply::to(self.operations_request(Method::GET, path)).await
+    }
+
+    pub fn operations_request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.public.request(method, format!("http://{}{path}", self.demo.operations))
     }
 
     /// Past the gateway, with the gateway's certificate.

@@ -43,20 +43,20 @@ pub(super) async fn walk(outside: &Outside<'_>, report: &mut Report) {
 }
 
 /// A file of the demo as it was.
-struct Kept {
-    path: PathBuf,
-    text: String,
+pub(super) struct Kept {
+    pub path: PathBuf,
+    pub text: String,
 }
 
 impl Kept {
-    fn read(outside: &Outside<'_>, name: &str) -> Self {
+    pub fn read(outside: &Outside<'_>, name: &str) -> Self {
         let path = outside.demo.state.join(name);
         // A file that cannot be read fails the first step that edits it.
         let text = fs::read_to_string(&path).unwrap_or_default();
         Self { path, text }
     }
 
-    fn write(&self, text: &str) -> anyhow::Result<()> {
+    pub fn write(&self, text: &str) -> anyhow::Result<()> {
         fs::write(&self.path, text).with_context(|| format!("{} cannot be written", self.path.display()))
     }
 }
