@@ -42,10 +42,13 @@ struct Demo {
 }
 
 impl Demo {
+    /// With the clients of the README's own file.
     fn start(state: &Path) -> Self {
         let mut child = Command::new(BINARY)
             .args(["demo", "--free-ports", "--json", "--state"])
             .arg(state)
+            .arg("--clients")
+            .arg(state.join("my-clients.json"))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -67,50 +70,84 @@ impl Drop for Demo {
     }
 }
 
-/// What the README says, with the demo's free ports and folder in place of the fixed ones.
-fn adapted(text: &str, demo: &Demo, state: &Path) -> String {
-    text.replace("https://localhost:8443", demo.fact("public_url"))
-        .replace("https://localhost:8444", demo.fact("mtls_url"))
-        .replace("http://127.0.0.1:9080", demo.fact("operations_url"))
-        .replace("var/demo", &state.display().to_string())
+/// What the README says, with another folder in place of the fixed ones.
+fn moved(text: &str, state: &Path) -> String {
+    text.replace("var/demo", &state.display().to_string())
         .replace("var/plain", &state.join("plain").display().to_string())
         .replace("N=10000", "N=20") // What is shown for ten thousand is shown here for twenty.
         .replace("clearway ", &format!("{BINARY} "))
 }
 
+/// The same, with the demo's free ports.
+fn adapted(text: &str, demo: &Demo, state: &Path) -> String {
+    moved(text, state)
+        .replace("https://localhost:8443", demo.fact("public_url"))
+        .replace("https://localhost:8444", demo.fact("mtls_url"))
+        .replace("http://127.0.0.1:9080", demo.fact("operations_url"))
+}
+
+/// Runs a script; what it printed.
+fn run(script: &str) -> String {
+    let output = Command::new("bash").arg("-c").arg(script).current_dir(root()).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "a command of the README fails:\n{out}\n{err}");
+    out.into_owned()
+}
+
+const END: &str = "=== end of block";
+
 #[test]
 fn the_shell_blocks_do_what_they_say() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("demo");
+    // The commands with ./dev are what runs this test, and the demo that it talks to.
+    let blocks: Vec<String> = blocks("sh").into_iter().filter(|block| !block.contains("./dev ")).collect();
+    let (before, blocks): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|block| block.contains("my-clients.json <<"));
+    assert_eq!(before.len(), 1, "the README has a client of one's own");
+    run(&format!("set -eu\n{}", moved(&before[0], &state)));
     let demo = Demo::start(&state);
     let mut script = String::from("set -eu\n");
-    for block in blocks("sh") {
-        if block.contains("./dev ") {
-            continue; // Those two commands are what runs this test, and the demo that it talks to.
-        }
+    for block in &blocks {
         // `serve` runs until it is told to stop: here it is told after it had time to say that it is ready.
         let block = block.replace("clearway serve", "timeout --preserve-status -s TERM 20 clearway serve");
         script.push_str(&adapted(&block, &demo, &state));
-        script.push_str("echo '=== end of block'\n");
+        script.push_str(&format!("echo '{END}'\n"));
     }
-    let script = adapted_configuration(&script, &demo, &state);
-    let output = Command::new("bash").arg("-c").arg(&script).current_dir(root()).output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "a command of the README fails:\n{out}\n{err}");
-    let parts: Vec<&str> = out.split("=== end of block").collect();
-    assert!(parts[0].contains("\"openapi\":\"3.1"), "no catalogue: {}", parts[0]);
-    assert!(parts[0].contains("HTTP/2 200") || parts[0].contains("HTTP/1.1 200"), "no account read: {}", parts[0]);
-    assert!(parts[0].contains("ratelimit-policy"), "not metered: {}", parts[0]);
-    assert!(parts[0].contains("\"tenant\":\"brightbooks\""), "no usage: {}", parts[0]);
-    assert!(parts[1].contains(" 401") && parts[1].contains("token-binding"), "not bound: {}", parts[1]);
-    assert!(parts[2].contains("ready") && parts[2].contains("\"revision\""), "not ready: {}", parts[2]);
-    assert!(parts[3].contains("is sound"), "the configuration is not sound: {}", parts[3]);
-    assert!(parts[4].contains("found") && parts[4].contains("\"openapi\""), "no report: {}", parts[4]);
-    assert!(parts[6].contains("20 operations") && parts[6].trim_end().ends_with("20"), "not grown: {}", parts[6]);
+    let out = run(&adapted_configuration(&script, &demo, &state));
+    let printed: Vec<&str> = out.split(END).collect();
+    for (mark, expected) in EXPECTED {
+        let marked: Vec<usize> = (0..blocks.len()).filter(|at| blocks[*at].contains(mark)).collect();
+        assert_eq!(marked.len(), 1, "{mark} tells the block");
+        let (mut rest, whole) = (printed[marked[0]], printed[marked[0]]);
+        for text in *expected {
+            let found = rest.find(text).unwrap_or_else(|| panic!("no {text} in its place after {mark}: {whole}"));
+            rest = &rest[found + text.len()..];
+        }
+    }
     let status = status_of_a_grown_token(&state.join("plain"));
     assert!(status.contains(" 503 "), "a token of the README is not taken: {status}");
-    assert!(parts[5].contains("current") && parts[5].contains("retired"), "no rotation: {}", parts[5]);
 }
+
+/// By a text of the block that no other has: what it prints, in this order.
+const EXPECTED: &[(&str, &[&str])] = &[
+    ("TOKEN=$(curl -s --cacert", &["\"openapi\":\"3.1", " 200", "ratelimit-policy", "\"tenant\":\"brightbooks\""]),
+    ("curl -si --cacert $PKI/server-ca.pem -H", &[" 401", "token-binding"]),
+    ("/readyz", &["ready", "\"revision\""]),
+    ("clearway check --config config/\n", &["is sound"]),
+    ("clearway catalogue lint", &["found", "\"openapi\""]),
+    (
+        "clearway_profiles_supported",
+        &["\"fapi2-security\"", "/oauth/authorize?client_id=suite-mtls-1&request_uri=urn:"],
+    ),
+    ("grant_type=authorization_code", &["\"refresh_token\":\"", " 200", " 200", " 401"]),
+    ("grant-type:ciba", &["authorization_pending", "approved", "\"access_token\":\""]),
+    ("REGISTERED=", &["\"client_id\":\"dcr:", "\"access_token\":\"", "204"]),
+    ("clearway users hash", &["$argon2id$v=19$"]),
+    ("clearway keys rotate", &["current", "retired"]),
+    ("config/examples/plain-gateway", &["20 operations", "\n20\n"]),
+    ("grep -o '\"client_id\"", &["\"ca_file\": \"/", "\"client_id\": \"suite-dpop-1\"", "\"client_id\": \"my-app\""]),
+    ("prove()", &[" 200", " 401"]),
+];
 
 /// Whether the plain gateway, on what the README's commands made, takes their last token: it gets as far as an upstream,
 /// of which there is none.
@@ -171,28 +208,29 @@ fn the_yaml_is_real() {
     };
     let known = without_comments(&shipped);
     let yaml = blocks("yaml");
-    assert_eq!(yaml.len(), 3);
+    assert_eq!(yaml.len(), 6);
     for block in &yaml[..2] {
         for line in without_comments(block) {
             assert!(known.contains(&line), "config/ has no such line: {line}");
         }
     }
-    checked(&yaml[2]);
+    checked(&[("issuers.yaml", &yaml[2])]);
+    checked(&[("clients.yaml", &yaml[3]), ("registrations.yaml", &yaml[4]), ("users.yaml", &yaml[5])]);
 }
 
-/// The issuer of the README, in a configuration that has what it names.
-fn checked(issuers: &str) {
+/// Files of the README, in a configuration that has what they name.
+fn checked(shown: &[(&str, &str)]) {
     let folder = tempfile::tempdir().unwrap();
     let files = [
         (
             "gateway.yaml",
             "version: 1\npublic_url: https://api.example\nlisteners: [{ name: plain, address: '127.0.0.1:0' }]\nstore_file: s.db\naudit_file: a.jsonl\n",
         ),
-        ("issuers.yaml", issuers),
-        (
-            "idp.jwks.json",
-            r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#,
-        ),
+        ("idp.jwks.json", JWKS),
+        ("acme-app.jwks.json", JWKS),
+        ("partners.token", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"),
+        ("carol.hash", HASH),
+        ("tenants.yaml", "version: 1\ntenants: [{ id: acme, jurisdiction: GB, licences: [account-information] }]\n"),
         ("plans.yaml", "version: 1\nplans: [{ id: standard, limits: [] }]\n"),
         (
             "institutions.yaml",
@@ -205,9 +243,14 @@ fn checked(issuers: &str) {
         ),
         ("products.yaml", "version: 1\nproducts: [{ id: banking, risk: low, operations: ['small.*'] }]\n"),
     ];
-    for (name, text) in files {
+    for (name, text) in files.iter().chain(shown) {
         fs::write(folder.path().join(name), text).unwrap();
     }
     let output = Command::new(BINARY).args(["check", "--config"]).arg(folder.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// RFC 7515 §A.3.
+const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+const HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AmkWTpm/qTN94oLDt9OHSQ$VQzlAF6jAy63rr/gDi6/4xKo1FxXPhuoKoe7UJUGf7A\n";
