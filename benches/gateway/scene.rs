@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context;
 use clearway::domain::Clock;
 use clearway::jose::{Algorithm, SigningKey};
 use clearway::oauth::PasswordHash;
@@ -93,8 +94,9 @@ impl Scene {
         for name in ["config", "config/policies", "state"] {
             fs::create_dir_all(folder.join(name))?;
         }
-        let clients = (0..USED_CLIENTS).map(|n| Leaf::client(&bound(n), "Bench Ltd")).collect();
-        let settings = PkiSettings { folder: root.join("pki"), clients };
+        let clients: Vec<Leaf> = (0..USED_CLIENTS).map(|n| Leaf::client(&bound(n), "Bench Ltd")).collect();
+        let impersonated = clients.first().context("nobody calls")?.clone();
+        let settings = PkiSettings { folder: root.join("pki"), clients, impersonated };
         let pki = ensure(&settings, SystemClock.now(), &SystemRandom)?;
         let (key, _) = SigningKey::generate(Algorithm::Es256)?;
         let config = folder.join("config");

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::domain::{Clock, Random, Timestamp};
 use crate::sandbox::dice::Dice;
 use crate::sandbox::form::Document;
-use crate::sandbox::pki::{DemoPki, Identity, PkiSettings};
+use crate::sandbox::pki::{DemoPki, Identity, Leaf, PkiSettings};
 use crate::sandbox::{SandboxTls, World};
 
 /// 2026-03-02T09:30:00Z, a Monday.
@@ -61,7 +61,8 @@ impl Clock for HandClock {
 pub fn pki() -> &'static DemoPki {
     static PKI: LazyLock<(tempfile::TempDir, DemoPki)> = LazyLock::new(|| {
         let folder = tempfile::tempdir().unwrap();
-        let settings = PkiSettings { folder: folder.path().to_owned(), clients: Vec::new() };
+        let impersonated = Leaf::client("partner", "Partner Ltd");
+        let settings = PkiSettings { folder: folder.path().to_owned(), clients: Vec::new(), impersonated };
         // The peers of these tests read the machine's clock.
         let since_1970 = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
         let now = Timestamp::from_secs(i64::try_from(since_1970.as_secs()).unwrap());

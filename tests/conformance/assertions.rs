@@ -253,6 +253,10 @@ async fn older(suite: &Suite, report: &mut Report) {
 async fn certificates(suite: &Suite, report: &mut Report) {
     let party = suite.party("suite-mtls-1");
     report.accepted("RFC 8705 2.1", "tls_client_auth", &party.push(&[]).await);
+    for kind in ["untrusted_issuer", "expired"] {
+        let whose = &suite.told["certificates"][kind]["impersonates"];
+        assert_eq!(whose, party.id(), "a certificate of nobody's would be refused for its name");
+    }
     let body = text(&[party.proven(), party.request()].concat());
     let send = async |http: &reqwest::Client, url: String| {
         let request = http.post(url).header("content-type", "application/x-www-form-urlencoded");

@@ -29,7 +29,8 @@ pub fn pki() -> &'static DemoPki {
         let mut clients: Vec<Leaf> = CLIENTS.iter().map(|(name, of)| Leaf::client(name, of)).collect();
         let alt_names = SubjectAltNames { uri: vec!["urn:partner:acme:uri".into()], ..SubjectAltNames::default() };
         clients.push(Leaf { alt_names, ..Leaf::client("acme-uri", "Acme Ltd") });
-        ensure(&PkiSettings { folder, clients }, SystemClock.now(), &SystemRandom).unwrap()
+        let impersonated = Leaf::client("acme-tls", "Acme Ltd");
+        ensure(&PkiSettings { folder, clients, impersonated }, SystemClock.now(), &SystemRandom).unwrap()
     });
     &PKI
 }

@@ -35,7 +35,7 @@ pub(in crate::cli) fn certificates(state: &Path) -> anyhow::Result<DemoPki> {
     let leaf =
         |(name, organisation, country): &(&str, &str, &str)| Leaf::client(name, organisation).in_country(country);
     let clients = CERTIFIED.iter().map(leaf).chain(super::suite::leaves()).collect();
-    let settings = PkiSettings { folder: state.join("pki"), clients };
+    let settings = PkiSettings { folder: state.join("pki"), clients, impersonated: super::suite::impersonated() };
     pki::ensure(&settings, SystemClock.now(), &SystemRandom).context("the demo's certificates cannot be made")
 }
 

@@ -8,6 +8,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::Leaf;
 use super::files::{Identity, read};
 use crate::domain::Timestamp;
 
@@ -28,6 +29,16 @@ fn check(identity: &Identity, ca: &Path, now: Timestamp) -> Option<bool> {
     let key_matches = certificate.public_key().subject_public_key.data.as_ref() == key.public_key_raw();
     let signed = certificate.issuer() == ca.subject() && certificate.verify_signature(Some(ca.public_key())).is_ok();
     Some(key_matches && signed && is_current(&certificate, now) && is_current(&ca, now))
+}
+
+/// Whether a certificate is in this name.
+pub(super) fn bears(identity: &Identity, leaf: &Leaf) -> bool {
+    let Ok(der) = CertificateDer::from_pem_file(&identity.certificate) else { return false };
+    let Ok((_, certificate)) = X509Certificate::from_der(&der) else { return false };
+    let subject = certificate.subject();
+    let common_name = subject.iter_common_name().next().and_then(|name| name.as_str().ok());
+    let organisation = subject.iter_organization().next().and_then(|name| name.as_str().ok());
+    common_name == Some(&leaf.common_name) && organisation == leaf.organisation.as_deref()
 }
 
 fn is_current(certificate: &X509Certificate<'_>, now: Timestamp) -> bool {

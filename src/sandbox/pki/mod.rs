@@ -38,6 +38,8 @@ pub struct PkiSettings {
     pub folder: PathBuf,
     /// One certificate under the partner CA for each, in `client-{common_name}.pem`.
     pub clients: Vec<Leaf>,
+    /// Whose name the certificates for negative tests bear: nothing but trust and time tells them from the client's own.
+    pub impersonated: Leaf,
 }
 
 /// Where everything lies. All certificates are P-256 and hold for ninety days.
@@ -62,10 +64,10 @@ pub struct DemoPki {
     pub gateway_client: Identity,
     /// A client certificate of nobody's authority (RFC 8705 §2.2).
     pub self_signed_client: Identity,
-    /// For negative tests: a well-formed client certificate under a CA that nobody trusts.
+    /// For negative tests: a well-formed certificate of [`PkiSettings::impersonated`] under a CA that nobody trusts.
     pub untrusted_client: Identity,
     pub untrusted_ca: PathBuf,
-    /// For negative tests: under the partner CA, but past its time.
+    /// For negative tests: under the partner CA, in the same name, but past its time.
     pub expired_client: Identity,
 }
 
@@ -112,8 +114,10 @@ impl DemoPki {
 pub fn ensure(settings: &PkiSettings, now: Timestamp, random: &dyn Random) -> Result<DemoPki, PkiError> {
     let pki = DemoPki::layout(settings);
     let kept = pki.living().into_iter().all(|(identity, ca)| kept::holds(identity, ca, now))
-        && pki.expired_client.certificate.exists()
-        && pki.expired_client.key.exists();
+        && pki.expired_client.key.exists()
+        && [&pki.untrusted_client, &pki.expired_client]
+            .into_iter()
+            .all(|identity| kept::bears(identity, &settings.impersonated));
     if !kept {
         make_folder(&pki.folder)?;
         make(&pki, settings, now, random)?;
@@ -136,8 +140,7 @@ fn make(pki: &DemoPki, settings: &PkiSettings, now: Timestamp, random: &dyn Rand
             identity.write(&partner_ca.issue(leaf, validity, random)?)?;
         }
     }
-    let late = Leaf::client("expired-client", "Expired Third Party Ltd");
-    pki.expired_client.write(&partner_ca.issue(&late, Validity::expired(now), random)?)?;
+    pki.expired_client.write(&partner_ca.issue(&settings.impersonated, Validity::expired(now), random)?)?;
 
     let institution_ca = authority("Clearway demo institution CA", Reach::Anyone)?;
     write_authority(&pki.institution_ca, &institution_ca)?;
@@ -157,8 +160,7 @@ fn make(pki: &DemoPki, settings: &PkiSettings, now: Timestamp, random: &dyn Rand
 
     let untrusted_ca = authority("Nobody's CA", Reach::Anyone)?;
     write_public(&pki.untrusted_ca, untrusted_ca.certificate_pem())?;
-    let stranger = Leaf::client("untrusted-client", "Untrusted Third Party Ltd");
-    pki.untrusted_client.write(&untrusted_ca.issue(&stranger, validity, random)?)
+    pki.untrusted_client.write(&untrusted_ca.issue(&settings.impersonated, validity, random)?)
 }
 
 fn write_authority(identity: &Identity, authority: &Authority) -> Result<(), PkiError> {

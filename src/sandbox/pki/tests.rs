@@ -8,7 +8,8 @@ use super::*;
 use crate::sandbox::testing::{FixedRandom, NOW};
 
 fn settings(folder: &Path) -> PkiSettings {
-    PkiSettings { folder: folder.to_owned(), clients: vec![Leaf::client("acme", "Acme Budget Ltd")] }
+    let acme = Leaf::client("acme", "Acme Budget Ltd");
+    PkiSettings { folder: folder.to_owned(), clients: vec![acme.clone()], impersonated: acme }
 }
 
 fn make_set(folder: &Path) -> DemoPki {
@@ -50,6 +51,14 @@ fn chains_hold_and_their_negative_twins_do_not() {
     let expired =
         chain_holds(&pki.expired_client.certificate, &pki.partner_ca.certificate, KeyUsage::client_auth(), long_ago);
     assert_eq!(expired, Ok(()), "its age is all that is wrong with it");
+    for impostor in [&pki.untrusted_client, &pki.expired_client] {
+        assert_eq!(subject(impostor), subject(client), "only trust and time tell them apart");
+    }
+}
+
+fn subject(identity: &Identity) -> String {
+    let bytes = der(&identity.certificate);
+    X509Certificate::from_der(&bytes).unwrap().1.subject().to_string()
 }
 
 #[test]
@@ -132,6 +141,7 @@ fn copy(from: &Path, to: &Path) {
 fn a_good_set_is_kept_and_a_bad_one_is_made_anew() {
     type Spoil = fn(&DemoPki);
     let one_day_left = NOW.plus(std::time::Duration::from_hours(89 * 24));
+    let stranger = |pki: &DemoPki| copy(&pki.self_signed_client.certificate, &pki.expired_client.certificate);
     for (name, spoil, now, kept) in [
         ("untouched", (|_| ()) as Spoil, NOW, true),
         ("later", |_| (), NOW.plus(std::time::Duration::from_hours(88 * 24)), true),
@@ -139,6 +149,7 @@ fn a_good_set_is_kept_and_a_bad_one_is_made_anew() {
         ("a key is missing", |pki| std::fs::remove_file(&pki.bank.key).unwrap(), NOW, false),
         ("a key of another", |pki| copy(&pki.bank.key, &pki.insurer.key), NOW, false),
         ("another CA", |pki| copy(&pki.untrusted_ca, &pki.partner_ca.certificate), NOW, false),
+        ("an impostor in another name", stranger, NOW, false),
         ("broken file", |pki| std::fs::write(&pki.server.certificate, "no").unwrap(), NOW, false),
     ] {
         let folder = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 use super::clients::{Bound, Method, Suite};
-use super::{Credentials, DETAIL_TYPES, Seeded, exposed, people};
+use super::{Credentials, DETAIL_TYPES, IMPERSONATED, Seeded, exposed, people};
 use crate::sandbox::pki::{DemoPki, Identity};
 
 /// Where the demo is.
@@ -82,8 +82,12 @@ pub(in crate::cli::demo) fn write(
 
 fn document(addresses: &Addresses<'_>, pki: &DemoPki, clients: Vec<Value>) -> Value {
     let (public, mtls) = (addresses.public_url, addresses.mtls_url);
-    let identity =
-        |identity: &Identity| json!({ "certificate_file": identity.certificate, "certificate_key_file": identity.key });
+    let impostor = |identity: &Identity| {
+        json!({
+            "certificate_file": identity.certificate, "certificate_key_file": identity.key,
+            "impersonates": IMPERSONATED,
+        })
+    };
     json!({
         "version": 1,
         "issuer": public,
@@ -96,8 +100,8 @@ fn document(addresses: &Addresses<'_>, pki: &DemoPki, clients: Vec<Value>) -> Va
         "partner_ca_file": pki.partner_ca.certificate,
         "clients": clients,
         "certificates": {
-            "untrusted_issuer": identity(&pki.untrusted_client),
-            "expired": identity(&pki.expired_client),
+            "untrusted_issuer": impostor(&pki.untrusted_client),
+            "expired": impostor(&pki.expired_client),
         },
         "apis": apis(public, mtls),
         "scope_refused_by_resource": {

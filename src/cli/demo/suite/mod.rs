@@ -29,6 +29,14 @@ pub(super) fn leaves() -> impl Iterator<Item = Leaf> {
     all().filter(|client| has_certificate(client)).map(|client| Leaf::client(client.id, ORGANISATION))
 }
 
+/// The client of `tls_client_auth` in whose name the certificates of an untrusted issuer and the expired ones are made:
+/// refused they are for what is wrong with them, not for want of a client.
+const IMPERSONATED: &str = "suite-mtls-1";
+
+pub(super) fn impersonated() -> Leaf {
+    Leaf::client(IMPERSONATED, ORGANISATION)
+}
+
 /// Every client, those for decoupled approval last.
 fn all() -> impl Iterator<Item = &'static Suite> {
     CLIENTS.iter().chain(CIBA_CLIENTS)
