@@ -177,10 +177,8 @@ impl<'s> Asker<'s> {
                 (addresses.public, client(scene, false, None)?)
             }
         };
-        let visitor = match method {
-            Method::RefreshToken | Method::AuthorizationCode => Some(Visitor::sign_in(scene, addresses, number).await?),
-            _ => None,
-        };
+        let visited = matches!(method, Method::RefreshToken | Method::AuthorizationCode);
+        let visitor = if visited { Some(Visitor::sign_in(scene, addresses, number).await?) } else { None };
         let endpoint = Endpoint::connect(address, &tls).await?;
         Ok(Self { scene, method, number, endpoint, visitor, prepared: Vec::new() })
     }
