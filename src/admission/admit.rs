@@ -8,7 +8,7 @@ use crate::hub::Subscription;
 use crate::policy::{Decision, Permit, Question};
 use crate::problem::FieldError;
 use crate::quota::Spent;
-use crate::route::CanonicalPath;
+use crate::route::{CanonicalPath, CaptureSpans};
 use crate::upstream::{InFlight, Pool};
 use http::{HeaderMap, Method};
 
@@ -40,6 +40,7 @@ pub struct Pending {
     pub operation: OperationIndex,
     pub caller: Identified,
     subscription: Subscription,
+    captures: CaptureSpans,
 }
 
 /// A request that may be forwarded. Dropping it ends its place in concurrency limits.
@@ -76,7 +77,8 @@ pub async fn admit_head(snapshot: &Arc<Snapshot>, head: &Head<'_>, now: Timestam
     if let Some(step_up) = operation.step_up.as_ref().filter(|step_up| !step_up.is_met_by(&caller.token, now)) {
         return Err(Rejection::StepUp { required: step_up.clone() }); // RFC 9470 §3
     }
-    Ok(Pending { snapshot: Arc::clone(snapshot), operation: route.index, caller, subscription })
+    let captures = route.captures.spans(path);
+    Ok(Pending { snapshot: Arc::clone(snapshot), operation: route.index, caller, subscription, captures })
 }
 
 impl Pending {
@@ -91,7 +93,7 @@ impl Pending {
         if contract || operation.amount.is_some() { BodyNeed::Whole } else { BodyNeed::None }
     }
 
-    /// Policy, contract, quota. `body` is what [`Self::body_need`] asked for, else [`Body::Opaque`].
+    /// Policy, contract, quota. `head` is the one that was identified, `body` is what [`Self::body_need`] asked for, else [`Body::Opaque`].
     pub fn admit(self, head: &Head<'_>, body: &Body, now: Timestamp) -> Result<Admitted, Rejection> {
         let operation = self.snapshot.operation(self.operation).ok_or(Rejection::Inconsistent)?;
         let amount = operation.amount.as_ref().and_then(|at| at.read(body));
@@ -167,10 +169,8 @@ impl Pending {
             Mode::Observe => false,
             Mode::Enforce => true,
         };
-        let path = CanonicalPath::parse(head.path)?;
-        let route = self.snapshot.routes.resolve(head.method, path)?;
         let contract = &operation.contract;
-        let captures: Vec<_> = route.captures.iter().collect();
+        let captures = self.captures.of(head.path);
         let mut errors = contract.check_parameters(&captures, head.query, head.headers);
         if self.body_need() == BodyNeed::Whole || !contract.takes_body() {
             let content_type = head.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());

@@ -79,10 +79,8 @@ fn compare_mixed(float: f64, integer: i128) -> Ordering {
 
 /// Orders a number of a message against one of a schema.
 pub(super) fn compare_instance(instance: Instance<'_>, number: &Number, bound: &Number) -> Ordering {
-    match (instance.written(), Numeral::of(bound)) {
-        (Some(written), Some(bound)) => written.compare(&bound),
-        _ => compare(number, bound),
-    }
+    let written = instance.written().and_then(|written| Some(written.compare(&Numeral::of(bound)?)));
+    written.unwrap_or_else(|| compare(number, bound))
 }
 
 /// Whether a number of a message is an integral multiple of one of a schema, in decimal: 19.99 is a multiple of 0.01.

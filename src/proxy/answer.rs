@@ -30,9 +30,9 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 pub(super) fn dress(header: &mut ResponseHeader, ctx: &RequestContext, path: &str) -> Result<()> {
     spelling::change_response(header, |fields| {
         if let Some(forward) = &ctx.forward
-            && let Some(picked) = &forward.picked
+            && let Some(authority) = &forward.authority
             && let Some(location) = fields.get(header::LOCATION)
-            && let Some(ours) = relocate(location, picked.authority(), (path, forward.target.path()))
+            && let Some(ours) = relocate(location, authority, (path, forward.target.path()))
         {
             set(fields, header::LOCATION, ours)?;
         }

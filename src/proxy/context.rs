@@ -124,6 +124,8 @@ pub(super) struct Forward {
     pub deadline: Instant,
     pub tried: Tried,
     pub picked: Option<Picked>,
+    /// Of the back end that was asked last.
+    pub authority: Option<HeaderValue>,
     pub credential: Option<(HeaderName, HeaderValue)>,
     /// The route allows the WebSocket handshake that this request is.
     pub websocket: bool,

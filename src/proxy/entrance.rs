@@ -23,9 +23,9 @@ use crate::upstream::Tried;
 
 /// Which way an admitted request goes.
 pub(super) enum Lane {
-    /// Bodies of any size pass as they come.
+    /// Request bodies of any size pass as they come.
     Stream,
-    /// The request is held whole; its answer may have to be.
+    /// The request is held whole, or has no body; its answer passes as it comes unless it must be read.
     Whole(Option<Held>),
 }
 
@@ -120,6 +120,9 @@ async fn choose(
     if announced(session).is_some_and(|length| length > max) {
         return Err(Fault::BodyTooLarge.into());
     }
+    if session.as_downstream_mut().is_body_empty() && !ctx.websocket {
+        return Ok(Lane::Whole(None)); // One write, one answer: nothing to be carried both ways at once.
+    }
     continue_if_expected(session, ctx).await?;
     Ok(Lane::Stream)
 }
@@ -135,6 +138,7 @@ fn forward(gateway: &Gateway, session: &Session, ctx: &RequestContext, admitted:
         deadline: now + operation.timeout.unwrap_or(admitted.pool.timeouts().total),
         tried: Tried::default(),
         picked: None,
+        authority: None,
         credential: None,
         websocket: operation.websocket && ctx.websocket,
         body_bytes: 0,

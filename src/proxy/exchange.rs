@@ -1,4 +1,4 @@
-//! One exchange with a back end in the buffered lane: the request is held, the answer comes as it comes.
+//! One exchange with a back end in the whole lane: the request is held or has no body, the answer comes as it comes.
 //!
 //! Invariants: a connection goes back to the pool only after a clean end; every wait ends at the exchange's deadline;
 //! what [`may_retry`] forbids is not sent again.
@@ -20,7 +20,7 @@ use super::framing;
 use super::retry::{Attempt, Body, may_retry};
 use crate::upstream::{Outcome, PeerTerms, Picked, Pool, Tried};
 
-/// Interim answers that are passed over before the back end counts as broken.
+/// Interim answers that are taken before the back end counts as broken.
 const INTERIM_MAX: usize = 8;
 /// Largest header section of an answer.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
@@ -31,7 +31,7 @@ const LATE_ANSWER_WAIT: Duration = Duration::from_millis(250);
 pub(super) struct Parcel<'a> {
     pub pool: &'a Arc<Pool>,
     pub method: Method,
-    /// Held whole.
+    /// Held whole; nothing if there is none.
     pub body: Option<Bytes>,
     pub deadline: Instant,
 }
@@ -42,10 +42,17 @@ pub(super) type Prepare<'a> =
 
 /// An answer whose header has arrived.
 pub(super) struct Answer {
+    /// Interim ones that came before (RFC 9110 §15.2), but for `100 Continue`.
+    pub interim: Vec<ResponseHeader>,
     pub header: ResponseHeader,
-    pub picked: Picked,
     /// From the attempt's begin to the header.
     pub waited: Duration,
+    pub body: AnswerBody,
+}
+
+/// What follows the header. To be ended, so that the connection can be used again.
+pub(super) struct AnswerBody {
+    pub picked: Picked,
     connection: Connection,
     read: Duration,
     deadline: Instant,
@@ -114,8 +121,8 @@ async fn attempt(
             return Err(fault.into());
         }
     };
-    let header = match converse(&mut connection, request, parcel).await {
-        Ok(header) => header,
+    let Heads { interim, header } = match converse(&mut connection, request, parcel).await {
+        Ok(heads) => heads,
         Err(failed) => {
             connection.silent = failed.fault == Fault::TimedOut;
             if let Some(outcome) = failed.fault.outcome() {
@@ -138,8 +145,9 @@ async fn attempt(
         }
         return Err(fault.into());
     }
-    let read = parcel.pool.timeouts().read;
-    Ok(Answer { header, picked, waited: started.elapsed(), connection, read, deadline: parcel.deadline })
+    let (read, deadline) = (parcel.pool.timeouts().read, parcel.deadline);
+    let body = AnswerBody { picked, connection, read, deadline };
+    Ok(Answer { interim, header, waited: started.elapsed(), body })
 }
 
 async fn connect(parcel: &Parcel<'_>, picked: &Picked) -> Result<Connection, Fault> {
@@ -151,29 +159,35 @@ async fn connect(parcel: &Parcel<'_>, picked: &Picked) -> Result<Connection, Fau
         Ok(Err(error)) => return Err(Fault::from_connect(&error)),
         Err(_) => return Err(Fault::Connect("deadline".into())),
     };
-    session.set_read_timeout(peer.options.read_timeout);
-    session.set_write_timeout(peer.options.write_timeout);
+    // A request without a body is one write and, until the header is there, one wait: `converse` times both as wholes.
+    if parcel.body.is_some() || matches!(session, HttpSession::H2(_)) {
+        session.set_read_timeout(peer.options.read_timeout);
+        session.set_write_timeout(peer.options.write_timeout);
+    }
     Ok(Connection { pool: parcel.pool.clone(), session, peer, reused, clean: true, silent: false })
 }
 
 /// Writes the request and reads the answer's header.
-async fn converse(
-    connection: &mut Connection,
-    request: RequestHeader,
-    parcel: &Parcel<'_>,
-) -> Result<ResponseHeader, Failed> {
+async fn converse(connection: &mut Connection, request: RequestHeader, parcel: &Parcel<'_>) -> Result<Heads, Failed> {
     let late = |_| Failed::from(Fault::TimedOut);
+    let timeouts = parcel.pool.timeouts();
+    let within = |most: Duration| match parcel.body {
+        None => parcel.deadline.min(Instant::now() + most),
+        Some(_) => parcel.deadline, // Each of its writes, and each wait for an answer, is timed by the session.
+    };
+    let limit = within(timeouts.write);
     let written = write(connection, request, parcel.body.clone());
-    let unwritten = timeout_at(parcel.deadline, written).await.map_err(late)?.err();
-    let read = read_header(&mut connection.session);
+    let unwritten = timeout_at(limit, written).await.map_err(late)?.err();
+    let limit = within(timeouts.read);
+    let read = read_heads(&mut connection.session);
     let Some(error) = unwritten else {
-        let header = timeout_at(parcel.deadline, read).await.map_err(late)?;
-        return header.map_err(|error| connection.failed(&error));
+        let heads = timeout_at(limit, read).await.map_err(late)?;
+        return heads.map_err(|error| connection.failed(&error));
     };
     // RFC 9112 §9.5: a server may answer and close before it has read all; then the answer is what counts.
     connection.clean = false;
     match timeout(LATE_ANSWER_WAIT, read).await {
-        Ok(Ok(header)) => Ok(header),
+        Ok(Ok(heads)) => Ok(heads),
         _ => Err(connection.failed(&error)),
     }
 }
@@ -204,19 +218,29 @@ fn for_http2(mut request: RequestHeader, tls: bool) -> pingora_core::Result<Requ
     Ok(request)
 }
 
-async fn read_header(session: &mut HttpSession) -> pingora_core::Result<ResponseHeader> {
+/// The header of an answer, and those of the interim ones before it.
+struct Heads {
+    interim: Vec<ResponseHeader>,
+    header: ResponseHeader,
+}
+
+async fn read_heads(session: &mut HttpSession) -> pingora_core::Result<Heads> {
+    let mut interim = Vec::new();
     for _ in 0..INTERIM_MAX {
         session.read_response_header().await?;
         let Some(header) = session.response_header() else { break };
         if header.status == StatusCode::SWITCHING_PROTOCOLS {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "protocols switched without being asked");
         }
+        check_size(header)?;
         if !header.status.is_informational() {
-            check_size(header)?;
             if !framing::is_sound(header) {
                 return Error::e_explain(ErrorType::InvalidHTTPHeader, "the length is said in more than one way");
             }
-            return Ok(header.clone());
+            return Ok(Heads { interim, header: header.clone() });
+        }
+        if header.status != StatusCode::CONTINUE {
+            interim.push(header.clone());
         }
     }
     Error::e_explain(ErrorType::InvalidHTTPHeader, "no final answer after the interim ones")
@@ -252,7 +276,7 @@ impl Connection {
     }
 }
 
-impl Answer {
+impl AnswerBody {
     /// The next bytes of the body; `None` at its end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         let limit = self.deadline.min(Instant::now() + self.read);

@@ -197,24 +197,25 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = RequestContext;
+    /// In a box: Pingora hands it from one future to the next by value, and each would have room for it.
+    type CTX = Box<RequestContext>;
 
-    fn new_ctx(&self) -> RequestContext {
+    fn new_ctx(&self) -> Self::CTX {
         let interaction = InteractionId::from_random(self.random.bytes());
         let facts = RequestFacts::begin(interaction, self.clock.now());
-        RequestContext::new(Record::open(facts, Arc::clone(&self.events)), interaction)
+        Box::new(RequestContext::new(Record::open(facts, Arc::clone(&self.events)), interaction))
     }
 
     fn init_downstream_modules(&self, _: &mut HttpModules) {} // Nothing rewrites an answer behind our back.
 
-    async fn early_request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<()> {
         match self.open(session, ctx) {
             Ok(()) => Ok(()),
             Err(refusal) => self.refuse(ctx, refusal),
         }
     }
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
         if is_own_path(session.req_header().uri.path()) {
             return match own::serve(self, session, ctx).await {
                 Ok(()) => Ok(true),
@@ -240,7 +241,7 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         match streaming::peer(session, ctx).await {
             Ok(peer) => Ok(Box::new(peer)),
             Err(fault) => self.refuse(ctx, fault.into()),
@@ -251,7 +252,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         _: &HttpPeer,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
         mut error: Box<Error>,
     ) -> Box<Error> {
         error.set_retry(false);
@@ -270,7 +271,7 @@ impl ProxyHttp for Gateway {
         _: &HttpPeer,
         descriptor: RawFd,
         _: Option<&Digest>,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         match streaming::connected(&self.fuses, descriptor, ctx) {
             Ok(()) => Ok(()),
@@ -282,7 +283,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         match streaming::prepare(session, request, ctx) {
             Ok(()) => Ok(()),
@@ -295,7 +296,7 @@ impl ProxyHttp for Gateway {
         _: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         streaming::request_chunk(body, end_of_stream, ctx).map_err(|fault| as_error(&fault))
     }
@@ -304,7 +305,7 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         response: &mut ResponseHeader,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         streaming::response_header(response, ctx).await.map_err(|fault| as_error(&fault))
     }
@@ -314,7 +315,7 @@ impl ProxyHttp for Gateway {
         _: &mut Session,
         _: &mut Option<Bytes>,
         _: bool,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
         streaming::response_chunk(ctx).map(|()| None).map_err(|fault| as_error(&fault))
     }
@@ -323,7 +324,7 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         trailers: &mut HeaderMap,
-        _: &mut RequestContext,
+        _: &mut Self::CTX,
     ) -> Result<()> {
         trailers.clear(); // RFC 9110 §6.5.1: none is known to be safe, so none passes.
         Ok(())
@@ -333,7 +334,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             if let Some(in_work) = &ctx.in_work {
@@ -357,7 +358,7 @@ impl ProxyHttp for Gateway {
         _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
         client_reused: bool,
     ) -> Box<Error> {
         let again = streaming::broke(session, ctx, &error, client_reused);
@@ -369,7 +370,7 @@ impl ProxyHttp for Gateway {
     }
 
     /// The one way out: every refusal and failure becomes a problem document here, if it still can.
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Self::CTX) -> FailToProxy {
         self.note_refusal(ctx);
         let cause = cause(ctx, error);
         let (mut policy, mut quotas) = (None, Vec::new());
@@ -391,7 +392,7 @@ impl ProxyHttp for Gateway {
         FailToProxy { error_code: problem.status().as_u16(), can_reuse_downstream: written.unwrap_or(false) }
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Self::CTX) {
         let status = final_status(session);
         let (read, sent) = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
         let mut ending = Ending::Aborted;
@@ -408,15 +409,15 @@ impl ProxyHttp for Gateway {
     }
 
     // The record says it all, with less of the caller's in it.
-    fn suppress_error_log(&self, _: &Session, _: &RequestContext, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Self::CTX, _: &Error) -> bool {
         true
     }
 
-    fn suppress_proxy_warn_log(&self, _: &Session, _: &RequestContext, _: &Error, _: ProxyWarnLogContext) -> bool {
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Self::CTX, _: &Error, _: ProxyWarnLogContext) -> bool {
         true
     }
 
-    fn request_summary(&self, _: &Session, ctx: &RequestContext) -> String {
+    fn request_summary(&self, _: &Session, ctx: &Self::CTX) -> String {
         ctx.interaction.to_string() // Pingora would write path and query.
     }
 }

@@ -120,14 +120,15 @@ pub(super) struct Outbound<'a> {
     pub interaction: &'a HeaderValue,
     pub traceparent: Option<&'a HeaderValue>,
     pub tracestate: Option<&'a HeaderValue>,
-    /// Set where the answer must be read: its length in the buffered lane, where it is sent whole and the answer must
-    /// not be compressed.
+    /// Set in the whole lane: what frames the request.
     pub whole: Option<Whole>,
+    /// The answer will be read, so it must not be compressed.
+    pub plain: bool,
     /// The route allows this request's WebSocket handshake.
     pub websocket: bool,
 }
 
-/// The body of a request in the buffered lane.
+/// The body of a request in the whole lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whole {
     Absent,
@@ -160,15 +161,13 @@ fn set_request(fields: &mut HeaderMap, outbound: &Outbound<'_>) -> Result<(), Fa
     if let Some((name, value)) = outbound.credential {
         set(name.clone(), value.clone())?;
     }
+    if outbound.plain {
+        set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+    }
     match outbound.whole {
         None => {}
-        Some(whole) => {
-            set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
-            match whole {
-                Whole::Bytes(length) => set(header::CONTENT_LENGTH, HeaderValue::from(length))?,
-                Whole::Absent => drop(fields.remove(header::CONTENT_LENGTH)),
-            }
-        }
+        Some(Whole::Bytes(length)) => set(header::CONTENT_LENGTH, HeaderValue::from(length))?,
+        Some(Whole::Absent) => drop(fields.remove(header::CONTENT_LENGTH)),
     }
     Ok(())
 }
@@ -341,6 +340,7 @@ mod tests {
             traceparent: None,
             tracestate: None,
             whole: None,
+            plain: false,
             websocket: false,
         };
         change(&mut outbound);
@@ -425,7 +425,9 @@ mod tests {
     #[test]
     fn the_buffered_lane_reframes_and_asks_for_plain_text() {
         let fields = [("content-length", "999"), ("accept-encoding", "gzip"), ("transfer-encoding", "chunked")];
-        let request = prepared(&fields[..2], |o| o.whole = Some(Whole::Bytes(5)));
+        let request = prepared(&fields[..2], |o| {
+            (o.whole, o.plain) = (Some(Whole::Bytes(5)), true);
+        });
         assert_eq!(
             (&request.headers["content-length"], &request.headers["accept-encoding"]),
             (&HeaderValue::from(5), &HeaderValue::from_static("identity"))

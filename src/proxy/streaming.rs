@@ -42,6 +42,7 @@ pub(super) async fn peer(session: &mut Session, ctx: &mut RequestContext) -> Res
     forward.credential = credential?;
     let terms = PeerTerms { budget: forward.budget(), uploading, websocket: forward.websocket };
     let peer = picked.peer(terms);
+    forward.authority = Some(picked.authority().clone());
     let (id, attempts) = (Arc::clone(picked.id()), forward.tried.attempts());
     forward.picked = Some(picked);
     ctx.note(|facts| (facts.backend, facts.attempts) = (Some(id), attempts));
@@ -137,6 +138,7 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &mut 
         traceparent: traceparent.as_ref(),
         tracestate: trace.as_ref().and_then(TraceContext::tracestate),
         whole: None,
+        plain: false,
         websocket: forward.websocket,
     };
     prepare_request(request, &outbound)

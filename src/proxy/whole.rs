@@ -1,17 +1,21 @@
-//! The buffered lane: the request is held whole, its answer is read whole where rules must change or check it, and
-//! streamed on where not.
+//! The whole lane: the request is held whole or has no body; its answer is read whole where rules must change or check
+//! it, and passes as it comes where not.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use pingora_core::protocols::http::HttpTask;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::answer::dress;
 use super::context::RequestContext;
 use super::entrance::holder;
-use super::exchange::{Answer, Parcel, send};
+use super::exchange::{Answer, AnswerBody, Parcel, send};
 use super::failure::Fault;
 use super::gateway::Gateway;
 use super::headers::{Outbound, Whole, prepare_request, strip_representation, strip_response};
@@ -22,6 +26,9 @@ use crate::admission::Admitted;
 use crate::contract::Mode;
 use crate::signal::TraceContext;
 use crate::upstream::{Picked, Tried};
+
+/// How much of an answer is collected, where it comes faster than it leaves.
+const TOGETHER_BYTES_MAX: usize = 64 * 1024;
 
 /// Why the lane ended early.
 pub(super) enum End {
@@ -44,21 +51,21 @@ pub(super) async fn serve(
     ctx: &mut RequestContext,
     held: Option<Held>,
 ) -> Result<(), End> {
-    let mut answer = exchange(session, ctx, held.as_ref()).await?;
+    let Answer { interim, header, mut body, .. } = exchange(session, ctx, held.as_ref()).await?;
     drop(held);
-    let status = answer.header.status;
+    let status = header.status;
     ctx.note(|facts| facts.upstream_status = Some(status.as_u16()));
     let bodiless = session.req_header().method == Method::HEAD
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let mut header = outgoing(&answer.header);
     let rewritten = ctx.admitted.as_ref().is_some_and(|admitted| admitted.permit.obligations.rewrites_body());
     let read = match ctx.admitted.as_ref() {
-        Some(admitted) if !bodiless => inspect(gateway, admitted, &mut answer).await,
+        Some(admitted) if !bodiless => inspect(gateway, admitted, &header, &mut body).await,
         _ => Ok(Inspected::Passes),
     };
+    let mut header = outgoing(header);
     match read {
         Ok(Inspected::Whole { bytes, observed }) => {
-            answer.end(true).await;
+            body.end(true).await;
             if rewritten {
                 strip_representation(&mut header);
             }
@@ -66,33 +73,30 @@ pub(super) async fn serve(
             write_whole(session, ctx, header, bytes).await
         }
         Ok(Inspected::Passes) if bodiless => {
-            answer.end(true).await;
+            body.end(true).await;
             if rewritten {
                 strip_representation(&mut header); // What HEAD tells is what GET would, and that is rewritten.
             }
-            write_header(session, ctx, header, true).await.map_err(End::Before)
+            write_interim(session, interim).await?;
+            write_header(session, ctx, header).await.map_err(End::Before)
         }
         Ok(Inspected::Passes) => {
-            frame(&mut header)?;
-            write_header(session, ctx, header, false).await?;
-            stream(session, answer, Vec::new()).await
+            write_interim(session, interim).await?;
+            pass(session, ctx, header, body, Vec::new()).await
         }
-        Ok(Inspected::TooLargeToCheck(begin)) => {
-            frame(&mut header)?;
-            write_header(session, ctx, header, false).await?;
-            stream(session, answer, begin).await
-        }
+        Ok(Inspected::TooLargeToCheck(begin)) => pass(session, ctx, header, body, begin).await,
         Err(fault) => {
-            answer.end(false).await;
+            body.end(false).await;
             Err(fault.into())
         }
     }
 }
 
 async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<&Held>) -> Result<Answer, Fault> {
-    let pool =
-        ctx.admitted.as_ref().map(|admitted| Arc::clone(&admitted.pool)).ok_or(Fault::Internal("not admitted"))?;
-    let rewritten = ctx.admitted.as_ref().is_some_and(|admitted| admitted.permit.obligations.rewrites_body());
+    let admitted = ctx.admitted.as_ref().ok_or(Fault::Internal("not admitted"))?;
+    let pool = Arc::clone(&admitted.pool);
+    let rewritten = admitted.permit.obligations.rewrites_body();
+    let checked = admitted.operation().is_some_and(|operation| operation.response_contract != Mode::Off);
     let base = session.req_header().clone();
     let host = host(session).unwrap_or_default().to_owned();
     let (interaction, client, secure) = (ctx.interaction_value.clone(), ctx.source, ctx.is_secure());
@@ -116,6 +120,7 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
             traceparent: traceparent.as_ref(),
             tracestate: trace.as_ref().and_then(TraceContext::tracestate),
             whole: Some(whole),
+            plain: rewritten || checked,
             websocket: false,
         };
         prepare_request(&mut request, &outbound)?;
@@ -128,7 +133,9 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
     ctx.note(|facts| (facts.backend, facts.attempts) = (tried.last().cloned(), tried.attempts()));
     let answer = sent?;
     let waited = answer.waited;
-    ctx.forward()?.waited = Some(waited);
+    let forward = ctx.forward()?;
+    forward.waited = Some(waited);
+    forward.authority = Some(answer.body.picked.authority().clone());
     ctx.note(|facts| facts.upstream_took = Some(waited));
     Ok(answer)
 }
@@ -153,24 +160,25 @@ fn for_whole(request: &mut RequestHeader, rewritten: bool) {
     }
 }
 
-/// Gives an exchange up when the caller resets its stream, if giving it up is safe.
+/// Gives an exchange up when the caller goes away, if giving it up is safe.
 async fn while_wanted<T>(
     session: &mut Session,
     safe: bool,
     work: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, Fault> {
-    match session.as_downstream_mut().watch_h2_stream_close() {
-        Some(closed) if safe => tokio::select! {
-            done = work => done,
-            _ = closed => Err(Fault::CallerGone),
-        },
-        _ => work.await,
+    if !safe {
+        return work.await;
+    }
+    tokio::select! {
+        biased;
+        done = work => done,
+        // The request was read to its end: what could still come is the end of the connection, or of the stream.
+        _ = session.as_downstream_mut().read_body_or_idle(true) => Err(Fault::CallerGone),
     }
 }
 
-/// The answer's header on its way to the caller.
-fn outgoing(theirs: &ResponseHeader) -> ResponseHeader {
-    let mut header = theirs.clone();
+/// A header of the back end on its way to the caller.
+fn outgoing(mut header: ResponseHeader) -> ResponseHeader {
     header.set_version(Version::HTTP_11); // That of the caller's connection is Pingora's business.
     strip_response(&mut header, false);
     header
@@ -186,23 +194,28 @@ enum Inspected {
 }
 
 /// Reads, checks and rewrites the body as the rules demand.
-async fn inspect(gateway: &Gateway, admitted: &Admitted, answer: &mut Answer) -> Result<Inspected, Fault> {
+async fn inspect(
+    gateway: &Gateway,
+    admitted: &Admitted,
+    header: &ResponseHeader,
+    body: &mut AnswerBody,
+) -> Result<Inspected, Fault> {
     let operation = admitted.operation().ok_or(Fault::Internal("the operation is unknown"))?;
     let obligations = &admitted.permit.obligations;
     let must = obligations.rewrites_body() || operation.response_contract == Mode::Enforce;
     if !must && operation.response_contract == Mode::Off {
         return Ok(Inspected::Passes);
     }
-    let body = match read(gateway, admitted, answer, must).await? {
+    let headers = &header.headers;
+    let body = match read(gateway, admitted, headers, body, must).await? {
         Read::Whole(held) => held,
         Read::TooLarge(begin) => return Ok(Inspected::TooLargeToCheck(begin)),
     };
-    let headers = &answer.header.headers;
     let observed = match operation.response_contract {
         Mode::Off => 0,
         mode => {
             let content_type = text(headers, header::CONTENT_TYPE);
-            let errors = operation.contract.check_response(answer.header.status, content_type, &body.bytes);
+            let errors = operation.contract.check_response(header.status, content_type, &body.bytes);
             if mode == Mode::Enforce && !errors.is_empty() {
                 return Err(Fault::Unusable("it breaks the contract"));
             }
@@ -221,10 +234,16 @@ enum Read {
     TooLarge(Vec<Bytes>),
 }
 
-async fn read(gateway: &Gateway, admitted: &Admitted, answer: &mut Answer, must: bool) -> Result<Read, Fault> {
+async fn read(
+    gateway: &Gateway,
+    admitted: &Admitted,
+    headers: &HeaderMap,
+    answer: &mut AnswerBody,
+    must: bool,
+) -> Result<Read, Fault> {
     let max = gateway.limits.buffered_bytes_max;
     let too_large = Fault::Unusable("it is too large to be checked");
-    let length = text(&answer.header.headers, header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
+    let length = text(headers, header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
     if length.is_some_and(|length| length > max as u64) {
         return if must { Err(too_large) } else { Ok(Read::TooLarge(Vec::new())) };
     }
@@ -252,18 +271,29 @@ fn frame(header: &mut ResponseHeader) -> Result<(), Fault> {
     set.map_err(|_| Fault::Internal("the framing cannot be set"))
 }
 
-async fn write_header(
-    session: &mut Session,
-    ctx: &RequestContext,
-    mut header: ResponseHeader,
-    end: bool,
-) -> Result<(), Fault> {
-    let path = session.req_header().uri.path().to_owned();
-    dress(&mut header, ctx, &path).map_err(|_| Fault::Internal("the header cannot be written"))?;
-    session.write_response_header(Box::new(header), end).await.map_err(|_| Fault::CallerGone)?;
-    if end {
-        session.as_downstream_mut().finish_body().await.map_err(|_| Fault::CallerGone)?;
+/// Passes interim answers on (RFC 9110 §15.2), to whom can be sent any.
+async fn write_interim(session: &mut Session, interim: Vec<ResponseHeader>) -> Result<(), Fault> {
+    if session.req_header().version == Version::HTTP_10 {
+        return Ok(());
     }
+    for header in interim {
+        let written = session.write_response_header(Box::new(outgoing(header)), false).await;
+        written.map_err(|_| Fault::CallerGone)?;
+    }
+    Ok(())
+}
+
+fn dressed(session: &Session, ctx: &RequestContext, mut header: ResponseHeader) -> Result<Box<ResponseHeader>, Fault> {
+    dress(&mut header, ctx, session.req_header().uri.path())
+        .map_err(|_| Fault::Internal("the header cannot be written"))?;
+    Ok(Box::new(header))
+}
+
+/// Writes an answer that is its header alone.
+async fn write_header(session: &mut Session, ctx: &RequestContext, header: ResponseHeader) -> Result<(), Fault> {
+    let header = dressed(session, ctx, header)?;
+    session.write_response_header(header, true).await.map_err(|_| Fault::CallerGone)?;
+    session.as_downstream_mut().finish_body().await.map_err(|_| Fault::CallerGone)?;
     Ok(())
 }
 
@@ -275,31 +305,81 @@ async fn write_whole(
 ) -> Result<(), End> {
     let set = header.insert_header(header::CONTENT_LENGTH, bytes.len());
     set.map_err(|_| Fault::Internal("the length cannot be set"))?;
-    write_header(session, ctx, header, false).await?;
-    session.write_response_body(Some(bytes), true).await.map_err(|_| End::Midway(Fault::CallerGone))
+    let tasks = vec![HttpTask::Header(dressed(session, ctx, header)?, false), HttpTask::Body(Some(bytes), true)];
+    session.write_response_tasks(tasks).await.map(drop).map_err(|_| End::Midway(Fault::CallerGone))
 }
 
-async fn stream(session: &mut Session, mut answer: Answer, begin: Vec<Bytes>) -> Result<(), End> {
+/// Passes an answer on as it comes. What of it has arrived together leaves together, in one packet if it is small; a
+/// back end that breaks before anything has left is answered for.
+async fn pass(
+    session: &mut Session,
+    ctx: &RequestContext,
+    mut header: ResponseHeader,
+    mut body: AnswerBody,
+    begin: Vec<Bytes>,
+) -> Result<(), End> {
+    frame(&mut header)?;
+    let mut outgoing = Outgoing::new(dressed(session, ctx, header)?);
     for chunk in begin {
-        session.write_response_body(Some(chunk), false).await.map_err(|_| End::Midway(Fault::CallerGone))?;
+        outgoing.push(chunk);
     }
-    loop {
-        match answer.next().await {
-            Ok(Some(chunk)) => {
-                if session.write_response_body(Some(chunk), false).await.is_err() {
-                    answer.end(false).await;
-                    return Err(End::Midway(Fault::CallerGone));
-                }
-            }
-            Ok(None) => {
-                answer.end(true).await;
-                let ended = session.write_response_body(None, true).await;
-                return ended.map_err(|_| End::Midway(Fault::CallerGone));
-            }
-            Err(fault) => {
-                answer.end(false).await;
-                return Err(End::Midway(fault));
-            }
+    let outcome = loop {
+        match next(session, &mut body, &mut outgoing).await {
+            Ok(Some(chunk)) => outgoing.push(chunk),
+            Ok(None) => break Ok(()),
+            Err(fault) => break Err(fault),
         }
+    };
+    body.end(outcome.is_ok()).await; // Before the rest leaves: a slow caller keeps no connection of the back end.
+    let outcome = match outcome {
+        Ok(()) => {
+            outgoing.tasks.push(HttpTask::Done);
+            outgoing.leave(session).await
+        }
+        Err(fault) => Err(fault),
+    };
+    outcome.map_err(if outgoing.begun { End::Midway } else { End::Before })
+}
+
+/// The next part of the body. Before it is waited for, everything before it leaves.
+async fn next(session: &mut Session, body: &mut AnswerBody, outgoing: &mut Outgoing) -> Result<Option<Bytes>, Fault> {
+    if outgoing.bytes >= TOGETHER_BYTES_MAX {
+        outgoing.leave(session).await?;
+    }
+    let mut next = pin!(body.next());
+    if let Poll::Ready(chunk) = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
+        return chunk;
+    }
+    outgoing.leave(session).await?;
+    while_wanted(session, true, next).await
+}
+
+/// What of an answer has not left yet.
+struct Outgoing {
+    tasks: Vec<HttpTask>,
+    bytes: usize,
+    /// Something has left, or may have.
+    begun: bool,
+}
+
+impl Outgoing {
+    fn new(header: Box<ResponseHeader>) -> Self {
+        let mut tasks = Vec::with_capacity(3); // Most answers: header, body, end.
+        tasks.push(HttpTask::Header(header, false));
+        Self { tasks, bytes: 0, begun: false }
+    }
+
+    fn push(&mut self, chunk: Bytes) {
+        self.bytes += chunk.len();
+        self.tasks.push(HttpTask::Body(Some(chunk), false));
+    }
+
+    async fn leave(&mut self, session: &mut Session) -> Result<(), Fault> {
+        if self.tasks.is_empty() {
+            return Ok(());
+        }
+        (self.begun, self.bytes) = (true, 0);
+        let written = session.write_response_tasks(std::mem::take(&mut self.tasks)).await;
+        written.map(drop).map_err(|_| Fault::CallerGone)
     }
 }

@@ -22,7 +22,7 @@ mod table;
 mod template;
 
 pub use path::{CanonicalPath, PATH_BYTES_MAX, PathError};
-pub use table::{Captures, Match, RouteError, RouteIssue, RouteOrigin, RouteSpec, RouteTable};
+pub use table::{CaptureSpans, Captures, Match, RouteError, RouteIssue, RouteOrigin, RouteSpec, RouteTable};
 pub use template::{SEGMENTS_MAX, TemplateError};
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use http::Method;
@@ -89,6 +90,31 @@ impl<'p> Captures<'p> {
 
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
+    }
+
+    /// Where in `path`, which they were taken from, the values lie.
+    pub fn spans(&self, path: CanonicalPath<'p>) -> CaptureSpans {
+        let start = path.as_str().as_ptr().addr();
+        let span = |value: &&str| {
+            let from = value.as_ptr().addr().saturating_sub(start);
+            from..from.saturating_add(value.len())
+        };
+        CaptureSpans { names: Arc::clone(&self.names), spans: self.values.iter().map(span).collect() }
+    }
+}
+
+/// [`Captures`] that outlive the borrow of their path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureSpans {
+    names: Arc<[Box<str>]>,
+    spans: Box<[Range<usize>]>, // Invariant: as many as names.
+}
+
+impl CaptureSpans {
+    /// The values in the path that they were taken from, under the operation's own names.
+    pub fn of<'s>(&'s self, path: &'s str) -> Vec<(&'s str, &'s str)> {
+        let value = |span: &Range<usize>| path.get(span.clone()).unwrap_or_default();
+        self.names.iter().map(|name| &**name).zip(self.spans.iter().map(value)).collect()
     }
 }
 

@@ -80,6 +80,8 @@ fn each_operation_keeps_its_own_parameter_names() {
     let table = table(&[("GET", "/a/{x}"), ("POST", "/a/{y}"), ("GET", "/c/{l}-{r}.{ext}/{z}")]);
     let pairs = |method, path| -> Vec<(String, String)> {
         let found = resolve(&table, method, path).unwrap();
+        let spans = found.captures.spans(CanonicalPath::parse(path).unwrap());
+        assert_eq!(spans.of(path), found.captures.iter().collect::<Vec<_>>(), "{path}");
         found.captures.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     };
     assert_eq!(pairs("GET", "/a/1%202"), [("x".to_owned(), "1%202".to_owned())]);
@@ -88,6 +90,7 @@ fn each_operation_keeps_its_own_parameter_names() {
     for (name, value) in [("l", Some("a")), ("r", Some("b-c")), ("ext", Some("d.e")), ("z", Some("f")), ("y", None)] {
         assert_eq!(found.captures.get(name), value, "{name}");
     }
+    assert_eq!(pairs("GET", "/c/a-b-c.d.e/f").len(), 4);
 }
 
 #[test]

@@ -102,10 +102,11 @@ fn set(head: &mut RequestHeader, name: HeaderName, value: &'static str) {
     let _ = head.insert_header(name, HeaderValue::from_static(value));
 }
 
-fn is_doomed(name: &HeaderName) -> bool {
+/// Whether a field goes no further.
+pub(super) fn is_doomed(name: &HeaderName) -> bool {
     let name = name.as_str();
     // Many back ends read `_` as `-`; no field of a standard has one.
-    name.contains('_') || HOP_BY_HOP.contains(&name) || is_identity(name)
+    name.bytes().fold(false, |found, byte| found | (byte == b'_')) || HOP_BY_HOP.contains(&name) || is_identity(name)
 }
 
 fn is_identity(name: &str) -> bool {

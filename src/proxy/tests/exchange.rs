@@ -51,11 +51,11 @@ async fn exchange(pool: &Arc<Pool>, method: Method, body: Option<&'static [u8]>)
 /// Reads the answer to its end and gives the connection back.
 async fn finish(mut answer: Answer) -> (u16, String) {
     let mut body = Vec::new();
-    while let Some(chunk) = answer.next().await.unwrap() {
+    while let Some(chunk) = answer.body.next().await.unwrap() {
         body.extend_from_slice(&chunk);
     }
     let status = answer.header.status.as_u16();
-    answer.end(true).await;
+    answer.body.end(true).await;
     (status, String::from_utf8(body).unwrap())
 }
 
@@ -181,7 +181,7 @@ async fn only_a_cleanly_ended_exchange_leaves_its_connection_behind() {
         finish(exchange(&pool, Method::GET, None).await.unwrap()).await;
     }
     assert_eq!(server.connections(), 1);
-    exchange(&pool, Method::GET, None).await.unwrap().end(false).await;
+    exchange(&pool, Method::GET, None).await.unwrap().body.end(false).await;
     finish(exchange(&pool, Method::GET, None).await.unwrap()).await;
     assert_eq!(server.connections(), 2, "an unread answer takes its connection along");
     drop(exchange(&pool, Method::GET, None).await.unwrap());
@@ -195,8 +195,8 @@ async fn a_body_that_breaks_off_is_told_from_one_that_ends() {
     let server = Server::plain(move |_| Act::AnswerThenClose(half.clone())).await;
     let pool = pool(settings(&[server.url()]));
     let mut answer = exchange(&pool, Method::GET, None).await.unwrap();
-    assert_eq!(answer.next().await.unwrap().unwrap(), "half");
-    assert_eq!(answer.next().await.err().unwrap().code(), "broken");
+    assert_eq!(answer.body.next().await.unwrap().unwrap(), "half");
+    assert_eq!(answer.body.next().await.err().unwrap().code(), "broken");
 }
 
 #[tokio::test]

@@ -18,7 +18,9 @@ use crate::upstream::testing::{Act, Server, settings};
 async fn callers_may_speak_http2_in_both_lanes() {
     let mut bank = Server::plain(|seen| {
         if seen.head.contains("/v1/accounts/broken") {
-            Act::AnswerThenClose(b"HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\nhalf".to_vec())
+            let mut half = b"HTTP/1.1 200 X\r\nContent-Length: 400000\r\n\r\n".to_vec();
+            half.resize(half.len() + 200_000, b' '); // So much that it has begun to leave before the rest is missed.
+            Act::AnswerThenClose(half)
         } else if seen.head.starts_with("HEAD") {
             Act::Answer(b"HTTP/1.1 200 X\r\nContent-Length: 9\r\n\r\n".to_vec())
         } else {

@@ -352,9 +352,11 @@ async fn an_encoded_prefix_leads_to_the_same_place() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_does_not_look_complete() {
     for path in ["/bank/accounts/1", "/bank/hidden-post"] {
-        let chunked =
-            b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n3\r\n{\"a\r\n";
-        let bank = Server::plain(move |_| Act::AnswerThenClose(chunked.to_vec())).await;
+        // So long that its begin has left before its end is missed: else all of it could be answered for.
+        let mut chunked =
+            b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n40000\r\n".to_vec();
+        chunked.resize(chunked.len() + 0x40000, b' ');
+        let bank = Server::plain(move |_| Act::AnswerThenClose(chunked.clone())).await;
         let rig = Rig::start(settings(&[bank.url()])).await;
         if path == "/bank/accounts/1" {
             let answer = rig.get(path).await;
@@ -367,6 +369,33 @@ async fn an_answer_that_breaks_off_does_not_look_complete() {
             assert_eq!(answer.status(), 502, "read whole first, so it can still be told");
         }
     }
+}
+
+#[tokio::test]
+async fn a_short_answer_that_breaks_off_is_answered_for_or_cut() {
+    let half = b"HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\nhalf";
+    let bank = Server::plain(move |_| Act::AnswerThenClose(half.to_vec())).await;
+    let rig = Rig::start(settings(&[bank.url()])).await;
+    let answer = rig.get("/bank/accounts/1").await;
+    match answer.status().as_u16() {
+        502 => assert!(answer.text().await.unwrap().contains("backend-failed"), "nothing had left"),
+        status => assert_eq!((status, answer.bytes().await.is_err()), (200, true), "it had begun to leave"),
+    }
+}
+
+#[tokio::test]
+async fn interim_answers_and_places_of_the_back_end_pass_without_a_body_too() {
+    let created = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\nserver: bankd\r\n\r\n\
+                   HTTP/1.1 201 Created\r\nlocation: /v1/accounts/2\r\ncontent-length: 2\r\n\r\n{}";
+    let bank = Server::plain(move |_| Act::Answer(created.as_bytes().to_vec())).await;
+    let rig = Rig::start(settings(&[bank.url()])).await;
+    let mut raw = rig.raw().await;
+    raw.send("GET /bank/accounts/1 HTTP/1.1\r\nhost: {host}\r\nauthorization: {token}\r\n\r\n").await;
+    let seen = raw.until("{}").await.to_ascii_lowercase();
+    let (interim, last) = seen.split_once("\r\n\r\n").unwrap();
+    assert!(interim.starts_with("http/1.1 103") && interim.contains("link: </x>"), "{seen}");
+    assert!(!interim.contains("bankd"), "{seen}");
+    assert!(last.starts_with("http/1.1 201") && last.contains("location: /bank/accounts/2\r\n"), "{seen}");
 }
 
 #[tokio::test]
