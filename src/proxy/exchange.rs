@@ -4,6 +4,7 @@
 //! what [`may_retry`] forbids is not sent again.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 
@@ -53,7 +54,7 @@ pub(super) struct Answer {
 /// What follows the header. To be ended, so that the connection can be used again.
 pub(super) struct AnswerBody {
     pub picked: Picked,
-    connection: Connection,
+    connection: Box<Connection>,
     read: Duration,
     deadline: Instant,
 }
@@ -150,10 +151,11 @@ async fn attempt(
     Ok(Answer { interim, header, waited: started.elapsed(), body })
 }
 
-async fn connect(parcel: &Parcel<'_>, picked: &Picked) -> Result<Connection, Fault> {
+/// The connection is in a box: it goes from hand to hand, and is large.
+async fn connect(parcel: &Parcel<'_>, picked: &Picked) -> Result<Box<Connection>, Fault> {
     let budget = parcel.deadline.saturating_duration_since(Instant::now());
     let peer = picked.peer(PeerTerms { budget, uploading: false, websocket: false });
-    let connected = by(parcel.deadline, parcel.pool.transport().connect(&peer)).await;
+    let connected = by(parcel.deadline, pin!(parcel.pool.transport().connect(&peer))).await;
     let (mut session, reused) = match connected {
         Ok(Ok(connected)) => connected,
         Ok(Err(error)) => return Err(Fault::from_connect(&error)),
@@ -164,7 +166,7 @@ async fn connect(parcel: &Parcel<'_>, picked: &Picked) -> Result<Connection, Fau
         session.set_read_timeout(peer.options.read_timeout);
         session.set_write_timeout(peer.options.write_timeout);
     }
-    Ok(Connection { pool: parcel.pool.clone(), session, peer, reused, clean: true, silent: false })
+    Ok(Box::new(Connection { pool: parcel.pool.clone(), session, peer, reused, clean: true, silent: false }))
 }
 
 /// Writes the request and reads the answer's header.
@@ -176,17 +178,16 @@ async fn converse(connection: &mut Connection, request: RequestHeader, parcel: &
         Some(_) => parcel.deadline, // Each of its writes, and each wait for an answer, is timed by the session.
     };
     let limit = within(timeouts.write);
-    let written = write(connection, request, parcel.body.clone());
-    let unwritten = timeout_at(limit, written).await.map_err(late)?.err();
-    let limit = within(timeouts.read);
-    let read = read_heads(&mut connection.session);
-    let Some(error) = unwritten else {
-        let heads = timeout_at(limit, read).await.map_err(late)?;
+    let written = timeout_at(limit, pin!(write(connection, request, parcel.body.clone()))).await;
+    let Err(error) = written.map_err(late)? else {
+        let limit = within(timeouts.read);
+        let heads = timeout_at(limit, pin!(read_heads(&mut connection.session))).await.map_err(late)?;
         return heads.map_err(|error| connection.failed(&error));
     };
     // RFC 9112 §9.5: a server may answer and close before it has read all; then the answer is what counts.
     connection.clean = false;
-    match timeout(LATE_ANSWER_WAIT, read).await {
+    let answer = timeout(LATE_ANSWER_WAIT, pin!(read_heads(&mut connection.session))).await;
+    match answer {
         Ok(Ok(heads)) => Ok(heads),
         _ => Err(connection.failed(&error)),
     }
@@ -280,7 +281,7 @@ impl AnswerBody {
     /// The next bytes of the body; `None` at its end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         let limit = self.deadline.min(Instant::now() + self.read);
-        let read = timeout_at(limit, self.connection.session.read_response_body()).await;
+        let read = timeout_at(limit, pin!(self.connection.session.read_response_body())).await;
         let fault = match read {
             // A timeout looks at the work first: bytes that are always there would pass any deadline.
             Ok(Ok(Some(_))) if Instant::now() >= self.deadline => Fault::TimedOut,

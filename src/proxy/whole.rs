@@ -129,7 +129,7 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
     };
     let parcel = Parcel { pool: &pool, method: base.method.clone(), body, deadline: forward.deadline };
     let mut tried = Tried::default();
-    let sent = while_wanted(session, base.method.is_safe(), send(&parcel, &mut tried, &prepare)).await;
+    let sent = while_wanted(session, base.method.is_safe(), pin!(send(&parcel, &mut tried, &prepare))).await;
     ctx.note(|facts| (facts.backend, facts.attempts) = (tried.last().cloned(), tried.attempts()));
     let answer = sent?;
     let waited = answer.waited;
@@ -164,7 +164,7 @@ fn for_whole(request: &mut RequestHeader, rewritten: bool) {
 async fn while_wanted<T>(
     session: &mut Session,
     safe: bool,
-    work: impl Future<Output = Result<T, Fault>>,
+    work: impl Future<Output = Result<T, Fault>> + Unpin, // Pinned where it is: its state is large.
 ) -> Result<T, Fault> {
     if !safe {
         return work.await;

@@ -20,8 +20,8 @@ use super::settings::{BackendSettings, HealthSettings, PoolSettings, Timeouts};
 use super::target::Target;
 use super::transport::Transport;
 
-/// Idle connections that the buffered lane keeps to one pool.
-const IDLE_CONNECTIONS_MAX: usize = 64;
+/// Idle connections that the whole lane keeps to one pool, as many as Pingora keeps by itself.
+const IDLE_CONNECTIONS_MAX: usize = 128;
 
 /// A compiled pool. Invariant: at least one back end; everything that its files could do wrong was found by `new`.
 pub struct Pool {

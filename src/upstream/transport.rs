@@ -1,15 +1,18 @@
-//! The connections to one pool's back ends that the buffered lane and the health checks share.
+//! The connections to one pool's back ends that the whole lane and the health checks share.
 
 use std::time::Duration;
 
 use pingora_core::connectors::ConnectorOptions;
-use pingora_core::connectors::http::Connector;
+use pingora_core::connectors::http::{Connector, v1};
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 
-/// Pingora's pooled connector, one to a pool of back ends.
+/// Pingora's pooled connectors, for one pool of back ends.
 pub struct Transport {
-    connector: Connector,
+    /// To back ends that speak HTTP/1.1 only.
+    http1: v1::Connector,
+    /// To those that may speak HTTP/2.
+    either: Connector,
 }
 
 /// A CA file without certificates: a peer that brings no CAs of its own fails closed instead of trusting the
@@ -21,12 +24,20 @@ impl Transport {
     pub fn new(idle_connections_max: usize) -> Self {
         let mut options = ConnectorOptions::new(idle_connections_max);
         options.ca_file = Some(NO_ROOTS_FILE.to_owned());
-        Self { connector: Connector::new(Some(options)) }
+        Self { http1: v1::Connector::new(Some(options.clone())), either: Connector::new(Some(options)) }
     }
 
     /// A connection, and whether it carried an earlier exchange.
     pub async fn connect(&self, peer: &HttpPeer) -> pingora_core::Result<(HttpSession, bool)> {
-        self.connector.get_http_session(peer).await
+        if !speaks_http1_only(peer) {
+            return Box::pin(self.either.get_http_session(peer)).await;
+        }
+        if let Some(session) = self.http1.reused_http_session(peer).await {
+            return Ok((HttpSession::H1(session), true));
+        }
+        // In a box, for the state of a handshake is some ten kilobytes, and most exchanges find a connection.
+        let (session, reused) = Box::pin(self.http1.get_http_session(peer)).await?;
+        Ok((HttpSession::H1(session), reused))
     }
 
     /// Ends an exchange. A connection is shared again only if the exchange ended cleanly: a broken HTTP/1.1 one is
@@ -44,16 +55,25 @@ impl Transport {
                 return;
             }
         }
-        self.connector.release_http_session(session, peer, peer.options.idle_timeout).await;
+        match session {
+            HttpSession::H1(session) if speaks_http1_only(peer) => {
+                self.http1.release_http_session(session, peer, peer.options.idle_timeout).await;
+            }
+            session => Box::pin(self.either.release_http_session(session, peer, peer.options.idle_timeout)).await,
+        }
     }
 
     /// Remembers that this back end asked for HTTP/1.1.
     pub fn prefer_h1(&self, peer: &HttpPeer) {
-        self.connector.prefer_h1(peer);
+        self.either.prefer_h1(peer);
     }
 
     /// Opens a connection and makes sure that it is ready, within `limit`.
     pub(super) async fn reach(&self, peer: &HttpPeer, limit: Duration) -> Option<HttpSession> {
         tokio::time::timeout(limit, self.connect(peer)).await.ok()?.ok().map(|(session, _)| session)
     }
+}
+
+fn speaks_http1_only(peer: &HttpPeer) -> bool {
+    peer.options.alpn.get_max_http_version() == 1
 }
