@@ -121,15 +121,6 @@ impl Issuer {
         token: UnverifiedToken<'_>,
         now: Timestamp,
     ) -> Result<VerifiedToken, AuthnError> {
-        Ok(self.verify_whole(token, now).await?.0)
-    }
-
-    /// As [`Self::verify`], with everything that the token says: for whoever has to repeat it.
-    pub async fn verify_whole(
-        self: &Arc<Self>,
-        token: UnverifiedToken<'_>,
-        now: Timestamp,
-    ) -> Result<(VerifiedToken, Claims), AuthnError> {
         self.check_header(&token)?;
         if token.hint("iss") != Some(&*self.name) {
             return Err(AuthnError::Issuer);
@@ -138,7 +129,7 @@ impl Issuer {
             return Err(AuthnError::Audience);
         }
         let verified = self.verify_signature(token, now).await?;
-        Ok((self.read(&verified, now)?, verified.claims))
+        self.read(&verified, now)
     }
 
     fn check_header(&self, token: &UnverifiedToken<'_>) -> Result<(), AuthnError> {

@@ -132,17 +132,9 @@ impl AuthorizationServer {
         };
         let Redeemed { request, approval, grant } = redeemed;
         let grant = Grant {
-            id: grant,
-            client_id: caller.client.id.clone(),
-            subject: approval.subject,
-            scopes: approval.scopes,
-            authorization_details: approval.authorization_details,
             resource: request.resource.clone(),
             claims: request.claims.clone(),
-            acr: approval.acr,
-            auth_time: approval.auth_time,
-            created_at: now,
-            expires_at: now.plus(self.settings.grant_lifetime),
+            ..self.grant_of(grant, caller, approval, now)
         };
         Ok((grant, request))
     }

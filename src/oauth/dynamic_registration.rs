@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Map, Value};
 
+use super::assertion::JTI_BYTES_MAX;
 use super::dynamic_clients::{DynamicClient, RegistrationTemplate, Rules, Software, StoredClient};
 use super::{
     AuthorizationServer, ClientKeys, MEMBERS, OAuthError, Proof, ReadMetadata, RegistrationAdmission, Request,
@@ -202,10 +203,8 @@ impl AuthorizationServer {
         let named = ["software_jwks_endpoint", "software_jwks_uri", "jwks_uri"];
         let url = named.into_iter().find_map(|name| statement.claims.text(name).ok().flatten());
         let keys = ClientKeys::Remote(url.ok_or(invalid("The software statement names no keys."))?.into());
-        let verified = self.parts.key_sets.verify(Some(&keys), token, now).await.map_err(|error| match error {
-            super::ClientKeysError::Signature(_) => invalid("No key of the software verifies the JWT."),
-            super::ClientKeysError::Unavailable(_) => OAuthError::KeysUnavailable(error),
-        })?;
+        let verified = self.parts.key_sets.verify(Some(&keys), token, now).await;
+        let verified = verified.map_err(|error| error.or(invalid("No key of the software verifies the JWT.")))?;
         let claims = &verified.claims;
         let malformed = |_| invalid("A claim of the JWT is missing or malformed.");
         let software = statement.software_id.as_deref().ok_or(invalid("The software statement has no software_id."))?;
@@ -222,7 +221,7 @@ impl AuthorizationServer {
         }
         let jti = claims.required_text("jti").map_err(malformed)?;
         let marker = ClientId::parse(&format!("software:{software}")).map_err(|_| invalid("iss is malformed."))?;
-        if jti.len() > 256 || !self.parts.replay.mark(&marker, jti, expires_at, now).await? {
+        if jti.len() > JTI_BYTES_MAX || !self.parts.replay.mark(&marker, jti, expires_at, now).await? {
             return Err(invalid("The JWT was used before."));
         }
         Ok(claims.members().clone())

@@ -312,7 +312,7 @@ impl From<super::Full> for OAuthError {
 impl From<ClientKeysError> for OAuthError {
     fn from(error: ClientKeysError) -> Self {
         match error {
-            ClientKeysError::Signature(cause) => Self::InvalidClient(ClientAuthenticationError::Signature(cause)),
+            ClientKeysError::Signature(cause) => ClientAuthenticationError::Signature(cause).into(),
             ClientKeysError::Unavailable(_) => Self::KeysUnavailable(error),
         }
     }
