@@ -231,6 +231,82 @@ async fn who_guesses_waits_and_hears_the_same_whatever_is_wrong() {
     assert_eq!(attempt(USERNAME, PASSWORD).await, wrong, "too early, and it looks the same");
 }
 
+/// Signs in with what is given, and returns the status.
+async fn attempt(reader: &Reader<'_>, page: &str, username: &str, password: &str) -> u16 {
+    let form = with(page, &[("action", "sign-in"), ("username", username), ("password", password)]);
+    reader.post("/oauth/sign-in", &form.borrowed()).await.status().as_u16()
+}
+
+#[tokio::test]
+async fn what_is_done_on_the_pages_is_evidence_that_names_nobody() {
+    let (_backend, site, gateway) = rig().await;
+    let decide = async |reader: &Reader<'_>, page: &str, path: &str, action: &str| {
+        let response = reader.post(path, &with(page, &[("action", action)]).borrowed()).await;
+        assert_eq!(response.status(), 303, "{action}");
+    };
+    {
+        let reader = Reader::new(&gateway);
+        let page = reader.arrive(&push(&gateway, REDIRECT, &[]).await).await;
+        decide(&reader, &page, "/oauth/decision", "approve").await;
+        let again = reader.post("/oauth/decision", &with(&page, &[("action", "approve")]).borrowed()).await;
+        assert_eq!(again.status(), 400, "what counted once does not count twice");
+        let page = reader.get(&page_of(&push(&gateway, REDIRECT, &[]).await)).await.text().await.unwrap();
+        decide(&reader, &page, "/oauth/decision", "refuse").await;
+        let page = reader.get(&page_of(&push(&gateway, REDIRECT, &[]).await)).await.text().await.unwrap();
+        decide(&reader, &page, "/oauth/decision", "switch-user").await;
+
+        let stranger = Reader::new(&gateway);
+        let page = stranger.get(&page_of(&push(&gateway, REDIRECT, &[]).await)).await.text().await.unwrap();
+        assert_eq!(attempt(&stranger, &page, "mallory", "hunter2").await, 403);
+        for _ in 0..5 {
+            assert_eq!(attempt(&stranger, &page, "Alice", "hunter2").await, 403);
+        }
+        assert_eq!(attempt(&stranger, &page, USERNAME, PASSWORD).await, 403);
+        decide(&stranger, &page, "/oauth/sign-in", "cancel").await;
+    }
+    gateway.stop().await;
+
+    let records = site.json_lines("state/audit.jsonl");
+    let mut visits: Vec<&Value> = records.iter().filter(|record| !record["visit"].is_null()).collect();
+    visits.sort_by_key(|record| record["at"].as_str().unwrap());
+    let acts: Vec<&str> = visits.iter().map(|record| record["visit"].as_str().unwrap()).collect();
+    let failed = ["sign-in-failed"; 6];
+    let expected =
+        [&["signed-in", "approved", "refused", "signed-out"][..], &failed, &["sign-in-throttled", "cancelled"]];
+    assert_eq!(acts, expected.concat());
+    let alice = &visits[0]["subject"];
+    assert_eq!(alice.as_str().map(str::len), Some(22), "{alice}");
+    for (nth, record) in visits.iter().enumerate() {
+        // Who tried a name that is nobody's, and who left, is unknown.
+        let expected = if matches!(nth, 4 | 11) { &Value::Null } else { alice };
+        assert_eq!((&record["subject"], record["client"].as_str()), (expected, Some(CLIENT)), "{record}");
+    }
+    let text = site.read("state/audit.jsonl") + &site.read("state/access.jsonl");
+    for secret in ["mallory", "hunter2", USERNAME, "Alice", PASSWORD, "psu-1"] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn guessing_passwords_counts_against_the_address() {
+    let backend = Backend::agreeable().await;
+    let site = site(&backend);
+    site.edit("config/gateway.yaml", "failures_max: 1000000", "failures_max: 7");
+    let gateway = site.start().await;
+    let uri = push(&gateway, REDIRECT, &[]).await;
+    let reader = Reader::new(&gateway);
+    let page = reader.get(&page_of(&uri)).await.text().await.unwrap();
+    // The name's delay begins after five: what comes too early counts as well.
+    for nth in 0..7 {
+        assert_eq!(attempt(&reader, &page, USERNAME, "wrong").await, 403, "{nth}");
+    }
+    let form = with(&page, &[("action", "sign-in"), ("username", USERNAME), ("password", PASSWORD)]);
+    let response = reader.post("/oauth/sign-in", &form.borrowed()).await;
+    assert_eq!(response.status(), 429);
+    assert!(field(&response, "retry-after").parse::<u64>().unwrap() > 0);
+    assert_eq!(reader.get("/openapi.json").await.status(), 429, "whatever it asks for");
+}
+
 #[tokio::test]
 async fn users_come_and_go_with_a_reload() {
     let (_backend, site, gateway) = rig().await;

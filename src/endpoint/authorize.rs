@@ -24,8 +24,8 @@ use serde_json::Value;
 use super::oauth::Shared;
 use crate::domain::Connection;
 use crate::oauth::{
-    ApprovalPage, AuthorizationResponse, FORM_BYTES_MAX, Handle, PageForm, SignInError, SignInPage, Source, Stopped,
-    Visit, VisitAnswer, VisitRequest,
+    ApprovalPage, AuthenticationFailed, AuthorizationResponse, FORM_BYTES_MAX, Handle, PageForm, SignInError,
+    SignInPage, Source, Stopped, Visit, VisitAnswer, VisitRequest,
 };
 
 const STYLE: &str = include_str!("pages/visit.css");
@@ -114,6 +114,12 @@ fn render(answer: VisitAnswer) -> Response {
     if let Some(cookie) = answer.session.and_then(|session| HeaderValue::try_from(session.cookie()).ok()) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
+    if let Some(event) = answer.event {
+        if event.act.is_failed_authentication() {
+            response.extensions_mut().insert(AuthenticationFailed);
+        }
+        response.extensions_mut().insert(event);
+    }
     response
 }
 
@@ -146,7 +152,7 @@ struct SignInTemplate<'a> {
 fn sign_in_page(page: &SignInPage) -> Response {
     let (status, trouble) = match page.trouble {
         None => (StatusCode::OK, None),
-        Some(SignInError::Refused) => (
+        Some(SignInError::Refused | SignInError::Throttled) => (
             StatusCode::FORBIDDEN,
             Some(
                 "The username or the password is wrong, or there were too many attempts. Wait a moment and try again.",

@@ -46,11 +46,12 @@ mod token_endpoint;
 mod userinfo;
 mod users;
 mod visit;
+mod visit_event;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use authorization_code::{Approval, DecisionError};
+pub use authorization_code::{Approval, Approving, DecisionError};
 pub use authorization_details::{DetailTypeError, DetailTypes};
 pub use authorization_request::{AuthorizationRequest, Prompt};
 pub use backchannel::{
@@ -97,6 +98,7 @@ pub use token_endpoint::TokenResponse;
 pub use userinfo::UserinfoError;
 pub use users::{ACR_PASSWORD, PASSWORD_BYTES_MAX, PasswordHash, PasswordHashError, User, Users};
 pub use visit::{ApprovalPage, Handle, PageForm, SignInPage, Stopped, Visit, VisitAnswer, VisitRequest, Visitors};
+pub use visit_event::{VisitAct, VisitEvent};
 
 /// Parsers that no other room needs, for the fuzzers.
 #[cfg(fuzzing)]

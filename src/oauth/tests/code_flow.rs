@@ -102,7 +102,7 @@ impl World {
     pub(super) fn approve(&self, client: &str, request_uri: &str) -> Result<String, DecisionError> {
         let now = self.clock.now();
         self.server.open(client, request_uri, now).map_err(DecisionError::NotOpen)?;
-        match self.server.approve(client, request_uri, self.approval(), now)? {
+        match self.server.approve(client, request_uri, self.approval(), now)?.response {
             AuthorizationResponse::Redirect { location } => Ok(location),
             AuthorizationResponse::FormPost { .. } => panic!("a redirect was asked for"),
         }
@@ -202,7 +202,7 @@ async fn a_request_is_opened_often_and_decided_once() {
     world.server.open("a", &late.request_uri, world.clock.now()).unwrap();
     world.clock.set(NOW + 200 + 600);
     assert!(matches!(world.server.open("a", &late.request_uri, world.clock.now()), Err(NotOpen::TimedOut(_))));
-    let told = world.server.approve("a", &late.request_uri, world.approval(), world.clock.now()).ok().unwrap();
+    let told = world.server.approve("a", &late.request_uri, world.approval(), world.clock.now()).ok().unwrap().response;
     let AuthorizationResponse::Redirect { location } = told else { panic!("a redirect") };
     let answer = query(&location);
     assert_eq!(
