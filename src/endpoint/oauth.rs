@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -65,12 +65,14 @@ pub fn router(server: Shared) -> Router {
         .route(&format!("/.well-known/oauth-authorization-server{issuer_path}"), get(authorization_server_metadata))
         .route(&format!("{issuer_path}/.well-known/openid-configuration"), get(openid_configuration))
         .route(&format!("/.well-known/oauth-protected-resource{resource_path}"), get(protected_resource_metadata))
+        .route(&format!("/.well-known/oauth-protected-resource{resource_path}/{{*api}}"), get(api_metadata))
         .with_state(server)
 }
 
 /// The description of these operations, for our part of the unified document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
+    document.merge(super::authorize::openapi());
     document.merge(super::registration::openapi());
     document
 }
@@ -86,7 +88,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         jwks,
         authorization_server_metadata,
         openid_configuration,
-        protected_resource_metadata
+        protected_resource_metadata,
+        api_metadata
     ),
     tags((name = "OAuth", description = "Access tokens: RFC 6749, RFC 7523, RFC 8705, RFC 9068."))
 )]
@@ -231,6 +234,22 @@ async fn openid_configuration(State(server): State<Shared>) -> Response {
 )]
 async fn protected_resource_metadata(State(server): State<Shared>) -> Response {
     public(server.load().resource_metadata(), JSON)
+}
+
+/// Protected resource metadata of one API (RFC 9728 §3.1)
+#[utoipa::path(
+    get, path = "/.well-known/oauth-protected-resource/{api}", tag = "OAuth", operation_id = "oauth.apiMetadata",
+    params(("api" = String, Path, description = "Where the API lies.")),
+    responses(
+        (status = 200, description = "RFC 9728 §3.2.", body = serde_json::Value),
+        (status = 404, description = "No API lies there."),
+    )
+)]
+async fn api_metadata(State(server): State<Shared>, Path(api): Path<String>) -> Response {
+    match server.load().api_metadata(&format!("/{api}")) {
+        Some(document) => public(document, JSON),
+        None => (StatusCode::NOT_FOUND, NO_STORE).into_response(),
+    }
 }
 
 /// A request whose body has arrived, and the connection on which it came.

@@ -143,7 +143,7 @@ impl AuthorizationServer {
         };
         let Redeemed { request, approval, grant } = redeemed;
         let grant = Grant {
-            resource: request.resource.clone(),
+            resources: request.resources.clone(),
             claims: request.claims.clone(),
             ..self.grant_of(grant, caller, approval, now)
         };

@@ -251,7 +251,7 @@ impl AuthorizationServer {
         });
         let (approval, request) = looked.unwrap_or(Err(OAuthError::InvalidGrant("the auth_req_id is unknown")))?;
         Ok(Grant {
-            resource: request.resource.clone(),
+            resources: request.resources.clone(),
             claims: request.claims.clone(),
             ..self.grant_of(GrantId::random(&*self.parts.random), caller, approval, now)
         })

@@ -51,7 +51,8 @@ pub struct BackchannelRequest {
     pub binding_message: Option<String>,
     /// Each has passed its type's schema (RFC 9396 §5).
     pub authorization_details: Vec<Value>,
-    pub resource: Option<String>,
+    /// RFC 8707: the whole gateway, if there are none.
+    pub resources: Vec<String>,
     /// The `claims` parameter, for intents and userinfo.
     pub claims: Option<Map<String, Value>>,
     pub(super) lifetime: Duration,
@@ -136,7 +137,7 @@ impl AuthorizationServer {
             acr_values: words(parameters, "acr_values"),
             binding_message,
             authorization_details: details,
-            resource: self.resource(parameters)?,
+            resources: self.resources(parameters)?,
             claims,
             lifetime: asked.unwrap_or(self.settings.backchannel_lifetime).min(BACKCHANNEL_LIFETIME_MAX),
             ping: ping(parameters, delivery)?,

@@ -56,7 +56,8 @@ pub struct Grant {
     pub subject: Arc<str>,
     pub scopes: ScopeSet,
     pub authorization_details: Vec<Value>,
-    pub resource: Option<String>,
+    /// RFC 8707: the whole gateway, if there are none.
+    pub resources: Vec<String>,
     /// The `claims` parameter, for userinfo.
     pub claims: Option<Map<String, Value>>,
     pub acr: Option<Arc<str>>,
@@ -89,7 +90,7 @@ impl AuthorizationServer {
             subject: approval.subject,
             scopes: approval.scopes,
             authorization_details: approval.authorization_details,
-            resource: None,
+            resources: Vec::new(),
             claims: None,
             acr: approval.acr,
             auth_time: approval.auth_time,

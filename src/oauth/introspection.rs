@@ -50,7 +50,7 @@ pub struct IntrospectionResponse {
     pub sub: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub aud: Option<String>,
+    pub aud: Option<OneOrSeveral>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub iss: Option<String>,
@@ -73,6 +73,20 @@ pub struct IntrospectionResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub cnf: Option<Confirmation>,
+}
+
+/// As RFC 7519 §4.1.3 has `aud`.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum OneOrSeveral {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl OneOrSeveral {
+    fn of(mut names: Vec<String>) -> Self {
+        if names.len() == 1 { Self::One(names.remove(0)) } else { Self::Several(names) }
+    }
 }
 
 /// To what a token is bound: one of the two.
@@ -200,7 +214,7 @@ impl AuthorizationServer {
             exp: Some(token.expires_at.secs()),
             iat: token.issued_at.map(Timestamp::secs),
             sub: token.subject.clone(),
-            aud: Some(self.settings.resource.clone()),
+            aud: Some(OneOrSeveral::of(token.audience(&self.settings.resource))),
             iss: Some(token.issuer.to_string()),
             jti: token.jti.clone(),
             // It is JSON that we parsed and wrote again: it parses.

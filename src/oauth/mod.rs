@@ -30,6 +30,7 @@ mod profile;
 mod pushed;
 mod registration;
 mod request_object;
+mod resource;
 mod response;
 mod revocation;
 mod sender;
@@ -69,7 +70,7 @@ pub use dynamic_registration::{REGISTRATION_BYTES_MAX, Registered};
 pub use error::{ClientAuthenticationError, OAuthError, SettingsError};
 pub use form::FORM_BYTES_MAX;
 pub use grant::{Grant, GrantId, GrantStore};
-pub use introspection::{Introspected, IntrospectionResponse};
+pub use introspection::{Introspected, IntrospectionResponse, OneOrSeveral};
 pub use key_ring::{
     ACCESS_TOKEN_LIFETIME_MAX, KeyRing, KeyRingError, KeyStatus, NEXT_KEY_PUBLISHED_MIN, RingChange, Urgency,
 };

@@ -159,6 +159,11 @@ impl AuthorizationServer {
         self.documents.protected_resource.clone()
     }
 
+    /// The same of one API, by what follows the whole resource's URL in its own.
+    pub fn api_metadata(&self, path: &str) -> Option<bytes::Bytes> {
+        self.documents.apis.get(path).cloned()
+    }
+
     /// The published keys, `application/jwk-set+json`.
     pub fn jwks(&self) -> bytes::Bytes {
         self.parts.keys.jwks()

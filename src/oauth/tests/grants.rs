@@ -187,3 +187,26 @@ async fn settings_that_cannot_be_true_are_refused() {
         assert_eq!(with(change).is_ok(), good, "{name}");
     }
 }
+
+/// RFC 8707 §2.2: what a token may be for, of what was granted.
+#[tokio::test]
+async fn a_token_is_for_no_more_than_was_granted() {
+    let world = world().await;
+    let full = |paths: &[&str]| -> Vec<String> { paths.iter().map(|path| format!("{RESOURCE}{path}")).collect() };
+    for (name, granted, asked, expected) in [
+        ("nothing said at all", &[][..], &[][..], Some(&[][..])),
+        ("a part of everything", &[], &["/bank"], Some(&["/bank"])),
+        ("everything of everything", &[], &[""], Some(&[""])),
+        ("a part of the whole", &[""], &["/shop", "/bank"], Some(&["/shop", "/bank"])),
+        ("what was granted", &["/bank", "/shop"], &[], Some(&["/bank", "/shop"])),
+        ("a part of what was granted", &["/bank", "/shop"], &["/shop"], Some(&["/shop"])),
+        ("another part", &["/bank"], &["/shop"], None),
+        ("more", &["/bank"], &["/bank", "/shop"], None),
+        ("the whole of a part", &["/bank", "/shop"], &[""], None),
+        ("a part that is gone meanwhile", &["/gone", "/shop"], &[], Some(&["/shop"])),
+        ("nothing that is left", &["/gone"], &[], None),
+    ] {
+        let narrowed = world.server.narrowed(&full(granted), &full(asked));
+        assert_eq!(narrowed.as_ref().ok(), expected.map(full).as_ref(), "{name}: {narrowed:?}");
+    }
+}
