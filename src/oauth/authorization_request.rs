@@ -86,6 +86,9 @@ impl AuthorizationServer {
         if parameters.get("request_uri").is_some() {
             return Err(OAuthError::InvalidRequest("request_uri must not be pushed.")); // RFC 9126 §2.1
         }
+        if registration.profile.refuses_id_token_hint() && parameters.get("id_token_hint").is_some() {
+            return Err(OAuthError::InvalidRequest("id_token_hint is not taken."));
+        }
         let redirect_uri = redirect_uri(parameters, caller)?;
         let scopes = scopes(parameters, &caller.client.scopes)?;
         let nonce = echoed(parameters, "nonce", NONCE_BYTES_MAX)?;

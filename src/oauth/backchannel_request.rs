@@ -121,6 +121,9 @@ impl AuthorizationServer {
         if !scopes.contains("openid") {
             return Err(OAuthError::InvalidScope); // CIBA Core §7.1
         }
+        if caller.registration.profile.refuses_id_token_hint() && parameters.get("id_token_hint").is_some() {
+            return Err(OAuthError::InvalidRequest("id_token_hint is not taken."));
+        }
         let subject = self.hinted(parameters, caller, now).await?;
         let binding_message = binding_message(parameters)?;
         let claims = claims(parameters)?;

@@ -159,7 +159,8 @@ fn authorization_server(settings: &Settings) -> Value {
         let alias =
             |(endpoint, path): (&str, &str)| (format!("{endpoint}_endpoint"), format!("{base}/oauth/{path}").into());
         // RFC 8705 §5. Userinfo takes bound tokens, and so a certificate.
-        let aliases = AUTHENTICATED.into_iter().chain([("userinfo", "userinfo")]).map(alias);
+        let aliases = AUTHENTICATED.into_iter().chain([("userinfo", "userinfo")]);
+        let aliases = aliases.chain(settings.registration.then_some(("registration", "register"))).map(alias);
         add("mtls_endpoint_aliases", Value::Object(aliases.collect()));
     }
     Value::Object(members)

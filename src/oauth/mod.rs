@@ -38,6 +38,7 @@ mod server;
 mod sessions;
 mod settings;
 mod sign_in;
+mod software_certificate;
 mod software_statement;
 mod store;
 mod subject_name;
@@ -88,6 +89,7 @@ pub use server::{Answer, AuthorizationServer, Clients, OutstandingRequests, Part
 pub use sessions::{SESSION_COOKIE, SESSIONS_MAX, SessionId, SessionLimits, Sessions, SessionsFull, SignedIn};
 pub use settings::Settings;
 pub use sign_in::SignInError;
+pub use software_certificate::CertificateNames;
 pub use software_statement::{
     Directories, Directory, DirectoryError, DirectorySettings, Disagreement, SoftwareStatement, Standing,
     StatementError, StatusSettings, merge,

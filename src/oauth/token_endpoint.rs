@@ -198,6 +198,7 @@ impl AuthorizationServer {
         let usual = self.settings.access_token_lifetime;
         let own = caller.registration.metadata.access_token_lifetime;
         let lifetime = own.map_or(usual, |own| own.min(usual)).as_secs();
+        let lifetime = caller.registration.profile.access_token_secs().map_or(lifetime, |(_, most)| lifetime.min(most));
         let client = &caller.client;
         let mut claims = json!({
             "iss": self.settings.issuer,

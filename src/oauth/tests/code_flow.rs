@@ -314,6 +314,25 @@ async fn one_client_fills_its_own_share_only() {
     assert!(world.push("a", &request_parameters()).await.is_ok(), "what expired makes room");
 }
 
+/// Open Finance Brasil BR-AS-21: refused, where others let it pass.
+#[tokio::test]
+async fn brazil_takes_no_id_token_hint() {
+    for (profile, taken) in [
+        (Profile::Fapi1Advanced(Fapi1Variant::Base), true),
+        (Profile::Fapi1Advanced(Fapi1Variant::Brazil), false),
+        (Profile::Fapi2MessageSigning, true),
+    ] {
+        let world = world_of(|world| vec![code_client(world, "m", profile)]).await;
+        let push = async |claim: &str| {
+            let signed = object(&world, claim, "e30.e30.x".into());
+            world.push("m", &[("request".to_owned(), signed)]).await.map(drop)
+        };
+        assert!(push("x").await.is_ok(), "{profile}");
+        let hinted = push("id_token_hint").await;
+        assert_eq!(hinted.is_ok(), taken, "{profile}: {hinted:?}");
+    }
+}
+
 /// A request object as FAPI 2.0 Message Signing wants it, with one claim changed; null removes it.
 fn object(world: &World, name: &str, value: Value) -> String {
     let now = world.clock.now().secs();

@@ -181,6 +181,10 @@ async fn settings_that_cannot_be_true_are_refused() {
         ("no lifetime", |s| s.access_token_lifetime = Duration::ZERO, false),
         ("the longest lifetime", |s| s.access_token_lifetime = ACCESS_TOKEN_LIFETIME_MAX, true),
         ("too long a lifetime", |s| s.access_token_lifetime = Duration::from_secs(3601), false),
+        ("tokens too short for Brazil", |s| (s.profiles, s.access_token_lifetime) = brazil(299), false),
+        ("tokens long enough for Brazil", |s| (s.profiles, s.access_token_lifetime) = brazil(300), true),
+        ("requests too short for Brazil", |s| (s.profiles, s.request_uri_lifetime) = brazil(59), false),
+        ("requests long enough for Brazil", |s| (s.profiles, s.request_uri_lifetime) = brazil(60), true),
         ("skew too small", |s| s.clock_skew_max = Duration::from_secs(9), false),
         ("skew too large", |s| s.clock_skew_max = Duration::from_millis(60_001), false),
     ] {
@@ -209,4 +213,8 @@ async fn a_token_is_for_no_more_than_was_granted() {
         let narrowed = world.server.narrowed(&full(granted), &full(asked));
         assert_eq!(narrowed.as_ref().ok(), expected.map(full).as_ref(), "{name}: {narrowed:?}");
     }
+}
+
+fn brazil(secs: u64) -> (Vec<Profile>, Duration) {
+    (vec![Profile::Fapi1Advanced(Fapi1Variant::Brazil)], Duration::from_secs(secs))
 }
