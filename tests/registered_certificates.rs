@@ -198,17 +198,23 @@ const BRAZIL: &str = "
       statement_age_max: 5m
 ";
 
+/// One that the site trusts beside its own.
+fn authority(site: &Site) -> Issuer<'static, KeyPair> {
+    let key = KeyPair::generate().unwrap();
+    let mut params = params(&[(CN, "A root of the tests")]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.extended_key_usages = Vec::new();
+    site.write("keys/br-ca.pem", &params.self_signed(&key).unwrap().pem());
+    site.edit("config/gateway.yaml", "partner-ca.pem]", "partner-ca.pem, ../keys/br-ca.pem]");
+    Issuer::new(params, key)
+}
+
 /// Open Finance Brasil, BR-DCR.
 #[tokio::test]
 async fn brazil_registers_software_by_its_certificate() {
     let backend = Backend::agreeable().await;
     let site = Site::secure(&backend);
-    let ca_key = KeyPair::generate().unwrap();
-    let mut ca = params(&[(CN, "A root of the tests")]);
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.extended_key_usages = Vec::new();
-    site.write("keys/br-ca.pem", &ca.self_signed(&ca_key).unwrap().pem());
-    let issuer = Issuer::new(ca, ca_key);
+    let issuer = authority(&site);
     let issue = |name: &str, uid: &str, organisation: &str| {
         let subject: &[(&[u64], &str)] = &[(ORGANISATION_IDENTIFIER, organisation), (UID, uid), (CN, name)];
         let key = KeyPair::generate().unwrap();
@@ -219,7 +225,6 @@ async fn brazil_registers_software_by_its_certificate() {
     let other_software = issue("other", "app-2", "OFBBR-org-1");
     let other_organisation = issue("elsewhere", "app-1", "OFBBR-org-2");
     let without_prefix = issue("bare", "app-1", "org-1");
-    site.edit("config/gateway.yaml", "partner-ca.pem]", "partner-ca.pem, ../keys/br-ca.pem]");
     site.append("config/gateway.yaml", &allowing());
     site.write("config/registrations.yaml", &format!("version: 1\nregistrations:{BRAZIL}"));
     crate::harness::token::write_jwks(&site.path("keys/directory.jwks.json"), &[directory_key()]);
