@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use utoipa::OpenApi;
 
-use super::oauth::forms::RefusedToRegistrants;
+use super::oauth::forms::RefusedToClients;
 use super::oauth::{Envelope, ErrorBody, NO_STORE, Refusal, Shared, of_client};
 use crate::oauth::{OAuthError, REGISTRATION_BYTES_MAX, Registered};
 
@@ -36,7 +36,7 @@ struct Document;
     responses(
         (status = 201, description = "What was registered, with `client_id` and a token for its management.", body = Object),
         (status = 400, description = "RFC 7591 §3.2.2.", body = ErrorBody),
-        RefusedToRegistrants,
+        RefusedToClients,
         (status = 403, description = "No more clients may be registered.", body = ErrorBody),
     )
 )]
@@ -52,7 +52,7 @@ async fn register(State(server): State<Shared>, request: axum::extract::Request)
     params(("client_id" = String, Path)),
     responses(
         (status = 200, description = "What is registered.", body = Object),
-        RefusedToRegistrants,
+        RefusedToClients,
     )
 )]
 async fn read(
@@ -74,7 +74,7 @@ async fn read(
     responses(
         (status = 200, description = "What is registered now.", body = Object),
         (status = 400, description = "RFC 7591 §3.2.2.", body = ErrorBody),
-        RefusedToRegistrants,
+        RefusedToClients,
     )
 )]
 async fn replace(
@@ -95,7 +95,7 @@ async fn replace(
     params(("client_id" = String, Path)),
     responses(
         (status = 204, description = "The client is gone."),
-        RefusedToRegistrants,
+        RefusedToClients,
     )
 )]
 async fn remove(

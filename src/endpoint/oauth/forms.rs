@@ -135,23 +135,8 @@ client_form! {
 /// What every endpoint that clients call may answer, beside what it is for.
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "documents the answers; `oauth` makes them")]
-pub(super) enum RefusedToClients {
-    /// The client did not prove itself.
-    #[response(status = 401)]
-    Unproven(ErrorBody),
-    /// The body is too large.
-    #[response(status = 413)]
-    TooLarge(ErrorBody),
-    /// Retry later.
-    #[response(status = 503)]
-    Later(ErrorBody),
-}
-
-/// As [`RefusedToClients`], where a registration token stands for the client.
-#[derive(utoipa::IntoResponses)]
-#[expect(dead_code, reason = "documents the answers; `oauth` makes them")]
-pub(in crate::endpoint) enum RefusedToRegistrants {
-    /// The initial or registration access token is missing or wrong.
+pub(in crate::endpoint) enum RefusedToClients {
+    /// The client did not prove itself, or whoever registers it did not.
     #[response(status = 401)]
     Unproven(ErrorBody),
     /// The body is too large.
