@@ -48,6 +48,8 @@ async fn the_catalogue_is_the_router() {
         client.request(method, gateway.url(path)).send().await.unwrap().status().as_u16()
     };
     for (method, path) in &listed {
+        // An API's metadata is there for APIs that are.
+        let path = &path.replace("/oauth-protected-resource/1", "/oauth-protected-resource/shop");
         let status = ask(method, path).await;
         assert!(!matches!(status, 404 | 405 | 500), "{method} {path} is listed and answers {status}");
     }

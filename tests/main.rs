@@ -30,5 +30,6 @@ mod plain_gateway;
 mod policies;
 mod quota;
 mod readme;
+mod registered_certificates;
 mod registration;
 mod serve;

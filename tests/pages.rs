@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::certificates::http;
-use crate::harness::secure::encode;
+use crate::harness::certificates::{client_identity, http};
+use crate::harness::secure::{encode, form};
 use crate::harness::token::{GATEWAY, claims};
 use crate::harness::visit::{
-    Borrowed, CLIENT, PASSWORD, Reader, USERNAME, hidden, owned, page_of, parameters, push, redeem, site,
+    Borrowed, CLIENT, PASSWORD, Reader, USERNAME, VERIFIER, hidden, owned, page_of, parameters, push, redeem, site,
 };
-use crate::harness::{Backend, Gateway, Site, field, run};
+use crate::harness::{Backend, Gateway, Site, field, json as json_of, run};
 
 const REDIRECT: &str = "https://tpp.example/cb?kept=1";
 
@@ -111,6 +111,72 @@ async fn a_walk_without_scripts_ends_in_a_code_that_is_worth_tokens() {
     let again = reader.get(&page_of(&uri)).await;
     assert_eq!(again.status(), 400);
     assert!(again.text().await.unwrap().contains("<code id=\"oauth-error\">invalid_request_uri</code>"));
+}
+
+/// RFC 8707: what the token is for is what it is good for.
+#[tokio::test]
+async fn a_token_is_good_at_the_resources_that_it_names() {
+    let (_backend, _site, gateway) = rig().await;
+    let resource = |path: &str| format!("{GATEWAY}{path}");
+    let [whole, shop, vault] = ["", "/shop", "/vault"].map(resource);
+    let client = http(Some(client_identity(CLIENT)));
+    let exchange = async |more: &[(&str, &str)]| {
+        let fields = [&[("client_id", CLIENT)][..], more].concat();
+        json_of(form(&gateway, "mtls", &client, "/oauth/token", &fields).await).await
+    };
+    let called = async |body: &Value, path: &str| {
+        let token = body["access_token"].as_str().unwrap();
+        let request = client.get(gateway.https("mtls", path)).bearer_auth(token).send().await.unwrap();
+        (request.status().as_u16(), field(&request, "www-authenticate").to_owned())
+    };
+    let aud = |body: &Value| claims(body["access_token"].as_str().unwrap())["aud"].clone();
+
+    let asked = [("scope", "openid shop vault"), ("resource", &shop), ("resource", &vault), ("resource", &shop)];
+    let uri = push(&gateway, REDIRECT, &asked).await;
+    let reader = Reader::new(&gateway);
+    let page = reader.arrive(&uri).await;
+    let response = reader.post("/oauth/decision", &with(&page, &[("action", "approve")]).borrowed()).await;
+    let code = parameters(field(&response, "location"))["code"].as_str().unwrap().to_owned();
+    let code = [
+        ("grant_type", "authorization_code"),
+        ("code", &code),
+        ("redirect_uri", REDIRECT),
+        ("code_verifier", VERIFIER),
+        ("resource", &shop),
+    ];
+    let (status, first) = exchange(&code).await;
+    assert_eq!((status, aud(&first)), (200, json!(shop)), "{first}");
+    assert_eq!(called(&first, "/shop/items").await.0, 200);
+    let (status, challenge) = called(&first, "/vault/balances").await;
+    assert_eq!(status, 401);
+    assert!(challenge.contains("invalid_token"), "{challenge}");
+
+    let refresh = async |more: &[(&str, &str)]| {
+        let token = first["refresh_token"].as_str().unwrap();
+        exchange(&[&[("grant_type", "refresh_token"), ("refresh_token", token)][..], more].concat()).await
+    };
+    let (_, both) = refresh(&[]).await;
+    assert_eq!(aud(&both), json!([shop, vault]));
+    assert_eq!(called(&both, "/shop/items").await.0, 200);
+    assert_eq!(called(&both, "/vault/balances").await.0, 200);
+    assert_eq!(aud(&refresh(&[("resource", &vault)]).await.1), json!(vault));
+    for beyond in [&whole, "https://other.example", "https://localhost/none"] {
+        let (status, body) = refresh(&[("resource", beyond)]).await;
+        assert_eq!((status, &body["error"]), (400, &json!("invalid_target")), "{beyond}");
+    }
+
+    let server = http(Some(client_identity("acme-resources")));
+    let token = both["access_token"].as_str().unwrap();
+    let fields = [("client_id", "acme-resources"), ("token", token)];
+    let (_, told) = json_of(form(&gateway, "mtls", &server, "/oauth/introspect", &fields).await).await;
+    assert_eq!((&told["active"], &told["aud"]), (&json!(true), &json!([shop, vault])));
+    for (path, expected) in [("/shop", Some(&shop)), ("/vault", Some(&vault)), ("", Some(&whole)), ("/none", None)] {
+        let response = reader.get(&format!("/.well-known/oauth-protected-resource{path}")).await;
+        assert_eq!(response.status(), if expected.is_some() { 200 } else { 404 }, "{path}");
+        if let Some(expected) = expected {
+            assert_eq!(response.json::<Value>().await.unwrap()["resource"], json!(expected));
+        }
+    }
 }
 
 #[tokio::test]
@@ -229,6 +295,82 @@ async fn who_guesses_waits_and_hears_the_same_whatever_is_wrong() {
         assert_eq!(attempt(USERNAME, "wrong").await, wrong);
     }
     assert_eq!(attempt(USERNAME, PASSWORD).await, wrong, "too early, and it looks the same");
+}
+
+/// Signs in with what is given, and returns the status.
+async fn attempt(reader: &Reader<'_>, page: &str, username: &str, password: &str) -> u16 {
+    let form = with(page, &[("action", "sign-in"), ("username", username), ("password", password)]);
+    reader.post("/oauth/sign-in", &form.borrowed()).await.status().as_u16()
+}
+
+#[tokio::test]
+async fn what_is_done_on_the_pages_is_evidence_that_names_nobody() {
+    let (_backend, site, gateway) = rig().await;
+    let decide = async |reader: &Reader<'_>, page: &str, path: &str, action: &str| {
+        let response = reader.post(path, &with(page, &[("action", action)]).borrowed()).await;
+        assert_eq!(response.status(), 303, "{action}");
+    };
+    {
+        let reader = Reader::new(&gateway);
+        let page = reader.arrive(&push(&gateway, REDIRECT, &[]).await).await;
+        decide(&reader, &page, "/oauth/decision", "approve").await;
+        let again = reader.post("/oauth/decision", &with(&page, &[("action", "approve")]).borrowed()).await;
+        assert_eq!(again.status(), 400, "what counted once does not count twice");
+        let page = reader.get(&page_of(&push(&gateway, REDIRECT, &[]).await)).await.text().await.unwrap();
+        decide(&reader, &page, "/oauth/decision", "refuse").await;
+        let page = reader.get(&page_of(&push(&gateway, REDIRECT, &[]).await)).await.text().await.unwrap();
+        decide(&reader, &page, "/oauth/decision", "switch-user").await;
+
+        let stranger = Reader::new(&gateway);
+        let page = stranger.get(&page_of(&push(&gateway, REDIRECT, &[]).await)).await.text().await.unwrap();
+        assert_eq!(attempt(&stranger, &page, "mallory", "hunter2").await, 403);
+        for _ in 0..5 {
+            assert_eq!(attempt(&stranger, &page, "Alice", "hunter2").await, 403);
+        }
+        assert_eq!(attempt(&stranger, &page, USERNAME, PASSWORD).await, 403);
+        decide(&stranger, &page, "/oauth/sign-in", "cancel").await;
+    }
+    gateway.stop().await;
+
+    let records = site.json_lines("state/audit.jsonl");
+    let mut visits: Vec<&Value> = records.iter().filter(|record| !record["visit"].is_null()).collect();
+    visits.sort_by_key(|record| record["at"].as_str().unwrap());
+    let acts: Vec<&str> = visits.iter().map(|record| record["visit"].as_str().unwrap()).collect();
+    let failed = ["sign-in-failed"; 6];
+    let expected =
+        [&["signed-in", "approved", "refused", "signed-out"][..], &failed, &["sign-in-throttled", "cancelled"]];
+    assert_eq!(acts, expected.concat());
+    let alice = &visits[0]["subject"];
+    assert_eq!(alice.as_str().map(str::len), Some(22), "{alice}");
+    for (nth, record) in visits.iter().enumerate() {
+        // Who tried a name that is nobody's, and who left, is unknown.
+        let expected = if matches!(nth, 4 | 11) { &Value::Null } else { alice };
+        assert_eq!((&record["subject"], record["client"].as_str()), (expected, Some(CLIENT)), "{record}");
+    }
+    let text = site.read("state/audit.jsonl") + &site.read("state/access.jsonl");
+    for secret in ["mallory", "hunter2", USERNAME, "Alice", PASSWORD, "psu-1"] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn guessing_passwords_counts_against_the_address() {
+    let backend = Backend::agreeable().await;
+    let site = site(&backend);
+    site.edit("config/gateway.yaml", "failures_max: 1000000", "failures_max: 7");
+    let gateway = site.start().await;
+    let uri = push(&gateway, REDIRECT, &[]).await;
+    let reader = Reader::new(&gateway);
+    let page = reader.get(&page_of(&uri)).await.text().await.unwrap();
+    // The name's delay begins after five: what comes too early counts as well.
+    for nth in 0..7 {
+        assert_eq!(attempt(&reader, &page, USERNAME, "wrong").await, 403, "{nth}");
+    }
+    let form = with(&page, &[("action", "sign-in"), ("username", USERNAME), ("password", PASSWORD)]);
+    let response = reader.post("/oauth/sign-in", &form.borrowed()).await;
+    assert_eq!(response.status(), 429);
+    assert!(field(&response, "retry-after").parse::<u64>().unwrap() > 0);
+    assert_eq!(reader.get("/openapi.json").await.status(), 429, "whatever it asks for");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::harness::secure::token_by_assertion;
 use crate::harness::token::{Key, assertion, now, unique, with, write_jwks};
 use crate::harness::{Backend, Gateway, Site, json as read};
 
-const INITIAL: &str = "an-initial-access-token-of-tests";
+pub const INITIAL: &str = "an-initial-access-token-of-tests";
 
 const REGISTRATIONS: &str = "
 version: 1
@@ -43,14 +43,14 @@ registrations:
 ";
 
 /// An HTTPS host on loopback, under the name `localhost`, that answers every request with the same body.
-struct Host {
+pub struct Host {
     port: u16,
-    body: Arc<Mutex<String>>,
+    pub body: Arc<Mutex<String>>,
     connections: Arc<AtomicUsize>,
 }
 
 impl Host {
-    async fn start(body: String) -> Self {
+    pub async fn start(body: String) -> Self {
         let chain = CertificateDer::pem_file_iter(pki().folder.join("server.pem")).unwrap();
         let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
         let key = PrivateKeyDer::from_pem_file(pki().folder.join("server.key")).unwrap();
@@ -82,26 +82,26 @@ impl Host {
         host
     }
 
-    fn url(&self, host: &str) -> String {
+    pub fn url(&self, host: &str) -> String {
         format!("https://{host}:{}/jwks", self.port)
     }
 
-    fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
 
-fn jwks(keys: &[&Key]) -> String {
+pub fn jwks(keys: &[&Key]) -> String {
     json!({ "keys": keys.iter().map(|key| key.jwk.clone()).collect::<Vec<Value>>() }).to_string()
 }
 
 /// The key of the directory `https://directory.example`.
-fn directory_key() -> &'static Key {
+pub fn directory_key() -> &'static Key {
     static KEY: std::sync::LazyLock<Key> = std::sync::LazyLock::new(|| Key::generate(Algorithm::Es256));
     &KEY
 }
 
-async fn site(backend: &Backend, outbound: &str) -> (Site, Gateway) {
+pub async fn site(backend: &Backend, outbound: &str) -> (Site, Gateway) {
     let site = Site::secure(backend);
     site.write("config/registrations.yaml", REGISTRATIONS);
     site.write("keys/initial-token", INITIAL);
@@ -112,11 +112,11 @@ async fn site(backend: &Backend, outbound: &str) -> (Site, Gateway) {
 }
 
 /// Lets the gateway fetch from `localhost`, whose certificate is of the tests' own CA.
-fn allowing() -> String {
+pub fn allowing() -> String {
     format!("outbound: {{ allow_private: [localhost], ca_files: ['{}'] }}\n", Path::new(&pki().server_ca).display())
 }
 
-async fn register(gateway: &Gateway, token: &str, metadata: &Value) -> (u16, Value) {
+pub async fn register(gateway: &Gateway, token: &str, metadata: &Value) -> (u16, Value) {
     let request = http(None).post(gateway.https("public", "/oauth/register")).bearer_auth(token).json(metadata);
     read(request.send().await.unwrap()).await
 }
@@ -143,7 +143,7 @@ async fn call(gateway: &Gateway, id: &str, key: &Key) -> u16 {
     http(None).get(gateway.https("public", "/shop/items")).bearer_auth(token).send().await.unwrap().status().as_u16()
 }
 
-fn text(body: &Value, name: &str) -> String {
+pub fn text(body: &Value, name: &str) -> String {
     body[name].as_str().unwrap_or_else(|| panic!("no {name}: {body}")).to_owned()
 }
 

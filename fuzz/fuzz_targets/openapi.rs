@@ -2,7 +2,7 @@
 //! imports again as it is.
 #![no_main]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -75,6 +75,7 @@ fn publishes(api: ImportedApi) {
         mtls_url: None,
         token_url: "https://p.example/t".into(),
         scopes: BTreeMap::new(),
+        dpop: BTreeSet::new(),
     };
     let published = publish(&[api], &own, &edge).unwrap_or_else(|issues| panic!("{issues:?}"));
     let wrong = dangling(&published.unified);

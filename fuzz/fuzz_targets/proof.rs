@@ -9,7 +9,7 @@ use clearway::authn::dpop::{
 };
 use clearway::domain::Timestamp;
 use clearway::jose::{Scratch, UnverifiedProof, sha256};
-use clearway_fuzz::{NOW, Sevens};
+use clearway_fuzz::{NOW, Sevens, compact};
 use http::Method;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -56,10 +56,7 @@ fn arbitrary(bytes: &[u8]) {
 
 /// Header and payload as the sender likes, under somebody else's signature.
 fn unsigned(bytes: &[u8]) {
-    let mut parts = bytes.splitn(2, |b| *b == 0);
-    let (header, payload) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let signature = EXAMPLE.rsplit_once('.').unwrap().1;
-    let compact = format!("{}.{}.{signature}", base64url(header), base64url(payload));
+    let (compact, header, payload) = compact::under_the_signature_of(EXAMPLE, bytes);
     let mut scratch = Scratch::default();
     let Ok(proof) = UnverifiedProof::parse(&compact, &ALGORITHMS, &mut scratch) else { return };
     let header: Value = serde_json::from_slice(header).expect("what was read is JSON");
@@ -79,14 +76,9 @@ fn unsigned(bytes: &[u8]) {
 
 /// A good proof with some bytes changed: three bytes of input for each.
 fn spoilt(changes: &[u8]) {
-    let mut bytes = EXAMPLE.as_bytes().to_vec();
-    for change in changes.chunks_exact(3) {
-        let at = usize::from(u16::from_be_bytes([change[0], change[1]])) % bytes.len();
-        bytes[at] = change[2];
-    }
-    let Ok(compact) = std::str::from_utf8(&bytes) else { return };
+    let Some(compact) = compact::spoilt(EXAMPLE, changes) else { return };
     let mut scratch = Scratch::default();
-    let verifies = UnverifiedProof::parse(compact, &ALGORITHMS, &mut scratch).is_ok_and(|proof| proof.verify().is_ok());
+    let verifies = UnverifiedProof::parse(&compact, &ALGORITHMS, &mut scratch).is_ok_and(|proof| proof.verify().is_ok());
     assert_eq!(verifies, compact == EXAMPLE, "{compact}");
 }
 
@@ -101,16 +93,4 @@ fn urls(bytes: &[u8]) {
         assert!(url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")), "{url:?}");
     }
     assert!(urls.contain(URL, "/a"));
-}
-
-fn base64url(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut out = String::new();
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for digit in 0..=group.len() {
-            out.push(char::from(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63]));
-        }
-    }
-    out
 }

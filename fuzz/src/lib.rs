@@ -1,5 +1,6 @@
 //! What several fuzz targets need: cuts of an input, and a small world to ask.
 
+pub mod compact;
 pub mod partner;
 pub mod server;
 

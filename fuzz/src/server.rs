@@ -207,6 +207,7 @@ fn settings() -> Settings {
         issuer: ISSUER.into(),
         mtls_url: None,
         resource: "https://api.example".into(),
+        api_resources: vec!["https://api.example/bank".into()],
         access_token_lifetime: Duration::from_secs(300),
         signing_algorithm: Algorithm::Es256,
         key_rotation_period: Duration::from_secs(86_400),

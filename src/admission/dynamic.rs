@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 
-use crate::domain::ClientId;
+use crate::domain::{ClientId, Thumbprint};
 use crate::hub::{Partner, Subscription};
 use crate::oauth::DynamicClients;
 
@@ -22,6 +22,11 @@ pub struct DynamicPartners {
 impl DynamicPartners {
     pub fn new(clients: Arc<DynamicClients>, subscriptions: HashMap<Arc<str>, Box<[Subscription]>>) -> Self {
         Self { clients, subscriptions, partners: Cache::new(PARTNERS_MAX) }
+    }
+
+    /// Whether one of them registered this very certificate (RFC 8705 §2.2).
+    pub fn has_registered(&self, certificate: &Thumbprint) -> bool {
+        self.clients.has_registered(certificate)
     }
 
     /// The partner as it is registered now: one that was removed is none, one that changed is made anew.

@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use crate::authn::dpop::{NonceSpace, ProvenRequest};
 use crate::authn::{Credentials, VerifiedToken};
-use crate::domain::{ChainTrust, Connection, PartnerStatus, Timestamp};
+use crate::domain::{ChainTrust, Connection, PartnerStatus, Thumbprint, Timestamp};
 use crate::hub::Partner;
 
 use super::{Head, Rejection, Snapshot};
@@ -57,9 +57,14 @@ fn check_certificate(snapshot: &Snapshot, connection: &Connection) -> Result<(),
     let Some(certificate) = &connection.certificate else { return Ok(()) };
     match certificate.chain {
         ChainTrust::Trusted => Ok(()),
-        ChainTrust::Unverified if snapshot.registered_certificates.contains(&certificate.thumbprint) => Ok(()),
+        ChainTrust::Unverified if is_registered(snapshot, &certificate.thumbprint) => Ok(()),
         ChainTrust::Unverified => Err(Rejection::CertificateUntrusted),
     }
+}
+
+fn is_registered(snapshot: &Snapshot, certificate: &Thumbprint) -> bool {
+    let by_itself = || snapshot.dynamic.as_ref().is_some_and(|dynamic| dynamic.has_registered(certificate));
+    snapshot.registered_certificates.contains(certificate) || by_itself()
 }
 
 fn partner(snapshot: &Snapshot, token: &VerifiedToken) -> Result<Arc<Partner>, Rejection> {

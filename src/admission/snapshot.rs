@@ -22,7 +22,9 @@ pub struct Operation {
     pub id: OperationId,
     pub api: ApiId,
     pub institution: Arc<Institution>,
-    /// Segments of the path prefix that the gateway publishes…
+    /// The path prefix that the gateway publishes, without a slash at its end: of what a token may be for.
+    pub base_path: Arc<str>,
+    /// Its segments…
     pub base_path_segments: usize,
     /// …and what stands in its place towards the back end.
     pub upstream_base_path: Arc<str>,

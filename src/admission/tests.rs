@@ -250,6 +250,7 @@ fn operations(mode: Mode, institution: &Arc<Institution>, pool: &Arc<Pool>) -> V
         id: spec.id.clone(),
         api: ApiId::parse("bank").unwrap(),
         institution: Arc::clone(institution),
+        base_path: "/bank".into(),
         base_path_segments: 1,
         upstream_base_path: "/v1".into(),
         scopes: ScopeSet::parse("accounts").unwrap(),

@@ -59,6 +59,10 @@ impl RequestRecord {
         if let Some(token) = &self.token {
             line.base64url("token", token.bytes());
         }
+        texts! { line; "visit": self.visit; }
+        if let Some(subject) = &self.subject {
+            line.base64url("subject", subject.bytes());
+        }
         if let Some(certificate) = &self.certificate {
             line.base64url("certificate", &certificate.0);
         }

@@ -42,6 +42,30 @@ impl std::fmt::Debug for TokenDigest {
     }
 }
 
+/// Names a user without telling who it is: the first 16 bytes of a keyed digest of their subject, whose key stays with
+/// the authorization server.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SubjectDigest([u8; 16]);
+
+impl SubjectDigest {
+    /// `mac` is a message authentication code of the subject.
+    pub fn of_mac(mac: &[u8]) -> Self {
+        let mut first = [0; 16];
+        first.iter_mut().zip(mac).for_each(|(to, from)| *to = *from);
+        Self(first)
+    }
+
+    pub(super) const fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SubjectDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SubjectDigest({})", URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
 /// How far a request had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Phase {
@@ -130,6 +154,11 @@ pub struct RequestRecord {
     pub tenant: Option<TenantId>,
     pub client: Option<ClientId>,
     pub token: Option<TokenDigest>,
+    /// What somebody did on a page of the authorization endpoint, such as `approved`; `client` is then whose request it was
+    /// about.
+    pub visit: Option<&'static str>,
+    /// Who did it, or whose name was tried at the sign-in.
+    pub subject: Option<SubjectDigest>,
     /// Of the client certificate of the connection.
     pub certificate: Option<Thumbprint>,
     pub product: Option<ProductId>,
@@ -170,6 +199,8 @@ impl RequestRecord {
             tenant: None,
             client: None,
             token: None,
+            visit: None,
+            subject: None,
             certificate: None,
             product: None,
             plan: None,

@@ -104,6 +104,18 @@ fn lines_are_as_they_were() {
             ),
         ),
         (
+            "visit",
+            line(&RequestRecord {
+                visit: Some("approved"),
+                subject: Some(SubjectDigest::of_mac(&[2; 32])),
+                outcome: Outcome::Answered,
+                ..blank()
+            }),
+            format!(
+                r#"{{"kind":"request","at":"2026-07-01T10:00:00.000250Z","interaction_id":"{id}","listener":"public","peer":"192.0.2.7","protocol":"HTTP/1.1","method":"_OTHER","visit":"approved","subject":"AgICAgICAgICAgICAgICAg","outcome":"answered","total_us":0,"bytes_in":0,"bytes_out":0}}"#
+            ),
+        ),
+        (
             "refused",
             line(&refused),
             format!(

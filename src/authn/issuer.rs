@@ -121,24 +121,28 @@ impl Issuer {
         token: UnverifiedToken<'_>,
         now: Timestamp,
     ) -> Result<VerifiedToken, AuthnError> {
-        Ok(self.verify_whole(token, now).await?.0)
-    }
-
-    /// As [`Self::verify`], with everything that the token says: for whoever has to repeat it.
-    pub async fn verify_whole(
-        self: &Arc<Self>,
-        token: UnverifiedToken<'_>,
-        now: Timestamp,
-    ) -> Result<(VerifiedToken, Claims), AuthnError> {
         self.check_header(&token)?;
         if token.hint("iss") != Some(&*self.name) {
             return Err(AuthnError::Issuer);
         }
-        if !token.hints_audience(&self.settings.audiences) {
+        if self.parts(&token.hinted_audiences()).is_none() {
             return Err(AuthnError::Audience);
         }
         let verified = self.verify_signature(token, now).await?;
-        Ok((self.read(&verified, now)?, verified.claims))
+        self.read(&verified, now)
+    }
+
+    /// Which parts of our resource a token for `audiences` is for; nothing, if it is for others. An outside issuer's is
+    /// for all of it.
+    fn parts(&self, audiences: &[&str]) -> Option<Vec<Box<str>>> {
+        let ours = |aud: &&&str| self.settings.audiences.iter().any(|own| *own == ***aud);
+        let below = |aud: &&str| {
+            let own = self.settings.audiences.first().filter(|_| self.is_own())?;
+            aud.strip_prefix(own.as_str()).filter(|path| path.starts_with('/')).map(Box::from)
+        };
+        let whole = audiences.iter().find(ours).map(|_| Box::from(""));
+        let parts: Vec<Box<str>> = whole.into_iter().chain(audiences.iter().filter_map(below)).collect();
+        Some(parts).filter(|parts| !parts.is_empty())
     }
 
     fn check_header(&self, token: &UnverifiedToken<'_>) -> Result<(), AuthnError> {
@@ -182,6 +186,10 @@ impl Issuer {
             client_id: ClientId::parse(client).map_err(|_| AuthnError::ClaimValue("client"))?,
             tenant,
             subject: claims.text("sub").map_err(AuthnError::Claim)?.map(str::to_owned),
+            parts: match self.parts(&claims.audiences()).ok_or(AuthnError::Audience)? {
+                whole if whole.iter().all(|part| part.is_empty()) => None,
+                parts => Some(parts.into()),
+            },
             jti: claims.text("jti").map_err(AuthnError::Claim)?.map(str::to_owned),
             scopes: read_scopes(claims, &settings.scope_claim)?,
             // Of other types at some issuers: then they prove nothing, and who needs them refuses.

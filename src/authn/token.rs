@@ -28,6 +28,8 @@ pub struct VerifiedToken {
     /// From the claim that the issuer's settings name; absent where the registered client decides.
     pub tenant: Option<TenantId>,
     pub subject: Option<String>,
+    /// For which parts of our own resource it is, by the paths that they begin with; for all of it if there is none.
+    pub(super) parts: Option<Arc<[Box<str>]>>,
     /// Always present in our own tokens; only those can be revoked here.
     pub jti: Option<String>,
     pub scopes: ScopeSet,
@@ -48,6 +50,20 @@ impl VerifiedToken {
     /// RFC 9068 §4: `exp`. No leeway: a token of ours is never valid for longer than it says.
     pub fn check_unexpired(&self, now: Timestamp) -> Result<(), AuthnError> {
         if self.expires_at <= now { Err(AuthnError::Expired) } else { Ok(()) }
+    }
+
+    /// Whether the token is for what lies below `base_path` (RFC 9068 §4 `aud`, RFC 8707 §2).
+    pub fn check_part(&self, base_path: &str) -> Result<(), AuthnError> {
+        let covers = |parts: &Arc<[Box<str>]>| parts.iter().any(|part| part.is_empty() || **part == *base_path);
+        if self.parts.as_ref().is_none_or(covers) { Ok(()) } else { Err(AuthnError::Audience) }
+    }
+
+    /// What `aud` names, of a token for our own `resource`.
+    pub fn audience(&self, resource: &str) -> Vec<String> {
+        match &self.parts {
+            None => vec![resource.to_owned()],
+            Some(parts) => parts.iter().map(|part| format!("{resource}{part}")).collect(),
+        }
     }
 
     /// Whether the sender of a bearer token proved what `cnf` demands. The chain's trust does not matter here

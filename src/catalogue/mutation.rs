@@ -1,7 +1,7 @@
 //! Documents with something wrong anywhere: an import never panics, accounts for everything, and what it lets through
 //! can be published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -141,6 +141,7 @@ fn check(document: &Value) -> Result<Option<Value>, Vec<String>> {
         mtls_url: None,
         token_url: "https://p.example/t".into(),
         scopes: BTreeMap::new(),
+        dpop: BTreeSet::new(),
     };
     match publish(&[api], &own, &edge) {
         Ok(published) => {

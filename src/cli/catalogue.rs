@@ -1,5 +1,6 @@
 //! `clearway catalogue`: OpenAPI documents without a gateway.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -114,6 +115,7 @@ fn build(files: &[PathBuf], public_url: &str) -> anyhow::Result<Ending> {
         mtls_url: None,
         token_url: format!("{public_url}/oauth/token"),
         scopes: scopes.map(|scope| (scope.as_str().to_owned(), String::new())).collect(),
+        dpop: BTreeSet::new(), // No product is known here that says.
     };
     let settled = settle(&mut imported, &own, Collision::Prefix);
     match settled.and_then(|_| publish(&imported, &own, &edge)) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::authn::dpop::NonceMode;
 use crate::front::{ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls};
 use crate::jose::Algorithm;
-use crate::oauth::{OutstandingLimits, SessionLimits};
+use crate::oauth::{BACKCHANNEL_LIFETIME_MAX, OutstandingLimits, SessionLimits};
 use crate::outbound::OutboundSettings;
 
 use super::tree::{Context, Entry};
@@ -104,6 +104,8 @@ pub struct DpopKeys {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 pub(super) fn read(context: &Context<'_>) -> Option<GatewaySettings> {
     let file = context.file("gateway.yaml")?;
@@ -311,28 +313,40 @@ fn tokens(file: &Entry<'_>) -> TokenSettings {
     let mut tokens = TokenSettings {
         access_token_lifetime: 300 * SECOND,
         signing_algorithm: Algorithm::Es256,
-        key_rotation_period: 30 * 86_400 * SECOND,
+        key_rotation_period: 30 * DAY,
         assertion_lifetime_max: 300 * SECOND,
         clock_skew_max: 30 * SECOND,
         request_uri_lifetime: 90 * SECOND,
         visit_lifetime: 600 * SECOND,
         backchannel_lifetime: 300 * SECOND,
-        grant_lifetime: 90 * 86_400 * SECOND,
+        grant_lifetime: 90 * DAY,
         outstanding: OutstandingLimits { all: 20_000, per_tenant: 2_000, per_client: 500 },
     };
     if let Some(entry) = file.section("tokens") {
         tokens.access_token_lifetime =
-            entry.or("access_token_lifetime", tokens.access_token_lifetime, scalar::duration);
+            entry.or("access_token_lifetime", tokens.access_token_lifetime, super::registered::token_lifetime);
         let words = &[("ES256", Algorithm::Es256), ("PS256", Algorithm::Ps256), ("EdDSA", Algorithm::EdDsa)];
         tokens.signing_algorithm = entry.or("signing_algorithm", tokens.signing_algorithm, scalar::one_of(words));
-        tokens.key_rotation_period = entry.or("key_rotation_period", tokens.key_rotation_period, scalar::duration);
-        tokens.assertion_lifetime_max =
-            entry.or("assertion_lifetime_max", tokens.assertion_lifetime_max, scalar::duration);
-        tokens.clock_skew_max = entry.or("clock_skew_max", tokens.clock_skew_max, skew);
-        tokens.request_uri_lifetime = entry.or("request_uri_lifetime", tokens.request_uri_lifetime, scalar::duration);
-        tokens.visit_lifetime = entry.or("visit_lifetime", tokens.visit_lifetime, scalar::duration);
-        tokens.backchannel_lifetime = entry.or("backchannel_lifetime", tokens.backchannel_lifetime, scalar::duration);
-        tokens.grant_lifetime = entry.or("grant_lifetime", tokens.grant_lifetime, scalar::duration);
+        let within = |name, span: &mut Duration, bounds, written| {
+            *span = entry.or(name, *span, scalar::duration_within(bounds, written));
+        };
+        // A key is published for a while before it signs, and for long after.
+        within("key_rotation_period", &mut tokens.key_rotation_period, HOUR..=366 * DAY, "1h to 366d");
+        // Marks against replay are kept for so long.
+        within("assertion_lifetime_max", &mut tokens.assertion_lifetime_max, 10 * SECOND..=HOUR, "10s to 1h");
+        // FAPI 2.0 §5.3.2.1-13: up to 10 s ahead must be accepted, beyond 60 s must be refused.
+        within("clock_skew_max", &mut tokens.clock_skew_max, 10 * SECOND..=60 * SECOND, "10s to 60s");
+        // FAPI 2.0 §5.3.2.2-12
+        within("request_uri_lifetime", &mut tokens.request_uri_lifetime, SECOND..=599 * SECOND, "1s to 599s");
+        // A visit holds a place among what is outstanding.
+        within("visit_lifetime", &mut tokens.visit_lifetime, SECOND..=HOUR, "1s to 1h");
+        within(
+            "backchannel_lifetime",
+            &mut tokens.backchannel_lifetime,
+            SECOND..=BACKCHANNEL_LIFETIME_MAX,
+            "1s to 30m",
+        );
+        within("grant_lifetime", &mut tokens.grant_lifetime, SECOND..=3650 * DAY, "1s to 3650d");
         let limits = &mut tokens.outstanding;
         limits.all = entry.or("outstanding_max", limits.all, count);
         limits.per_tenant = entry.or("outstanding_per_tenant_max", limits.per_tenant, count);
@@ -347,6 +361,8 @@ fn dpop(file: &Entry<'_>) -> DpopKeys {
     let mut dpop = DpopKeys { proof_age_max: 60 * SECOND, resource_nonces: off, authorization_server_nonces: off };
     if let Some(entry) = file.section("dpop") {
         let words = &[("off", NonceMode::Off), ("required", NonceMode::Required)];
+        // RFC 9449 §11.1: on the order of seconds or minutes. Each used proof is remembered for so long.
+        let proof_age = scalar::duration_within(60 * SECOND..=300 * SECOND, "60s to 5m");
         dpop.proof_age_max = entry.or("proof_age_max", dpop.proof_age_max, proof_age);
         dpop.resource_nonces = entry.or("resource_nonces", off, scalar::one_of(words));
         dpop.authorization_server_nonces = entry.or("authorization_server_nonces", off, scalar::one_of(words));
@@ -355,30 +371,14 @@ fn dpop(file: &Entry<'_>) -> DpopKeys {
     dpop
 }
 
-/// RFC 9449 §11.1: on the order of seconds or minutes. Each used proof is remembered for so long.
-fn proof_age(entry: &Entry<'_>, node: &super::tree::Node) -> Result<Duration, String> {
-    let age = scalar::duration(entry, node)?;
-    if (60 * SECOND..=300 * SECOND).contains(&age) { Ok(age) } else { Err("expected 60s to 5m".to_owned()) }
-}
-
 fn sessions(file: &Entry<'_>) -> SessionLimits {
     let default = SessionLimits::DEFAULT;
     let Some(entry) = file.section("sessions") else { return default };
+    let up_to_a_day = scalar::duration_within(SECOND..=DAY, "1s to 24h");
     let limits = SessionLimits {
-        idle: entry.or("idle_timeout", default.idle, up_to_a_day),
-        absolute: entry.or("lifetime", default.absolute, up_to_a_day),
+        idle: entry.or("idle_timeout", default.idle, &up_to_a_day),
+        absolute: entry.or("lifetime", default.absolute, &up_to_a_day),
     };
     entry.finish();
     limits
-}
-
-fn up_to_a_day(entry: &Entry<'_>, node: &super::tree::Node) -> Result<Duration, String> {
-    let span = scalar::duration(entry, node)?;
-    if (SECOND..=86_400 * SECOND).contains(&span) { Ok(span) } else { Err("expected 1s to 24h".to_owned()) }
-}
-
-/// FAPI 2.0 Security Profile §5.3.2.1-13: up to 10 s ahead must be accepted, beyond 60 s must be refused.
-fn skew(entry: &Entry<'_>, node: &super::tree::Node) -> Result<Duration, String> {
-    let skew = scalar::duration(entry, node)?;
-    if (10 * SECOND..=60 * SECOND).contains(&skew) { Ok(skew) } else { Err("expected 10s to 60s".to_owned()) }
 }

@@ -158,7 +158,7 @@ fn mistake<T>(entry: &Entry<'_>, message: &str) -> Option<T> {
 }
 
 /// Whole seconds: `exp` has no smaller ones.
-fn token_lifetime(entry: &Entry<'_>, node: &Node) -> Result<Duration, String> {
+pub(super) fn token_lifetime(entry: &Entry<'_>, node: &Node) -> Result<Duration, String> {
     let lifetime = scalar::duration(entry, node)?;
     let whole =
         lifetime.subsec_nanos() == 0 && (Duration::from_secs(1)..=ACCESS_TOKEN_LIFETIME_MAX).contains(&lifetime);

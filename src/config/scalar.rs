@@ -1,6 +1,7 @@
 //! Scalars: what each text or number of the configuration means. A message says what was expected, never a secret.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -89,6 +90,17 @@ pub(super) fn duration(entry: &Entry<'_>, node: &Node) -> Result<Duration, Strin
         return Err("expected at most 3650d".to_owned());
     }
     Ok(Duration::from_millis(millis))
+}
+
+/// A [`duration`] within `bounds`, which are `written` so for people.
+pub(super) fn duration_within(
+    bounds: RangeInclusive<Duration>,
+    written: &'static str,
+) -> impl Fn(&Entry<'_>, &Node) -> Result<Duration, String> {
+    move |entry, node| match duration(entry, node)? {
+        span if bounds.contains(&span) => Ok(span),
+        _ => Err(format!("expected {written}")),
+    }
 }
 
 /// `512`, `64KiB`, `1MiB`, `2GiB`.

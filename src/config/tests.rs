@@ -236,6 +236,29 @@ fn sessions_have_an_end() {
 }
 
 #[test]
+fn whatever_lasts_for_a_time_has_bounds() {
+    for (key, least, most, beyond, expected) in [
+        ("access_token_lifetime", "1s", "1h", "3601s", "1s to 1h in whole seconds"),
+        ("key_rotation_period", "1h", "366d", "59m", "1h to 366d"),
+        ("assertion_lifetime_max", "10s", "1h", "61m", "10s to 1h"),
+        ("clock_skew_max", "10s", "60s", "61s", "10s to 60s"),
+        ("request_uri_lifetime", "1s", "599s", "10m", "1s to 599s"),
+        ("visit_lifetime", "1s", "1h", "2h", "1s to 1h"),
+        ("backchannel_lifetime", "1s", "30m", "31m", "1s to 30m"),
+        ("grant_lifetime", "1s", "3650d", "999ms", "1s to 3650d"),
+    ] {
+        let with = |value: &str| format!("{GATEWAY}tokens: {{ {key}: {value} }}\n");
+        for good in [least, most] {
+            let folder = folder(&[("gateway.yaml", &with(good))]);
+            assert!(load(folder.path(), &Variables::new()).is_ok(), "{key}: {good}");
+        }
+        let column = "tokens: { ".len() + key.len() + ": ".len() + 1;
+        let told = format!("gateway.yaml:7:{column}: `{key}`: expected {expected}");
+        assert_eq!(mistakes(&[("gateway.yaml", &with(beyond))]), [told], "{key}");
+    }
+}
+
+#[test]
 fn a_clients_own_tokens_last_whole_seconds_up_to_an_hour() {
     for (written, good) in [("1s", true), ("3s", true), ("1h", true), ("0s", false), ("1500ms", false), ("61m", false)]
     {

@@ -20,12 +20,13 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+use utoipa::OpenApi;
 
 use super::oauth::Shared;
 use crate::domain::Connection;
 use crate::oauth::{
-    ApprovalPage, AuthorizationResponse, FORM_BYTES_MAX, Handle, PageForm, SignInError, SignInPage, Source, Stopped,
-    Visit, VisitAnswer, VisitRequest,
+    ApprovalPage, AuthenticationFailed, AuthorizationResponse, FORM_BYTES_MAX, Handle, PageForm, SignInError,
+    SignInPage, Source, Stopped, Visit, VisitAnswer, VisitRequest,
 };
 
 const STYLE: &str = include_str!("pages/visit.css");
@@ -46,6 +47,85 @@ pub(super) fn router() -> Router<Shared> {
         .route("/oauth/decision", post(decision))
 }
 
+/// The description of the routes, for our part of the unified document.
+pub(super) fn openapi() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    paths(authorize, authorize_form, sign_in, decision),
+    tags((name = "Pages", description = "Where a user's browser goes. Clients lead it there, and read no page."))
+)]
+struct Document;
+
+/// By what a pushed request is known (RFC 9126 §4). Nothing else in the query or the form counts.
+#[derive(utoipa::ToSchema, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documents the parameters; `oauth` reads them")]
+struct VisitForm {
+    client_id: String,
+    /// As the pushed authorization request endpoint gave it.
+    request_uri: String,
+}
+
+/// The form of the sign-in page.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "documents the form; `oauth` reads it")]
+struct SignInForm {
+    client_id: String,
+    request_uri: String,
+    /// Made by the page, for this browser and this request.
+    form_token: String,
+    /// `sign-in` or `cancel`.
+    action: String,
+    #[schema(nullable = false)]
+    username: Option<String>,
+    #[schema(nullable = false, format = Password)]
+    password: Option<String>,
+}
+
+/// The form of the approval page.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "documents the form; `oauth` reads it")]
+struct DecisionForm {
+    client_id: String,
+    request_uri: String,
+    /// Made by the page, for this browser and this request.
+    form_token: String,
+    /// `approve`, `refuse` or `switch-user`.
+    action: String,
+}
+
+/// What every one of these routes may answer.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "documents the answers")]
+enum PageAnswers {
+    /// Back to the client, with its code or an error (RFC 6749 §4.1.2); or to the page of the request as it is now.
+    #[response(status = 303, headers(("location" = String)))]
+    SeeOther,
+    /// A page that says why there is nothing to do; nobody is led anywhere.
+    #[response(status = 400, content_type = "text/html")]
+    Stopped(String),
+    /// The form was not made for this browser, or the sign-in failed.
+    #[response(status = 403, content_type = "text/html")]
+    Refused(String),
+    /// Too many people are signing in; retry later.
+    #[response(status = 503, content_type = "text/html")]
+    Later(String),
+}
+
+/// Shows the page of a pushed request
+///
+/// The authorization endpoint (RFC 6749 §3.1). May be repeated until the user has decided.
+#[utoipa::path(
+    get, path = "/oauth/authorize", tag = "Pages", operation_id = "oauth.authorize", params(VisitForm),
+    responses(
+        (status = 200, description = "The page: to sign in, or to approve. Or the form that leads back (JARM §2.3.3).",
+         content_type = "text/html", body = String),
+        PageAnswers,
+    )
+)]
 async fn authorize(State(server): State<Shared>, request: Request) -> Response {
     let (head, _) = request.into_parts();
     let Some(source) = source(&head.extensions) else { return stopped(Stopped::ServerError) };
@@ -53,6 +133,13 @@ async fn authorize(State(server): State<Shared>, request: Request) -> Response {
     render(server.load_full().authorize(VisitRequest { headers: &head.headers, parameters, source }))
 }
 
+/// Leads a posted request to its page
+///
+/// OpenID Connect Core §3.1.2.1.
+#[utoipa::path(
+    post, path = "/oauth/authorize", tag = "Pages", operation_id = "oauth.authorizeByForm",
+    request_body(content = VisitForm, content_type = "application/x-www-form-urlencoded"), responses(PageAnswers)
+)]
 async fn authorize_form(State(server): State<Shared>, request: Request) -> Response {
     match Submitted::read(request).await {
         Ok(submitted) => render(server.load_full().authorize_form(submitted.request())),
@@ -60,6 +147,16 @@ async fn authorize_form(State(server): State<Shared>, request: Request) -> Respo
     }
 }
 
+/// Signs a user in
+#[utoipa::path(
+    post, path = "/oauth/sign-in", tag = "Pages", operation_id = "oauth.signIn",
+    request_body(content = SignInForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "The form that leads back to the client (JARM §2.3.3).",
+         content_type = "text/html", body = String),
+        PageAnswers,
+    )
+)]
 async fn sign_in(State(server): State<Shared>, request: Request) -> Response {
     match Submitted::read(request).await {
         Ok(submitted) => render(server.load_full().sign_in(submitted.request()).await),
@@ -67,6 +164,16 @@ async fn sign_in(State(server): State<Shared>, request: Request) -> Response {
     }
 }
 
+/// Takes a user's decision
+#[utoipa::path(
+    post, path = "/oauth/decision", tag = "Pages", operation_id = "oauth.decide",
+    request_body(content = DecisionForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "The form that leads back to the client (JARM §2.3.3).",
+         content_type = "text/html", body = String),
+        PageAnswers,
+    )
+)]
 async fn decision(State(server): State<Shared>, request: Request) -> Response {
     match Submitted::read(request).await {
         Ok(submitted) => render(server.load_full().decide(submitted.request())),
@@ -114,6 +221,12 @@ fn render(answer: VisitAnswer) -> Response {
     if let Some(cookie) = answer.session.and_then(|session| HeaderValue::try_from(session.cookie()).ok()) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
+    if let Some(event) = answer.event {
+        if event.act.is_failed_authentication() {
+            response.extensions_mut().insert(AuthenticationFailed);
+        }
+        response.extensions_mut().insert(event);
+    }
     response
 }
 
@@ -146,7 +259,7 @@ struct SignInTemplate<'a> {
 fn sign_in_page(page: &SignInPage) -> Response {
     let (status, trouble) = match page.trouble {
         None => (StatusCode::OK, None),
-        Some(SignInError::Refused) => (
+        Some(SignInError::Refused | SignInError::Throttled) => (
             StatusCode::FORBIDDEN,
             Some(
                 "The username or the password is wrong, or there were too many attempts. Wait a moment and try again.",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -15,11 +15,15 @@ use serde::Serialize;
 use utoipa::OpenApi;
 
 use crate::authn::dpop::DPOP_NONCE;
-use crate::domain::Connection;
+use crate::domain::{ClientId, Connection};
 use crate::oauth::{
     Answer, AuthenticatedClient, AuthenticationFailed, AuthorizationServer, BackchannelResponse, Cause, FORM_BYTES_MAX,
     Introspected, IntrospectionResponse, OAuthError, PushedResponse, Request, TokenIssued, TokenResponse,
 };
+
+pub(super) mod forms;
+
+use forms::{AboutTokenForm, BackchannelForm, PushedForm, RefusedToClients, TokenForm};
 
 /// The authorization server in force; a reload stores a new one.
 pub type Shared = Arc<ArcSwap<AuthorizationServer>>;
@@ -42,151 +46,6 @@ pub struct ErrorBody {
     error_description: &'static str,
 }
 
-/// The form of a token request.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "documents the form; `oauth` reads it")]
-struct TokenForm {
-    #[schema(example = "client_credentials")]
-    grant_type: String,
-    /// Of `authorization_code`.
-    #[schema(nullable = false)]
-    code: Option<String>,
-    /// Of `authorization_code`: that of the request.
-    #[schema(nullable = false)]
-    redirect_uri: Option<String>,
-    /// Of `authorization_code` (RFC 7636 §4.5).
-    #[schema(nullable = false)]
-    code_verifier: Option<String>,
-    /// Of `refresh_token`.
-    #[schema(nullable = false)]
-    refresh_token: Option<String>,
-    /// Of `urn:openid:params:grant-type:ciba`.
-    #[schema(nullable = false)]
-    auth_req_id: Option<String>,
-    /// Space-delimited; all scopes of the client if absent.
-    #[schema(nullable = false, example = "accounts")]
-    scope: Option<String>,
-    /// The resource identifier of RFC 9728 (RFC 8707 §2).
-    #[schema(nullable = false)]
-    resource: Option<String>,
-    /// Required with client authentication by certificate (RFC 8705 §2).
-    #[schema(nullable = false)]
-    client_id: Option<String>,
-    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
-    #[schema(nullable = false)]
-    client_assertion_type: Option<String>,
-    /// A JWT signed with a registered key; `aud` is the issuer identifier as a string (RFC 7523 §2.2, FAPI 2.0).
-    #[schema(nullable = false)]
-    client_assertion: Option<String>,
-}
-
-/// The form of a pushed authorization request: the parameters of the request, or `request` alone.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "documents the form; `oauth` reads it")]
-struct PushedForm {
-    /// A signed request object (RFC 9101). No other parameter of the request stands beside it.
-    #[schema(nullable = false)]
-    request: Option<String>,
-    #[schema(nullable = false, example = "code")]
-    response_type: Option<String>,
-    /// One that the client registered.
-    #[schema(nullable = false)]
-    redirect_uri: Option<String>,
-    #[schema(nullable = false, example = "openid accounts")]
-    scope: Option<String>,
-    #[schema(nullable = false)]
-    state: Option<String>,
-    #[schema(nullable = false)]
-    nonce: Option<String>,
-    /// RFC 7636 §4.2.
-    #[schema(nullable = false)]
-    code_challenge: Option<String>,
-    #[schema(nullable = false, example = "S256")]
-    code_challenge_method: Option<String>,
-    /// `query`, `jwt`, `query.jwt`, `fragment.jwt` or `form_post.jwt`.
-    #[schema(nullable = false)]
-    response_mode: Option<String>,
-    /// A JSON array (RFC 9396 §2).
-    #[schema(nullable = false)]
-    authorization_details: Option<String>,
-    /// RFC 9449 §10.
-    #[schema(nullable = false)]
-    dpop_jkt: Option<String>,
-    /// Required with client authentication by certificate (RFC 8705 §2).
-    #[schema(nullable = false)]
-    client_id: Option<String>,
-    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
-    #[schema(nullable = false)]
-    client_assertion_type: Option<String>,
-    /// A JWT signed with a registered key (RFC 7523 §2.2).
-    #[schema(nullable = false)]
-    client_assertion: Option<String>,
-}
-
-/// The form of a backchannel authentication request: its parameters, or `request` alone.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "documents the form; `oauth` reads it")]
-struct BackchannelForm {
-    /// The parameters as a JWT that the client signed (CIBA Core §7.1.1). None of them stands beside it.
-    #[schema(nullable = false)]
-    request: Option<String>,
-    /// With `openid`.
-    #[schema(nullable = false, example = "openid accounts")]
-    scope: Option<String>,
-    /// A user's name or subject. Exactly one hint is sent.
-    #[schema(nullable = false)]
-    login_hint: Option<String>,
-    /// A JWT of the client with `iss`, `aud`, `exp` and a `sub_id` of the format `opaque` (RFC 9493).
-    #[schema(nullable = false)]
-    login_hint_token: Option<String>,
-    /// An ID token that the client got here.
-    #[schema(nullable = false)]
-    id_token_hint: Option<String>,
-    /// Shown to the user on both devices: 100 characters at most.
-    #[schema(nullable = false)]
-    binding_message: Option<String>,
-    #[schema(nullable = false)]
-    acr_values: Option<String>,
-    /// Seconds.
-    #[schema(nullable = false)]
-    requested_expiry: Option<String>,
-    /// Of clients that are pinged.
-    #[schema(nullable = false)]
-    client_notification_token: Option<String>,
-    /// A JSON array (RFC 9396 §2).
-    #[schema(nullable = false)]
-    authorization_details: Option<String>,
-    /// Required with client authentication by certificate (RFC 8705 §2).
-    #[schema(nullable = false)]
-    client_id: Option<String>,
-    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
-    #[schema(nullable = false)]
-    client_assertion_type: Option<String>,
-    /// A JWT signed with a registered key (RFC 7523 §2.2).
-    #[schema(nullable = false)]
-    client_assertion: Option<String>,
-}
-
-/// The form of a request about a token.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "documents the form; `oauth` reads it")]
-struct AboutTokenForm {
-    /// An access token of this server.
-    token: String,
-    /// Not needed: there is one kind of token.
-    #[schema(nullable = false, example = "access_token")]
-    token_type_hint: Option<String>,
-    /// Required with client authentication by certificate (RFC 8705 §2).
-    #[schema(nullable = false)]
-    client_id: Option<String>,
-    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
-    #[schema(nullable = false)]
-    client_assertion_type: Option<String>,
-    /// A JWT signed with a registered key; `aud` is the issuer identifier as a string (RFC 7523 §2.2, FAPI 2.0).
-    #[schema(nullable = false)]
-    client_assertion: Option<String>,
-}
-
 /// The routes below the issuer's path. Each request must carry an `Arc<Connection>` among its extensions.
 pub fn router(server: Shared) -> Router {
     let now = server.load();
@@ -206,12 +65,14 @@ pub fn router(server: Shared) -> Router {
         .route(&format!("/.well-known/oauth-authorization-server{issuer_path}"), get(authorization_server_metadata))
         .route(&format!("{issuer_path}/.well-known/openid-configuration"), get(openid_configuration))
         .route(&format!("/.well-known/oauth-protected-resource{resource_path}"), get(protected_resource_metadata))
+        .route(&format!("/.well-known/oauth-protected-resource{resource_path}/{{*api}}"), get(api_metadata))
         .with_state(server)
 }
 
 /// The description of these operations, for our part of the unified document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
+    document.merge(super::authorize::openapi());
     document.merge(super::registration::openapi());
     document
 }
@@ -227,7 +88,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         jwks,
         authorization_server_metadata,
         openid_configuration,
-        protected_resource_metadata
+        protected_resource_metadata,
+        api_metadata
     ),
     tags((name = "OAuth", description = "Access tokens: RFC 6749, RFC 7523, RFC 8705, RFC 9068."))
 )]
@@ -242,9 +104,7 @@ struct Document;
     responses(
         (status = 200, description = "An access token.", body = TokenResponse),
         (status = 400, description = "The request is refused.", body = ErrorBody),
-        (status = 401, description = "The client did not prove itself.", body = ErrorBody),
-        (status = 413, description = "The body is too large.", body = ErrorBody),
-        (status = 503, description = "Retry later.", body = ErrorBody),
+        RefusedToClients,
     )
 )]
 async fn token(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
@@ -266,8 +126,7 @@ async fn token(State(server): State<Shared>, request: axum::extract::Request) ->
         (status = 200, description = "What the token says, if it is active.", content(
             (IntrospectionResponse = "application/json"), (String = "application/token-introspection+jwt"))),
         (status = 400, description = "The request is refused.", body = ErrorBody),
-        (status = 401, description = "The client did not prove itself.", body = ErrorBody),
-        (status = 503, description = "Retry later.", body = ErrorBody),
+        RefusedToClients,
     )
 )]
 async fn introspect(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
@@ -278,9 +137,7 @@ async fn introspect(State(server): State<Shared>, request: axum::extract::Reques
         Introspected::Signed(jwt) => {
             let content_type =
                 [(header::CONTENT_TYPE, HeaderValue::from_static("application/token-introspection+jwt"))];
-            let mut response = (StatusCode::OK, NO_STORE, content_type, jwt.clone()).into_response();
-            response.extensions_mut().insert(AuthenticatedClient(answer.client.id.clone()));
-            response
+            of_client((StatusCode::OK, NO_STORE, content_type, jwt.clone()).into_response(), &answer.client.id)
         }
     })
 }
@@ -294,16 +151,13 @@ async fn introspect(State(server): State<Shared>, request: axum::extract::Reques
     responses(
         (status = 200, description = "The token is not valid any more."),
         (status = 400, description = "The request is refused.", body = ErrorBody),
-        (status = 401, description = "The client did not prove itself.", body = ErrorBody),
-        (status = 503, description = "Not known to be revoked; retry later.", body = ErrorBody),
+        RefusedToClients,
     )
 )]
 async fn revoke(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
     let envelope = Envelope::read(request).await?;
     let answer = server.load_full().revoke(envelope.request()).await?;
-    let mut response = (StatusCode::OK, NO_STORE, Body::empty()).into_response();
-    response.extensions_mut().insert(AuthenticatedClient(answer.client.id.clone()));
-    Ok(response)
+    Ok(of_client((StatusCode::OK, NO_STORE, Body::empty()).into_response(), &answer.client.id))
 }
 
 /// Pushes an authorization request (RFC 9126)
@@ -313,10 +167,8 @@ async fn revoke(State(server): State<Shared>, request: axum::extract::Request) -
     responses(
         (status = 201, description = "RFC 9126 §2.2.", body = PushedResponse),
         (status = 400, description = "RFC 9126 §2.3.", body = ErrorBody),
-        (status = 401, description = "The client did not prove itself.", body = ErrorBody),
-        (status = 413, description = "The body is too large.", body = ErrorBody),
         (status = 429, description = "Too many requests of the client are outstanding.", body = ErrorBody),
-        (status = 503, description = "Retry later.", body = ErrorBody),
+        RefusedToClients,
     )
 )]
 async fn pushed(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
@@ -334,11 +186,9 @@ async fn pushed(State(server): State<Shared>, request: axum::extract::Request) -
     responses(
         (status = 200, description = "CIBA Core §7.3.", body = BackchannelResponse),
         (status = 400, description = "CIBA Core §13.", body = ErrorBody),
-        (status = 401, description = "The client did not prove itself.", body = ErrorBody),
         (status = 403, description = "Too many requests wait for the user.", body = ErrorBody),
-        (status = 413, description = "The body is too large.", body = ErrorBody),
         (status = 429, description = "Too many requests of the client are outstanding.", body = ErrorBody),
-        (status = 503, description = "Retry later.", body = ErrorBody),
+        RefusedToClients,
     )
 )]
 async fn backchannel(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
@@ -384,6 +234,22 @@ async fn openid_configuration(State(server): State<Shared>) -> Response {
 )]
 async fn protected_resource_metadata(State(server): State<Shared>) -> Response {
     public(server.load().resource_metadata(), JSON)
+}
+
+/// Protected resource metadata of one API (RFC 9728 §3.1)
+#[utoipa::path(
+    get, path = "/.well-known/oauth-protected-resource/{api}", tag = "OAuth", operation_id = "oauth.apiMetadata",
+    params(("api" = String, Path, description = "Where the API lies.")),
+    responses(
+        (status = 200, description = "RFC 9728 §3.2.", body = serde_json::Value),
+        (status = 404, description = "No API lies there."),
+    )
+)]
+async fn api_metadata(State(server): State<Shared>, Path(api): Path<String>) -> Response {
+    match server.load().api_metadata(&format!("/{api}")) {
+        Some(document) => public(document, JSON),
+        None => (StatusCode::NOT_FOUND, NO_STORE).into_response(),
+    }
 }
 
 /// A request whose body has arrived, and the connection on which it came.
@@ -473,7 +339,12 @@ fn private_json_of<T>(answer: &Answer<T>, body: &impl Serialize) -> Response {
     if let Some(nonce) = &answer.fresh_nonce {
         response.headers_mut().insert(DPOP_NONCE, nonce.clone());
     }
-    response.extensions_mut().insert(AuthenticatedClient(answer.client.id.clone()));
+    of_client(response, &answer.client.id)
+}
+
+/// For the audit record.
+pub(super) fn of_client(mut response: Response, client_id: &ClientId) -> Response {
+    response.extensions_mut().insert(AuthenticatedClient(client_id.clone()));
     response
 }
 

@@ -51,8 +51,16 @@ mod tests {
     #[test]
     fn our_own_operations_are_described() {
         let document = own_document().unwrap();
-        for path in ["/openapi.json", "/usage", "/oauth/token", "/oauth/revoke", "/oauth/introspect", "/oauth/userinfo"]
-        {
+        for path in [
+            "/openapi.json",
+            "/usage",
+            "/oauth/token",
+            "/oauth/revoke",
+            "/oauth/introspect",
+            "/oauth/userinfo",
+            "/oauth/authorize",
+            "/oauth/decision",
+        ] {
             assert!(document["paths"].get(path).is_some(), "{path} is not described");
         }
         let form = &document["components"]["schemas"]["TokenForm"];

@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use utoipa::OpenApi;
 
-use super::oauth::{Envelope, ErrorBody, NO_STORE, Refusal, Shared};
-use crate::domain::ClientId;
-use crate::oauth::{AuthenticatedClient, OAuthError, REGISTRATION_BYTES_MAX, Registered};
+use super::oauth::forms::RefusedToClients;
+use super::oauth::{Envelope, ErrorBody, NO_STORE, Refusal, Shared, of_client};
+use crate::oauth::{OAuthError, REGISTRATION_BYTES_MAX, Registered};
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
@@ -36,10 +36,8 @@ struct Document;
     responses(
         (status = 201, description = "What was registered, with `client_id` and a token for its management.", body = Object),
         (status = 400, description = "RFC 7591 §3.2.2.", body = ErrorBody),
-        (status = 401, description = "The initial access token is missing or wrong.", body = ErrorBody),
+        RefusedToClients,
         (status = 403, description = "No more clients may be registered.", body = ErrorBody),
-        (status = 413, description = "The body is too large.", body = ErrorBody),
-        (status = 503, description = "Retry later.", body = ErrorBody),
     )
 )]
 async fn register(State(server): State<Shared>, request: axum::extract::Request) -> Result<Response, Refusal> {
@@ -54,7 +52,7 @@ async fn register(State(server): State<Shared>, request: axum::extract::Request)
     params(("client_id" = String, Path)),
     responses(
         (status = 200, description = "What is registered.", body = Object),
-        (status = 401, description = "The registration access token is not this client's.", body = ErrorBody),
+        RefusedToClients,
     )
 )]
 async fn read(
@@ -76,9 +74,7 @@ async fn read(
     responses(
         (status = 200, description = "What is registered now.", body = Object),
         (status = 400, description = "RFC 7591 §3.2.2.", body = ErrorBody),
-        (status = 401, description = "The registration access token is not this client's.", body = ErrorBody),
-        (status = 413, description = "The body is too large.", body = ErrorBody),
-        (status = 503, description = "Retry later.", body = ErrorBody),
+        RefusedToClients,
     )
 )]
 async fn replace(
@@ -99,8 +95,7 @@ async fn replace(
     params(("client_id" = String, Path)),
     responses(
         (status = 204, description = "The client is gone."),
-        (status = 401, description = "The registration access token is not this client's.", body = ErrorBody),
-        (status = 503, description = "Retry later.", body = ErrorBody),
+        RefusedToClients,
     )
 )]
 async fn remove(
@@ -110,7 +105,7 @@ async fn remove(
 ) -> Result<Response, Refusal> {
     let envelope = Envelope::read_up_to(request, REGISTRATION_BYTES_MAX).await?;
     let client_id = offering(&server)?.remove_registration(envelope.request(), &client_id).await?;
-    Ok(of_client((StatusCode::NO_CONTENT, NO_STORE, Body::empty()).into_response(), client_id))
+    Ok(of_client((StatusCode::NO_CONTENT, NO_STORE, Body::empty()).into_response(), &client_id))
 }
 
 /// The server in force, if it registers anybody at all.
@@ -120,11 +115,5 @@ fn offering(server: &Shared) -> Result<std::sync::Arc<crate::oauth::Authorizatio
 }
 
 fn told(status: StatusCode, registered: Registered) -> Response {
-    of_client((status, NO_STORE, axum::Json(registered.body)).into_response(), registered.client_id)
-}
-
-/// For the audit record.
-fn of_client(mut response: Response, client_id: ClientId) -> Response {
-    response.extensions_mut().insert(AuthenticatedClient(client_id));
-    response
+    of_client((status, NO_STORE, axum::Json(registered.body)).into_response(), &registered.client_id)
 }

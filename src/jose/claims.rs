@@ -74,11 +74,15 @@ impl Claims {
 
     /// Whether `aud`, a string or an array of strings (RFC 7519 §4.1.3), names one of `expected`.
     pub fn audience_names(&self, expected: &[impl AsRef<str>]) -> bool {
-        let is_expected = |value: &Value| value.as_str().is_some_and(|aud| expected.iter().any(|e| e.as_ref() == aud));
+        self.audiences().iter().any(|aud| expected.iter().any(|e| e.as_ref() == *aud))
+    }
+
+    /// Whom `aud` names. Nobody, if it is not what RFC 7519 §4.1.3 says.
+    pub fn audiences(&self) -> Vec<&str> {
         match self.0.get("aud") {
-            Some(Value::Array(all)) => all.iter().all(Value::is_string) && all.iter().any(is_expected),
-            Some(single) => is_expected(single),
-            None => false,
+            Some(Value::Array(all)) => all.iter().map(Value::as_str).collect::<Option<Vec<_>>>().unwrap_or_default(),
+            Some(Value::String(single)) => vec![single],
+            Some(_) | None => Vec::new(),
         }
     }
 }

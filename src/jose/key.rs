@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
-    RsaPublicKeyComponents, UnparsedPublicKey,
+    RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -188,15 +188,11 @@ impl Material {
     /// Whether `signature` over `message` is this key's, for a key that is used once: it is parsed on the way, which
     /// refuses what is no key. Never true of an algorithm that is not the key's.
     pub(super) fn verifies_once(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        let verified = match (self, algorithm) {
-            (Self::Rsa { n, e }, Algorithm::Ps256) => {
-                RsaPublicKeyComponents { n, e }.verify(&RSA_PSS_2048_8192_SHA256, message, signature)
-            }
-            (Self::P256 { x, y }, Algorithm::Es256) => {
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point(x, y)).verify(message, signature)
-            }
-            (Self::Ed25519 { x }, Algorithm::EdDsa) => UnparsedPublicKey::new(&ED25519, x).verify(message, signature),
-            (Self::Rsa { .. } | Self::P256 { .. } | Self::Ed25519 { .. }, _) => return false,
+        let verified = match self.by(algorithm) {
+            Some(By::Rsa(parameters, numbers)) => numbers.verify(parameters, message, signature),
+            Some(By::P256(point)) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature),
+            Some(By::Ed25519(x)) => UnparsedPublicKey::new(&ED25519, x).verify(message, signature),
+            None => return false,
         };
         verified.is_ok()
     }
@@ -204,23 +200,37 @@ impl Material {
     /// What verifies, by this algorithm and no other. Refuses numbers that are no key (a point off the curve, for
     /// instance) now rather than at the first token.
     fn key(&self, algorithm: Algorithm) -> Result<ParsedPublicKey, KeyError> {
-        let parsed = match (self, algorithm) {
-            (Self::Rsa { n, e }, Algorithm::Ps256) => {
-                RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PSS_2048_8192_SHA256)
-            }
-            (Self::Rsa { n, e }, Algorithm::Rs256) => {
-                RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
-            }
-            (Self::P256 { x, y }, Algorithm::Es256) => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point(x, y)),
-            (Self::Ed25519 { x }, Algorithm::EdDsa) => ParsedPublicKey::new(&ED25519, x),
-            (Self::Rsa { .. }, Algorithm::Es256 | Algorithm::EdDsa)
-            | (Self::P256 { .. }, Algorithm::Ps256 | Algorithm::Rs256 | Algorithm::EdDsa)
-            | (Self::Ed25519 { .. }, Algorithm::Ps256 | Algorithm::Rs256 | Algorithm::Es256) => {
-                return Err(KeyError::Algorithm);
-            }
+        let parsed = match self.by(algorithm).ok_or(KeyError::Algorithm)? {
+            By::Rsa(parameters, numbers) => numbers.to_parsed_public_key(parameters),
+            By::P256(point) => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point),
+            By::Ed25519(x) => ParsedPublicKey::new(&ED25519, x),
         };
         parsed.map_err(|_| KeyError::Rejected)
     }
+
+    /// Which algorithms go with which keys, and how.
+    fn by(&self, algorithm: Algorithm) -> Option<By<'_>> {
+        match (self, algorithm) {
+            (Self::Rsa { n, e }, Algorithm::Ps256) => {
+                Some(By::Rsa(&RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents { n, e }))
+            }
+            (Self::Rsa { n, e }, Algorithm::Rs256) => {
+                Some(By::Rsa(&RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents { n, e }))
+            }
+            (Self::P256 { x, y }, Algorithm::Es256) => Some(By::P256(point(x, y))),
+            (Self::Ed25519 { x }, Algorithm::EdDsa) => Some(By::Ed25519(x)),
+            (Self::Rsa { .. }, Algorithm::Es256 | Algorithm::EdDsa)
+            | (Self::P256 { .. }, Algorithm::Ps256 | Algorithm::Rs256 | Algorithm::EdDsa)
+            | (Self::Ed25519 { .. }, Algorithm::Ps256 | Algorithm::Rs256 | Algorithm::Es256) => None,
+        }
+    }
+}
+
+/// A key with an algorithm of its own.
+enum By<'k> {
+    Rsa(&'static RsaParameters, RsaPublicKeyComponents<&'k [u8]>),
+    P256([u8; 65]),
+    Ed25519(&'k [u8; 32]),
 }
 
 /// SEC 1 §2.3.3: an uncompressed point.

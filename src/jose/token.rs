@@ -107,6 +107,11 @@ impl<'a> UnverifiedToken<'a> {
         self.claims.get(claim).and_then(Value::as_str)
     }
 
+    /// Whom `aud` names: unproven, good for refusing only.
+    pub fn hinted_audiences(&self) -> Vec<&str> {
+        self.claims.audiences()
+    }
+
     /// Whether `aud` names one of `expected`: unproven, good for refusing only.
     pub fn hints_audience(&self, expected: &[String]) -> bool {
         self.claims.audience_names(expected)

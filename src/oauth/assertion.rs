@@ -9,7 +9,7 @@ use crate::domain::{ClientId, Timestamp};
 use crate::jose::{Claims, UnverifiedToken};
 
 /// Longest `jti`, in bytes.
-const JTI_BYTES_MAX: usize = 256;
+pub(super) const JTI_BYTES_MAX: usize = 256;
 
 impl AuthorizationServer {
     /// All checks in the order of `standards/oauth-core.md` §4. Everything before the replay mark leaves no trace, and

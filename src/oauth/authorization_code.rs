@@ -36,6 +36,13 @@ pub struct Approval {
     pub authorization_details: Vec<Value>,
 }
 
+/// What an approval came to.
+pub struct Approving {
+    /// With the code, or with the error that ends the request all the same.
+    pub response: AuthorizationResponse,
+    pub code_made: bool,
+}
+
 /// A code that was handed out.
 pub(super) struct Code {
     request: Arc<AuthorizationRequest>,
@@ -60,17 +67,21 @@ impl AuthorizationServer {
         request_uri: &str,
         approval: Approval,
         now: Timestamp,
-    ) -> Result<AuthorizationResponse, DecisionError> {
+    ) -> Result<Approving, DecisionError> {
+        let told = |response| Approving { response, code_made: false };
         let opened = match self.spend(client_id, request_uri, now) {
             Ok(opened) => opened,
             Err(NotOpen::TimedOut(opened)) => {
-                return self.tell(&opened.request, AuthorizationError::TimedOut, now);
+                return self.tell(&opened.request, AuthorizationError::TimedOut, now).map(told);
             }
             Err(other) => return Err(DecisionError::NotOpen(other)),
         };
         match self.issue_code(&opened.request, &opened.client, approval, now) {
-            Ok(code) => Ok(self.respond(&opened.request, &Outcome::Code(code), now)?),
-            Err(_full) => self.tell(&opened.request, AuthorizationError::Unavailable, now),
+            Ok(code) => {
+                let response = self.respond(&opened.request, &Outcome::Code(code), now)?;
+                Ok(Approving { response, code_made: true })
+            }
+            Err(_full) => self.tell(&opened.request, AuthorizationError::Unavailable, now).map(told),
         }
     }
 
@@ -132,17 +143,9 @@ impl AuthorizationServer {
         };
         let Redeemed { request, approval, grant } = redeemed;
         let grant = Grant {
-            id: grant,
-            client_id: caller.client.id.clone(),
-            subject: approval.subject,
-            scopes: approval.scopes,
-            authorization_details: approval.authorization_details,
-            resource: request.resource.clone(),
+            resources: request.resources.clone(),
             claims: request.claims.clone(),
-            acr: approval.acr,
-            auth_time: approval.auth_time,
-            created_at: now,
-            expires_at: now.plus(self.settings.grant_lifetime),
+            ..self.grant_of(grant, caller, approval, now)
         };
         Ok((grant, request))
     }

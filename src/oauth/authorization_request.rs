@@ -29,7 +29,8 @@ pub struct AuthorizationRequest {
     pub code_challenge: [u8; 32],
     /// As asked for; each has passed its type's schema (RFC 9396 §5).
     pub authorization_details: Vec<Value>,
-    pub resource: Option<String>,
+    /// RFC 8707: the whole gateway, if there are none.
+    pub resources: Vec<String>,
     /// In order of preference.
     pub acr_values: Vec<String>,
     /// One of them must be reached (OpenID Connect Core §5.5.1.1); empty: any.
@@ -85,6 +86,9 @@ impl AuthorizationServer {
         if parameters.get("request_uri").is_some() {
             return Err(OAuthError::InvalidRequest("request_uri must not be pushed.")); // RFC 9126 §2.1
         }
+        if registration.profile.refuses_id_token_hint() && parameters.get("id_token_hint").is_some() {
+            return Err(OAuthError::InvalidRequest("id_token_hint is not taken."));
+        }
         let redirect_uri = redirect_uri(parameters, caller)?;
         let scopes = scopes(parameters, &caller.client.scopes)?;
         let nonce = echoed(parameters, "nonce", NONCE_BYTES_MAX)?;
@@ -106,7 +110,7 @@ impl AuthorizationServer {
             nonce,
             code_challenge: code_challenge(parameters)?,
             authorization_details: self.settings.detail_types.check(parameters, &registration.metadata)?,
-            resource: self.resource(parameters)?,
+            resources: self.resources(parameters)?,
             acr_values: words(parameters, "acr_values"),
             acr_essential: essential_acr(claims.as_ref())?,
             max_age: max_age(parameters)?,
@@ -115,18 +119,6 @@ impl AuthorizationServer {
             claims,
             dpop_jkt: dpop_jkt(parameters)?,
         })
-    }
-
-    /// RFC 8707 §2: there is one resource, and who asks for another gets nothing.
-    pub(super) fn resource(&self, parameters: &Form) -> Result<Option<String>, OAuthError> {
-        let mut asked = parameters.all("resource").peekable();
-        if asked.peek().is_none() {
-            return Ok(None);
-        }
-        if asked.any(|resource| resource != self.settings.resource) {
-            return Err(OAuthError::InvalidTarget);
-        }
-        Ok(Some(self.settings.resource.clone()))
     }
 }
 

@@ -251,17 +251,9 @@ impl AuthorizationServer {
         });
         let (approval, request) = looked.unwrap_or(Err(OAuthError::InvalidGrant("the auth_req_id is unknown")))?;
         Ok(Grant {
-            id: GrantId::random(&*self.parts.random),
-            client_id: caller.client.id.clone(),
-            subject: approval.subject,
-            scopes: approval.scopes,
-            authorization_details: approval.authorization_details,
-            resource: request.resource.clone(),
+            resources: request.resources.clone(),
             claims: request.claims.clone(),
-            acr: approval.acr,
-            auth_time: approval.auth_time,
-            created_at: now,
-            expires_at: now.plus(self.settings.grant_lifetime),
+            ..self.grant_of(GrantId::random(&*self.parts.random), caller, approval, now)
         })
     }
 }

@@ -6,24 +6,37 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
+use super::assertion::JTI_BYTES_MAX;
 use super::authorization_request::{claims, scopes, words};
 use super::client_authentication::Authenticated;
 use super::form::Form;
 use super::pushed::BESIDE_A_REQUEST_OBJECT;
-use super::{
-    AuthorizationServer, BackchannelError, CibaDelivery, ClientKeysError, GrantType, OAuthError, Subject, SubjectType,
-};
+use super::request_object::ClientJwt;
+use super::{AuthorizationServer, BackchannelError, CibaDelivery, GrantType, OAuthError, Subject, SubjectType};
 use crate::domain::{ScopeSet, Timestamp};
-use crate::jose::{Claims, UnverifiedToken};
+use crate::jose::UnverifiedToken;
 
 /// Longest wait that a client may ask for.
 pub const BACKCHANNEL_LIFETIME_MAX: Duration = Duration::from_mins(30);
-/// FAPI-CIBA §5.2.2-9: `exp` lies at most this far behind `nbf`, and `nbf` at most this far back.
-const SIGNED_LIFETIME_MAX: Duration = Duration::from_mins(60);
 /// People compare it on two screens.
 const BINDING_MESSAGE_CHARS_MAX: usize = 100;
 const HINT_BYTES_MAX: usize = 512;
-const JTI_BYTES_MAX: usize = 256;
+/// CIBA Core §7.1.1: these claims are required; whatever is wrong is `invalid_request` (§13).
+const SIGNED: ClientJwt = ClientJwt {
+    refuse: OAuthError::InvalidRequest,
+    typ: Some("oauth-authz-req+jwt"),
+    required: &["iss", "iat", "jti"],
+};
+/// CIBA Core §7.1 leaves its form to the server: what is wrong with one is said in one sentence.
+const LOGIN_HINT: ClientJwt = ClientJwt {
+    refuse: |_| {
+        OAuthError::InvalidRequest(
+            "login_hint_token is not a JWT of the client with iss, aud, exp and a sub_id of the format opaque.",
+        )
+    },
+    typ: None,
+    required: &["iss"],
+};
 /// CIBA Core §7.1: 1,024 characters at most, 128 bits at least, which are 22 characters of base64url.
 const NOTIFICATION_TOKEN_BYTES: std::ops::RangeInclusive<usize> = 22..=1024;
 
@@ -38,7 +51,8 @@ pub struct BackchannelRequest {
     pub binding_message: Option<String>,
     /// Each has passed its type's schema (RFC 9396 §5).
     pub authorization_details: Vec<Value>,
-    pub resource: Option<String>,
+    /// RFC 8707: the whole gateway, if there are none.
+    pub resources: Vec<String>,
     /// The `claims` parameter, for intents and userinfo.
     pub claims: Option<Map<String, Value>>,
     pub(super) lifetime: Duration,
@@ -107,6 +121,9 @@ impl AuthorizationServer {
         if !scopes.contains("openid") {
             return Err(OAuthError::InvalidScope); // CIBA Core §7.1
         }
+        if caller.registration.profile.refuses_id_token_hint() && parameters.get("id_token_hint").is_some() {
+            return Err(OAuthError::InvalidRequest("id_token_hint is not taken."));
+        }
         let subject = self.hinted(parameters, caller, now).await?;
         let binding_message = binding_message(parameters)?;
         let claims = claims(parameters)?;
@@ -123,76 +140,24 @@ impl AuthorizationServer {
             acr_values: words(parameters, "acr_values"),
             binding_message,
             authorization_details: details,
-            resource: self.resource(parameters)?,
+            resources: self.resources(parameters)?,
             claims,
             lifetime: asked.unwrap_or(self.settings.backchannel_lifetime).min(BACKCHANNEL_LIFETIME_MAX),
             ping: ping(parameters, delivery)?,
         })
     }
 
-    /// The parameters that the client signed. CIBA Core §7.1.1: `iss`, `aud`, `exp`, `iat`, `nbf` and `jti` are required;
-    /// whatever is wrong is `invalid_request` (§13).
+    /// The parameters that the client signed, and the mark by which they are taken once.
     async fn signed_backchannel(
         &self,
         object: &str,
         caller: &Authenticated,
         now: Timestamp,
     ) -> Result<(Form, Mark), OAuthError> {
-        let refuse = OAuthError::InvalidRequest;
-        let token = UnverifiedToken::parse(object).map_err(|_| refuse("The signed request is not a JWS."))?;
-        let header = token.header();
-        if !caller.registration.profile.algorithms().contains(&header.algorithm) {
-            return Err(refuse("The algorithm of the signed request is not allowed.")); // FAPI-CIBA §7.10
-        }
-        // RFC 8725 §3.11: another kind of JWT is not one of these.
-        if !(header.typ.is_none() || header.typ_is("JWT") || header.typ_is("oauth-authz-req+jwt")) {
-            return Err(refuse("The typ of the signed request is that of another kind of JWT."));
-        }
-        let verified = self.parts.key_sets.verify(Some(&caller.registration.keys), token, now).await;
-        let verified = verified.map_err(|error| match error {
-            ClientKeysError::Signature(_) => refuse("No key of the client verifies the signed request."),
-            ClientKeysError::Unavailable(_) => error.into(),
-        })?;
-        let claims = &verified.claims;
-        let id = caller.client.id.as_str();
-        if claims.text("iss").ok().flatten() != Some(id) {
-            return Err(refuse("iss of the signed request is not the client's."));
-        }
-        if !claims.audience_names(&[&*self.settings.issuer]) {
-            return Err(refuse("aud of the signed request does not name the issuer."));
-        }
-        if claims.get("client_id").is_some_and(|other| other.as_str() != Some(id)) {
-            return Err(refuse("client_id of the signed request is not the client's."));
-        }
-        // With one it could be meant as a client assertion, or be one.
-        if ["sub", "request", "request_uri"].iter().any(|name| claims.get(name).is_some()) {
-            return Err(refuse("The signed request must not have sub, request or request_uri."));
-        }
-        let expires_at = self.check_signed_times(claims, now)?;
-        let jti = claims.required_text("jti").map_err(|_| refuse("jti of the signed request is missing."))?;
-        if jti.is_empty() || jti.len() > JTI_BYTES_MAX {
-            return Err(refuse("jti of the signed request is empty or too long."));
-        }
-        Ok((Form::from_claims(claims)?, Mark { jti: jti.to_owned(), expires_at }))
-    }
-
-    fn check_signed_times(&self, claims: &Claims, now: Timestamp) -> Result<Timestamp, OAuthError> {
-        let refuse = OAuthError::InvalidRequest;
-        let date = |name, missing| claims.required_date(name).map_err(|_| refuse(missing));
-        let expires_at = date("exp", "exp of the signed request is missing or malformed.")?;
-        let not_before = date("nbf", "nbf of the signed request is missing or malformed.")?;
-        let issued_at = date("iat", "iat of the signed request is missing or malformed.")?;
-        let latest = now.plus(self.settings.clock_skew_max);
-        if not_before > latest || issued_at > latest {
-            return Err(refuse("The signed request is not valid yet."));
-        }
-        if expires_at <= now {
-            return Err(refuse("The signed request has expired."));
-        }
-        if not_before < now.minus(SIGNED_LIFETIME_MAX) || expires_at > not_before.plus(SIGNED_LIFETIME_MAX) {
-            return Err(refuse("The signed request is valid for too long."));
-        }
-        Ok(expires_at)
+        let (claims, expires_at) = self.signed_request(object, &SIGNED, caller, now).await?;
+        let jti = claims.required_text("jti").ok().filter(|jti| jti.len() <= JTI_BYTES_MAX);
+        let jti = jti.ok_or((SIGNED.refuse)("jti of the request object is missing or too long."))?;
+        Ok((Form::from_claims(&claims, SIGNED.refuse)?, Mark { jti: jti.to_owned(), expires_at }))
     }
 
     /// CIBA Core §7.1: exactly one hint, which leads to a user.
@@ -249,25 +214,8 @@ impl AuthorizationServer {
         caller: &Authenticated,
         now: Timestamp,
     ) -> Result<String, OAuthError> {
-        let refuse = || {
-            OAuthError::InvalidRequest(
-                "login_hint_token is not a JWT of the client with iss, aud, exp and a sub_id of the format opaque.",
-            )
-        };
-        let token = UnverifiedToken::parse(token).map_err(|_| refuse())?;
-        if !caller.registration.profile.algorithms().contains(&token.header().algorithm) {
-            return Err(refuse());
-        }
-        let verified = self.parts.key_sets.verify(Some(&caller.registration.keys), token, now).await;
-        let verified = verified.map_err(|error| match error {
-            ClientKeysError::Signature(_) => refuse(),
-            ClientKeysError::Unavailable(_) => error.into(),
-        })?;
-        let claims = &verified.claims;
-        let issuer = claims.text("iss").ok().flatten();
-        if issuer != Some(caller.client.id.as_str()) || !claims.audience_names(&[&*self.settings.issuer]) {
-            return Err(refuse());
-        }
+        let refuse = || (LOGIN_HINT.refuse)("");
+        let claims = self.client_jwt(token, &LOGIN_HINT, caller, now).await?;
         if claims.required_date("exp").map_err(|_| refuse())? <= now {
             return Err(BackchannelError::ExpiredLoginHintToken.into());
         }

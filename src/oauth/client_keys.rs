@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 
-use super::ClientKeys;
+use super::{ClientKeys, OAuthError};
 use crate::authn::{RemoteKeys, RemoteKeysError};
 use crate::domain::Timestamp;
 use crate::jose::{KeySet, UnverifiedToken, Verified, VerifyError};
@@ -23,6 +23,17 @@ pub enum ClientKeysError {
     /// Not the sender's fault, so far as can be told: 503, not 401.
     #[error("the client's keys are not at hand")]
     Unavailable(#[source] RemoteKeysError),
+}
+
+impl ClientKeysError {
+    /// What the sender hears: `refusal` if the signature is no key's of the client, but that we cannot tell if its keys
+    /// are out of reach.
+    pub fn or(self, refusal: OAuthError) -> OAuthError {
+        match self {
+            Self::Signature(_) => refusal,
+            Self::Unavailable(_) => OAuthError::KeysUnavailable(self),
+        }
+    }
 }
 
 /// The key sets behind `jwks_uri`s, fetched on use by the guarded client. Clients that name the same URL share a set.

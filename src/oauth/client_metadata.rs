@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::software_certificate::self_signed;
 use super::{
     CibaDelivery, ClientAuthentication, ClientKeys, ClientMetadata, DistinguishedName, GrantType, GrantTypes,
     OAuthError, Profile, ResponseMode, SenderConstraint, SubjectType, TlsSubject,
@@ -35,12 +36,14 @@ pub struct ReadMetadata {
     pub keys: ClientKeys,
     pub sender_constraint: SenderConstraint,
     pub metadata: ClientMetadata,
+    /// Names a document that must list the redirect URIs: to be asked before anything is kept.
+    pub sector_identifier_uri: Option<String>,
     /// What was understood, defaults written out: what is registered, kept and echoed (RFC 7591 §3.2.1).
     pub members: Map<String, Value>,
 }
 
 /// What of a client's metadata a software statement may decide.
-pub const MEMBERS: [&str; 22] = [
+pub const MEMBERS: [&str; 23] = [
     "redirect_uris",
     "token_endpoint_auth_method",
     "token_endpoint_auth_signing_alg",
@@ -63,6 +66,7 @@ pub const MEMBERS: [&str; 22] = [
     "require_signed_request_object",
     "authorization_details_types",
     "subject_type",
+    "sector_identifier_uri",
 ];
 
 const INVALID: fn(&'static str) -> OAuthError = OAuthError::InvalidClientMetadata;
@@ -80,7 +84,7 @@ pub fn read_metadata(
     let scopes = reader.text("scope")?.map(ScopeSet::parse).transpose().map_err(|_| INVALID("scope is malformed."))?;
     let redirect_uris = redirect_uris(&mut reader, profile)?;
     let grant_types = grant_types(&mut reader, &redirect_uris)?;
-    let keys = keys(&mut reader, outbound)?;
+    let keys = keys(&mut reader, profile, outbound)?;
     let proof = proof(&mut reader, profile, &keys)?;
     let sender_constraint = sender_constraint(&mut reader, profile, &proof)?;
     for name in ["token_endpoint_auth_signing_alg", "request_object_signing_alg"] {
@@ -96,10 +100,11 @@ pub fn read_metadata(
     if by_code && signs && matches!(keys, ClientKeys::None) {
         return Err(INVALID("This profile signs requests: jwks or jwks_uri is needed."));
     }
+    let (subject_type, sector_identifier_uri) = subject_type(&mut reader, &redirect_uris, outbound)?;
     let metadata = ClientMetadata {
         access_token_lifetime: None, // An operator's word, not a client's.
         grant_types,
-        subject_type: subject_type(&mut reader, &redirect_uris)?,
+        subject_type,
         redirect_uris,
         response_modes: response_modes(&mut reader)?,
         require_signed_request_object,
@@ -107,7 +112,8 @@ pub fn read_metadata(
         ciba: ciba(&mut reader, grant_types, outbound)?,
         introspection_signed: false,
     };
-    Ok(ReadMetadata { name, scopes, proof, keys, sender_constraint, metadata, members: reader.members })
+    let members = reader.members;
+    Ok(ReadMetadata { name, scopes, proof, keys, sender_constraint, metadata, sector_identifier_uri, members })
 }
 
 /// Takes members by type, and notes what it took.
@@ -225,11 +231,14 @@ fn grant_types(reader: &mut Reader<'_>, redirect_uris: &[Arc<str>]) -> Result<Gr
 }
 
 /// `jwks` or `jwks_uri`, not both (RFC 7591 §2).
-fn keys(reader: &mut Reader<'_>, outbound: &Outbound) -> Result<ClientKeys, OAuthError> {
+fn keys(reader: &mut Reader<'_>, profile: Profile, outbound: &Outbound) -> Result<ClientKeys, OAuthError> {
     let url = reader.url("jwks_uri")?;
     let inline = reader.given.get("jwks").filter(|jwks| !jwks.is_null());
     match (inline, url) {
         (Some(_), Some(_)) => Err(INVALID("jwks and jwks_uri exclude each other.")),
+        (Some(_), None) if profile.registers_by_directory_only() => {
+            Err(INVALID("This profile takes keys by jwks_uri only."))
+        }
         (None, None) => Ok(ClientKeys::None),
         (None, Some(url)) => {
             outbound.check_url(url).map_err(|_| INVALID("jwks_uri is not a public https URL."))?;
@@ -276,7 +285,17 @@ fn proof(reader: &mut Reader<'_>, profile: Profile, keys: &ClientKeys) -> Result
             Err(INVALID("private_key_jwt needs jwks or jwks_uri."))
         }
         ("private_key_jwt", None) => Ok(Proof::Registered(ClientAuthentication::PrivateKeyJwt)),
+        ("tls_client_auth", Some(subject))
+            if profile.registers_by_directory_only() && !matches!(subject, TlsSubject::Dn(_)) =>
+        {
+            Err(INVALID("This profile takes tls_client_auth_subject_dn only."))
+        }
         ("tls_client_auth", Some(subject)) => Ok(Proof::Registered(ClientAuthentication::TlsClientAuth(subject))),
+        // By URL they would change without anybody's seeing what may connect: they are written down.
+        ("self_signed_tls_client_auth", None) if !profile.registers_by_directory_only() => {
+            let certificates = self_signed(reader.given.get("jwks").unwrap_or(&Value::Null))?;
+            Ok(Proof::Registered(ClientAuthentication::SelfSignedTlsClientAuth { certificates }))
+        }
         ("client_secret_basic", None) if profile.allows_secrets() => Ok(Proof::Secret),
         _ => Err(INVALID("token_endpoint_auth_method is not allowed for this profile.")), // none, among others: FAPI 2.0 §5.3.2.1-3
     }
@@ -309,7 +328,12 @@ fn tls_subject(reader: &mut Reader<'_>) -> Result<Option<TlsSubject>, OAuthError
 fn sender_constraint(reader: &mut Reader<'_>, profile: Profile, proof: &Proof) -> Result<SenderConstraint, OAuthError> {
     let certificate = reader.boolean("tls_client_certificate_bound_access_tokens")?;
     let dpop = reader.boolean("dpop_bound_access_tokens")?;
-    let by_certificate = matches!(proof, Proof::Registered(ClientAuthentication::TlsClientAuth(_)));
+    let by_certificate = matches!(
+        proof,
+        Proof::Registered(
+            ClientAuthentication::TlsClientAuth(_) | ClientAuthentication::SelfSignedTlsClientAuth { .. }
+        )
+    );
     let constraint = match (certificate, dpop) {
         (true, true) => return Err(INVALID("Tokens are bound to a certificate or to a DPoP key, not to both.")),
         (true, false) => SenderConstraint::Certificate,
@@ -333,25 +357,30 @@ fn response_modes(reader: &mut Reader<'_>) -> Result<Vec<ResponseMode>, OAuthErr
     modes.ok_or(INVALID("A response mode is not supported."))
 }
 
-/// OpenID Connect Core §8.1: without `sector_identifier_uri` the redirect URIs must share a host.
-fn subject_type(reader: &mut Reader<'_>, redirect_uris: &[Arc<str>]) -> Result<SubjectType, OAuthError> {
-    if reader.given.contains_key("sector_identifier_uri") {
-        return Err(INVALID("sector_identifier_uri is not supported."));
+/// OpenID Connect Core §8.1: the sector is the host of `sector_identifier_uri`, and without one that which all redirect
+/// URIs share. The URI is returned too.
+fn subject_type(
+    reader: &mut Reader<'_>,
+    redirect_uris: &[Arc<str>],
+    outbound: &Outbound,
+) -> Result<(SubjectType, Option<String>), OAuthError> {
+    let url = reader.url("sector_identifier_uri")?;
+    if let Some(url) = url {
+        outbound.check_url(url).map_err(|_| INVALID("sector_identifier_uri is not a public https URL."))?;
     }
-    match reader.text("subject_type")? {
-        None | Some("public") => Ok(SubjectType::Public),
+    let host = |uri: &str| Some(uri.parse::<http::Uri>().ok()?.host()?.to_ascii_lowercase());
+    let subject_type = match reader.text("subject_type")? {
+        None | Some("public") => SubjectType::Public,
         Some("pairwise") => {
-            let host = |uri: &Arc<str>| uri.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
-            let first = redirect_uris.first().and_then(host);
-            match first {
-                Some(sector) if redirect_uris.iter().all(|uri| host(uri).as_ref() == Some(&sector)) => {
-                    Ok(SubjectType::Pairwise { sector: sector.into() })
-                }
-                Some(_) | None => Err(INVALID("Pairwise subjects need redirect URIs of one host.")),
-            }
+            let first = url.or(redirect_uris.first().map(|uri| &**uri)).and_then(host);
+            let sector = first
+                .filter(|sector| url.is_some() || redirect_uris.iter().all(|uri| host(uri).as_ref() == Some(sector)));
+            let several = "Pairwise subjects need redirect URIs of one host, or sector_identifier_uri.";
+            SubjectType::Pairwise { sector: sector.ok_or(INVALID(several))?.into() }
         }
-        Some(_) => Err(INVALID("subject_type is public or pairwise.")),
-    }
+        Some(_) => return Err(INVALID("subject_type is public or pairwise.")),
+    };
+    Ok((subject_type, url.map(str::to_owned)))
 }
 
 fn ciba(reader: &mut Reader<'_>, grants: GrantTypes, outbound: &Outbound) -> Result<Option<CibaDelivery>, OAuthError> {

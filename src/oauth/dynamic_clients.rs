@@ -16,7 +16,8 @@ use super::{
     Standing, StoreError, read_metadata,
 };
 use crate::domain::{
-    Client, ClientId, Clock, Environment, Jurisdiction, PartnerStatus, ScopeSet, Tenant, TenantId, Timestamp,
+    Client, ClientId, Clock, Environment, Jurisdiction, PartnerStatus, ScopeSet, Tenant, TenantId, Thumbprint,
+    Timestamp,
 };
 use crate::outbound::Outbound;
 
@@ -116,6 +117,8 @@ type Shard = RwLock<HashMap<ClientId, Arc<DynamicClient>>>;
 pub struct DynamicClients {
     shards: Box<[Shard]>,
     hasher: RandomState,
+    /// Self-signed certificates that clients registered (RFC 8705 §2.2), with the number of those that did.
+    certificates: RwLock<HashMap<Thumbprint, usize>>,
     rules: arc_swap::ArcSwap<Rules>,
     pub(super) store: Arc<dyn DynamicClientStore>,
     pub(super) outbound: Arc<Outbound>,
@@ -169,8 +172,8 @@ impl DynamicClients {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
         let rules = arc_swap::ArcSwap::from_pointee(rules);
         let (asked, changing) = (Mutex::new(asked), Mutex::new(()));
-        let hasher = RandomState::new();
-        let clients = Self { shards, hasher, rules, store, outbound, clock, questions, asked, changing };
+        let (hasher, certificates) = (RandomState::new(), RwLock::default());
+        let clients = Self { shards, hasher, certificates, rules, store, outbound, clock, questions, asked, changing };
         for stored in clients.store.load().await? {
             clients.keep(Arc::new(stored));
         }
@@ -211,6 +214,33 @@ impl DynamicClients {
             let _asked_later = self.questions.try_send(id.clone());
         }
         Some(entry)
+    }
+
+    /// Whether some client registered this very certificate.
+    pub fn has_registered(&self, certificate: &Thumbprint) -> bool {
+        self.certificates.read().unwrap_or_else(PoisonError::into_inner).contains_key(certificate)
+    }
+
+    /// Keeps count of the certificates when one client's registration takes the place of another.
+    fn count_certificates(&self, before: Option<&DynamicClient>, after: Option<&DynamicClient>) {
+        let of = |client: Option<&DynamicClient>| match client.map(|client| &client.registration.authentication) {
+            Some(ClientAuthentication::SelfSignedTlsClientAuth { certificates }) => certificates.clone(),
+            Some(_) | None => Vec::new(),
+        };
+        let (before, after) = (of(before), of(after));
+        if before == after {
+            return;
+        }
+        let mut counts = self.certificates.write().unwrap_or_else(PoisonError::into_inner);
+        for certificate in after {
+            *counts.entry(certificate).or_default() += 1;
+        }
+        for certificate in before {
+            if let Some(count) = counts.get_mut(&certificate) {
+                *count -= 1;
+            }
+        }
+        counts.retain(|_, count| *count > 0);
     }
 
     pub fn len(&self) -> usize {
@@ -278,6 +308,7 @@ impl DynamicClients {
         let id = stored.id.clone();
         let before = self.entry(&id);
         let made = self.make(stored, before.as_deref());
+        self.count_certificates(before.as_deref(), made.as_ref());
         let mut clients = shard.write().unwrap_or_else(PoisonError::into_inner);
         match made {
             Some(made) => drop(clients.insert(id, Arc::new(made))),
@@ -287,6 +318,7 @@ impl DynamicClients {
 
     pub(super) fn forget(&self, id: &ClientId) {
         if let Some(shard) = self.shard(id) {
+            self.count_certificates(self.entry(id).as_deref(), None);
             shard.write().unwrap_or_else(PoisonError::into_inner).remove(id);
         }
     }

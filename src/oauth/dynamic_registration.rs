@@ -7,16 +7,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Map, Value};
 
+use super::assertion::JTI_BYTES_MAX;
 use super::dynamic_clients::{DynamicClient, RegistrationTemplate, Rules, Software, StoredClient};
 use super::{
-    AuthorizationServer, ClientKeys, MEMBERS, OAuthError, Proof, ReadMetadata, RegistrationAdmission, Request,
-    SecretHash, SoftwareStatement, merge, read_metadata,
+    AuthorizationServer, ClientAuthentication, ClientKeys, MEMBERS, OAuthError, Proof, ReadMetadata,
+    RegistrationAdmission, Request, SecretHash, SoftwareStatement, TlsSubject, merge, read_metadata,
 };
 use crate::domain::{ClientId, PartnerStatus, Timestamp};
 use crate::jose::{UnverifiedToken, parse_strict};
 
 /// Longest body, in bytes.
 pub const REGISTRATION_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest document of a sector, in bytes.
+const SECTOR_BYTES_MAX: usize = 64 * 1024;
 
 /// What an endpoint of registration answers.
 #[derive(Debug)]
@@ -46,7 +50,10 @@ impl AuthorizationServer {
             None => bearer(&request).and_then(|token| rules.of_token(SecretHash::of(token.as_bytes()))),
         };
         let template = template.ok_or(OAuthError::RegistrationToken)?;
-        let read = self.read_for(given, statement.as_ref(), template)?;
+        if let (Some(names), Some(statement)) = (template.profile.certificate_names(), &statement) {
+            names.check_connection(request.connection, &statement.compact)?;
+        }
+        let read = self.read_for(given, statement.as_ref(), template).await?;
         let claim = |name: &str| statement.as_ref()?.claims.text(name).ok().flatten();
         let tenant = template.tenant.tenant(&template.id, claim);
         let tenant = tenant.ok_or(OAuthError::InvalidClientMetadata("The software statement names no tenant."))?;
@@ -113,7 +120,7 @@ impl AuthorizationServer {
         }
         let template = rules.template(&entry.stored.template).ok_or(OAuthError::RegistrationToken)?;
         let statement = self.statement_again(&entry, &given, &rules, now).await?;
-        let read = self.read_for(given, statement.as_ref(), template)?;
+        let read = self.read_for(given, statement.as_ref(), template).await?;
         let mut told = Told::default();
         let mut secret = entry.stored.secret.filter(|_| read.proof == Proof::Secret);
         if read.proof == Proof::Secret && secret.is_none() {
@@ -161,7 +168,13 @@ impl AuthorizationServer {
         let entry = ClientId::parse(client_id).ok().and_then(|id| self.parts.dynamic.entry(&id));
         let expected = entry.as_ref().map_or(SecretHash([0; 32]), |entry| entry.stored.registration_token);
         let agrees = expected == token;
-        entry.filter(|_| agrees).ok_or(OAuthError::RegistrationToken)
+        let entry = entry.filter(|_| agrees).ok_or(OAuthError::RegistrationToken)?;
+        // BR-DCR: the token and the certificate.
+        if let (Some(names), Some(software)) = (entry.registration.profile.certificate_names(), &entry.stored.software)
+        {
+            names.check_connection(request.connection, &software.statement)?;
+        }
+        Ok(entry)
     }
 
     /// JSON, or a JWT that the software's own keys signed (OBIE DCR 3.3, OB-D-1).
@@ -202,10 +215,8 @@ impl AuthorizationServer {
         let named = ["software_jwks_endpoint", "software_jwks_uri", "jwks_uri"];
         let url = named.into_iter().find_map(|name| statement.claims.text(name).ok().flatten());
         let keys = ClientKeys::Remote(url.ok_or(invalid("The software statement names no keys."))?.into());
-        let verified = self.parts.key_sets.verify(Some(&keys), token, now).await.map_err(|error| match error {
-            super::ClientKeysError::Signature(_) => invalid("No key of the software verifies the JWT."),
-            super::ClientKeysError::Unavailable(_) => OAuthError::KeysUnavailable(error),
-        })?;
+        let verified = self.parts.key_sets.verify(Some(&keys), token, now).await;
+        let verified = verified.map_err(|error| error.or(invalid("No key of the software verifies the JWT.")))?;
         let claims = &verified.claims;
         let malformed = |_| invalid("A claim of the JWT is missing or malformed.");
         let software = statement.software_id.as_deref().ok_or(invalid("The software statement has no software_id."))?;
@@ -222,7 +233,7 @@ impl AuthorizationServer {
         }
         let jti = claims.required_text("jti").map_err(malformed)?;
         let marker = ClientId::parse(&format!("software:{software}")).map_err(|_| invalid("iss is malformed."))?;
-        if jti.len() > 256 || !self.parts.replay.mark(&marker, jti, expires_at, now).await? {
+        if jti.len() > JTI_BYTES_MAX || !self.parts.replay.mark(&marker, jti, expires_at, now).await? {
             return Err(invalid("The JWT was used before."));
         }
         Ok(claims.members().clone())
@@ -274,7 +285,7 @@ impl AuthorizationServer {
         }
     }
 
-    fn read_for(
+    async fn read_for(
         &self,
         given: Map<String, Value>,
         statement: Option<&SoftwareStatement>,
@@ -296,14 +307,40 @@ impl AuthorizationServer {
         let mut read = read_metadata(&given, template.profile, &self.parts.dynamic.outbound)?;
         match &read.scopes {
             Some(scopes) if !scopes.is_subset(&template.scopes) => {
-                Err(OAuthError::InvalidClientMetadata("scope goes beyond what clients may have here."))
+                return Err(OAuthError::InvalidClientMetadata("scope goes beyond what clients may have here."));
             }
-            Some(_) => Ok(read),
-            None => {
-                read.members.insert("scope".into(), template.scopes.to_string().into());
-                Ok(read)
-            }
+            Some(_) => {}
+            None => drop(read.members.insert("scope".into(), template.scopes.to_string().into())),
         }
+        let subject = match &read.proof {
+            Proof::Registered(ClientAuthentication::TlsClientAuth(TlsSubject::Dn(subject))) => Some(subject),
+            Proof::Registered(_) | Proof::Secret => None,
+        };
+        if let (Some(names), Some(subject), Some(statement)) =
+            (template.profile.certificate_names(), subject, statement)
+        {
+            names.check_subject(subject, &statement.compact)?;
+        }
+        if let Some(url) = &read.sector_identifier_uri {
+            self.check_sector(url, &read.metadata.redirect_uris).await?;
+        }
+        Ok(read)
+    }
+
+    /// OpenID Connect Dynamic Registration §5: the document of the sector lists every redirect URI of the client. It is
+    /// asked for when the client names it, last of all.
+    async fn check_sector(&self, url: &str, redirect_uris: &[Arc<str>]) -> Result<(), OAuthError> {
+        let received = self.parts.dynamic.outbound.get(url, "application/json", SECTOR_BYTES_MAX).await;
+        let document = received.ok().filter(|received| received.status == 200);
+        let listed = match document.and_then(|document| parse_strict(&document.body).ok()) {
+            Some(Value::Array(listed)) => listed,
+            Some(_) | None => {
+                return Err(OAuthError::InvalidClientMetadata("sector_identifier_uri leads to no JSON array."));
+            }
+        };
+        let all = redirect_uris.iter().all(|uri| listed.iter().any(|listed| listed.as_str() == Some(uri)));
+        let missing = "A redirect URI is not in the document of sector_identifier_uri.";
+        if all { Ok(()) } else { Err(OAuthError::InvalidClientMetadata(missing)) }
     }
 
     /// Ours alone to choose, and never the name of a user (RFC 9700 §4.15) or of a configured client.

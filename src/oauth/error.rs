@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, StatusCode};
 
-use super::{BackchannelError, ClientKeysError, StatementError, StoreError};
+use super::{BackchannelError, ClientKeysError, Profile, StatementError, StoreError};
 use crate::authn::dpop::{DpopError, DpopErrorCode};
 use crate::jose::{ClaimError, SigningError, TokenError, VerifyError};
 
@@ -134,6 +134,8 @@ pub enum SettingsError {
     RequestUriLifetime,
     #[error("backchannel_lifetime lies outside of 1 s to 30 min")]
     BackchannelLifetime,
+    #[error("{key} is shorter than clients of the profile {profile} must be given")]
+    ProfileLifetime { profile: Profile, key: &'static str },
     #[error("the clock skew lies outside of 10 s to 60 s (FAPI 2.0 §5.3.2.1-13)")]
     ClockSkew,
 }
@@ -312,7 +314,7 @@ impl From<super::Full> for OAuthError {
 impl From<ClientKeysError> for OAuthError {
     fn from(error: ClientKeysError) -> Self {
         match error {
-            ClientKeysError::Signature(cause) => Self::InvalidClient(ClientAuthenticationError::Signature(cause)),
+            ClientKeysError::Signature(cause) => ClientAuthenticationError::Signature(cause).into(),
             ClientKeysError::Unavailable(_) => Self::KeysUnavailable(error),
         }
     }

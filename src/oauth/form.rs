@@ -54,7 +54,7 @@ impl Form {
 
     /// The parameters that a client signed (RFC 9101 §4). What is not a string is its JSON text, as in a form; `resource`
     /// may be a list.
-    pub(super) fn from_claims(claims: &Claims) -> Result<Self, OAuthError> {
+    pub(super) fn from_claims(claims: &Claims, refuse: fn(&'static str) -> OAuthError) -> Result<Self, OAuthError> {
         let mut parameters = Vec::new();
         for (name, value) in claims.iter() {
             match value {
@@ -70,7 +70,7 @@ impl Form {
             }
         }
         if parameters.len() > PARAMETERS_MAX {
-            return Err(OAuthError::InvalidRequestObject("The request object has too many parameters."));
+            return Err(refuse("The request object has too many parameters."));
         }
         Ok(Self(parameters))
     }

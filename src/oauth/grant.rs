@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::client_authentication::Authenticated;
 use super::form::Form;
 use super::registration::SecretHash;
-use super::{AuthorizationServer, GrantType, OAuthError, RevokedToken, StoreError};
+use super::{Approval, AuthorizationServer, GrantType, OAuthError, RevokedToken, StoreError};
 use crate::domain::{ClientId, Random, ScopeSet, Timestamp};
 
 /// Unguessable, and no credential: the first part of the `jti` of every access token of a grant, by which all of them
@@ -56,7 +56,8 @@ pub struct Grant {
     pub subject: Arc<str>,
     pub scopes: ScopeSet,
     pub authorization_details: Vec<Value>,
-    pub resource: Option<String>,
+    /// RFC 8707: the whole gateway, if there are none.
+    pub resources: Vec<String>,
     /// The `claims` parameter, for userinfo.
     pub claims: Option<Map<String, Value>>,
     pub acr: Option<Arc<str>>,
@@ -81,6 +82,23 @@ pub trait GrantStore: Send + Sync {
 }
 
 impl AuthorizationServer {
+    /// What a user approved, as a grant of the client's from now on.
+    pub(super) fn grant_of(&self, id: GrantId, caller: &Authenticated, approval: Approval, now: Timestamp) -> Grant {
+        Grant {
+            id,
+            client_id: caller.client.id.clone(),
+            subject: approval.subject,
+            scopes: approval.scopes,
+            authorization_details: approval.authorization_details,
+            resources: Vec::new(),
+            claims: None,
+            acr: approval.acr,
+            auth_time: approval.auth_time,
+            created_at: now,
+            expires_at: now.plus(self.settings.grant_lifetime),
+        }
+    }
+
     /// Keeps a grant and makes its refresh token: 256 bits, known to nobody but the client.
     pub(super) async fn keep_grant(&self, grant: &Grant) -> Result<String, OAuthError> {
         let token = URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<32>());

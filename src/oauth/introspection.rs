@@ -15,7 +15,7 @@ use super::token_endpoint::token_type;
 use super::{Answer, AuthorizationServer, Grant, OAuthError, Request, SecretHash};
 use crate::authn::{AuthnError, Binding, VerifiedToken};
 use crate::domain::Timestamp;
-use crate::jose::{Claims, UnverifiedToken};
+use crate::jose::UnverifiedToken;
 
 /// Of a signed answer.
 const JWT_MEDIA_TYPE: &str = "application/token-introspection+jwt";
@@ -50,7 +50,7 @@ pub struct IntrospectionResponse {
     pub sub: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub aud: Option<String>,
+    pub aud: Option<OneOrSeveral>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub iss: Option<String>,
@@ -73,6 +73,20 @@ pub struct IntrospectionResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub cnf: Option<Confirmation>,
+}
+
+/// As RFC 7519 §4.1.3 has `aud`.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum OneOrSeveral {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl OneOrSeveral {
+    fn of(mut names: Vec<String>) -> Self {
+        if names.len() == 1 { Self::One(names.remove(0)) } else { Self::Several(names) }
+    }
 }
 
 /// To what a token is bound: one of the two.
@@ -125,8 +139,8 @@ impl AuthorizationServer {
         if !token.contains('.') {
             return self.look_at_refresh_token(token, caller, now).await;
         }
-        Ok(match self.own_token_whole(token, now).await {
-            Ok((token, claims)) if self.may_learn(caller, &token) => self.describe(&token, &claims),
+        Ok(match self.own_token(token, now).await {
+            Ok(token) if self.may_learn(caller, &token) => self.describe(&token),
             Ok(_) | Err(_) => IntrospectionResponse::default(),
         })
     }
@@ -174,12 +188,8 @@ impl AuthorizationServer {
 
     /// Verifies an access token that we issued, whoever presents it.
     pub(super) async fn own_token(&self, token: &str, now: Timestamp) -> Result<VerifiedToken, AuthnError> {
-        Ok(self.own_token_whole(token, now).await?.0)
-    }
-
-    async fn own_token_whole(&self, token: &str, now: Timestamp) -> Result<(VerifiedToken, Claims), AuthnError> {
         let unverified = UnverifiedToken::parse(token).map_err(AuthnError::Malformed)?;
-        self.parts.issuer.verify_whole(unverified, now).await
+        self.parts.issuer.verify(unverified, now).await
     }
 
     fn may_learn(&self, caller: &Authenticated, token: &VerifiedToken) -> bool {
@@ -190,7 +200,7 @@ impl AuthorizationServer {
         allowed && owner_active && !revoked
     }
 
-    fn describe(&self, token: &VerifiedToken, claims: &Claims) -> IntrospectionResponse {
+    fn describe(&self, token: &VerifiedToken) -> IntrospectionResponse {
         let cnf = token.binding.map(|binding| match binding {
             Binding::Certificate(thumbprint) => Confirmation { x5t_s256: Some(thumbprint.to_string()), jkt: None },
             Binding::DpopKey(thumbprint) => Confirmation { x5t_s256: None, jkt: Some(thumbprint.to_string()) },
@@ -204,12 +214,16 @@ impl AuthorizationServer {
             exp: Some(token.expires_at.secs()),
             iat: token.issued_at.map(Timestamp::secs),
             sub: token.subject.clone(),
-            aud: Some(self.settings.resource.clone()),
+            aud: Some(OneOrSeveral::of(token.audience(&self.settings.resource))),
             iss: Some(token.issuer.to_string()),
             jti: token.jti.clone(),
-            authorization_details: claims.get("authorization_details").cloned(),
-            acr: claims.text("acr").ok().flatten().map(str::to_owned),
-            auth_time: claims.date("auth_time").ok().flatten().map(Timestamp::secs),
+            // It is JSON that we parsed and wrote again: it parses.
+            authorization_details: token
+                .authorization_details
+                .as_deref()
+                .and_then(|text| serde_json::from_str(text).ok()),
+            acr: token.acr.as_deref().map(str::to_owned),
+            auth_time: token.auth_time.map(Timestamp::secs),
             cnf,
         }
     }

@@ -1,6 +1,8 @@
 //! The documents by which clients find their way. Only what is true today is in them, and nothing of it follows a
 //! request's Host field.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -14,13 +16,22 @@ use crate::jose::Algorithm;
 pub(super) struct Documents {
     pub(super) authorization_server: Bytes,
     pub(super) protected_resource: Bytes,
+    /// Of single APIs, by what follows the resource's own URL.
+    pub(super) apis: HashMap<String, Bytes>,
 }
 
 impl Documents {
     pub(super) fn new(settings: &Settings) -> Self {
+        let of = |(path, api): (String, &String)| (path, text(&protected_resource(settings, api)));
         Self {
             authorization_server: text(&authorization_server(settings)),
-            protected_resource: text(&protected_resource(settings)),
+            protected_resource: text(&protected_resource(settings, &settings.resource)),
+            apis: settings
+                .api_resources
+                .iter()
+                .filter_map(|api| Some((path_below(settings, api)?, api)))
+                .map(of)
+                .collect(),
         }
     }
 }
@@ -136,7 +147,8 @@ fn authorization_server(settings: &Settings) -> Value {
     if !types.is_empty() {
         add("authorization_details_types_supported", json!(types)); // RFC 9396 §10
     }
-    add("protected_resources", json!([settings.resource])); // RFC 9728 §4
+    let resources: Vec<_> = std::iter::once(&settings.resource).chain(&settings.api_resources).collect();
+    add("protected_resources", json!(resources)); // RFC 9728 §4
     // Ours: what the profiles mean is in the documentation.
     add(
         "clearway_profiles_supported",
@@ -147,16 +159,23 @@ fn authorization_server(settings: &Settings) -> Value {
         let alias =
             |(endpoint, path): (&str, &str)| (format!("{endpoint}_endpoint"), format!("{base}/oauth/{path}").into());
         // RFC 8705 §5. Userinfo takes bound tokens, and so a certificate.
-        let aliases = AUTHENTICATED.into_iter().chain([("userinfo", "userinfo")]).map(alias);
+        let aliases = AUTHENTICATED.into_iter().chain([("userinfo", "userinfo")]);
+        let aliases = aliases.chain(settings.registration.then_some(("registration", "register"))).map(alias);
         add("mtls_endpoint_aliases", Value::Object(aliases.collect()));
     }
     Value::Object(members)
 }
 
-fn protected_resource(settings: &Settings) -> Value {
+/// What follows the whole resource's URL in an API's.
+fn path_below(settings: &Settings, api: &str) -> Option<String> {
+    api.strip_prefix(&settings.resource).map(str::to_owned)
+}
+
+/// RFC 9728 §2, of all that is served here or of one API.
+fn protected_resource(settings: &Settings, resource: &str) -> Value {
     let mut members = Map::new();
     let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);
-    add("resource", settings.resource.as_str().into());
+    add("resource", resource.into());
     let issuers: Vec<_> = std::iter::once(&settings.issuer).chain(&settings.trusted_issuers).collect();
     add("authorization_servers", json!(issuers));
     add("bearer_methods_supported", json!(["header"]));

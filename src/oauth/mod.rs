@@ -30,6 +30,7 @@ mod profile;
 mod pushed;
 mod registration;
 mod request_object;
+mod resource;
 mod response;
 mod revocation;
 mod sender;
@@ -37,6 +38,7 @@ mod server;
 mod sessions;
 mod settings;
 mod sign_in;
+mod software_certificate;
 mod software_statement;
 mod store;
 mod subject_name;
@@ -46,11 +48,12 @@ mod token_endpoint;
 mod userinfo;
 mod users;
 mod visit;
+mod visit_event;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use authorization_code::{Approval, DecisionError};
+pub use authorization_code::{Approval, Approving, DecisionError};
 pub use authorization_details::{DetailTypeError, DetailTypes};
 pub use authorization_request::{AuthorizationRequest, Prompt};
 pub use backchannel::{
@@ -68,7 +71,7 @@ pub use dynamic_registration::{REGISTRATION_BYTES_MAX, Registered};
 pub use error::{ClientAuthenticationError, OAuthError, SettingsError};
 pub use form::FORM_BYTES_MAX;
 pub use grant::{Grant, GrantId, GrantStore};
-pub use introspection::{Introspected, IntrospectionResponse};
+pub use introspection::{Introspected, IntrospectionResponse, OneOrSeveral};
 pub use key_ring::{
     ACCESS_TOKEN_LIFETIME_MAX, KeyRing, KeyRingError, KeyStatus, NEXT_KEY_PUBLISHED_MIN, RingChange, Urgency,
 };
@@ -86,6 +89,7 @@ pub use server::{Answer, AuthorizationServer, Clients, OutstandingRequests, Part
 pub use sessions::{SESSION_COOKIE, SESSIONS_MAX, SessionId, SessionLimits, Sessions, SessionsFull, SignedIn};
 pub use settings::Settings;
 pub use sign_in::SignInError;
+pub use software_certificate::CertificateNames;
 pub use software_statement::{
     Directories, Directory, DirectoryError, DirectorySettings, Disagreement, SoftwareStatement, Standing,
     StatementError, StatusSettings, merge,
@@ -97,6 +101,7 @@ pub use token_endpoint::TokenResponse;
 pub use userinfo::UserinfoError;
 pub use users::{ACR_PASSWORD, PASSWORD_BYTES_MAX, PasswordHash, PasswordHashError, User, Users};
 pub use visit::{ApprovalPage, Handle, PageForm, SignInPage, Stopped, Visit, VisitAnswer, VisitRequest, Visitors};
+pub use visit_event::{VisitAct, VisitEvent};
 
 /// Parsers that no other room needs, for the fuzzers.
 #[cfg(fuzzing)]

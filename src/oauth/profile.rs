@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::CertificateNames;
 use crate::jose::Algorithm;
 
 /// The security profile of a client.
@@ -126,6 +127,38 @@ impl Profile {
     /// Open Finance Brasil: the server alone decides how long a backchannel request lasts.
     pub const fn ignores_requested_expiry(self) -> bool {
         matches!(self, Self::Fapi1Advanced(Fapi1Variant::Brazil))
+    }
+
+    /// Open Finance Brasil BR-DCR: a client's keys are those that its directory publishes, so none are written down here,
+    /// and it is recognised by the name of its certificate alone (`tls_client_auth_subject_dn`).
+    pub const fn registers_by_directory_only(self) -> bool {
+        matches!(self, Self::Fapi1Advanced(Fapi1Variant::Brazil))
+    }
+
+    /// BR-DCR: registering, and looking after a registration, takes a certificate that names the software.
+    pub const fn certificate_names(self) -> Option<CertificateNames> {
+        match self {
+            Self::Fapi1Advanced(Fapi1Variant::Brazil) => Some(CertificateNames::BRAZIL),
+            Self::Fapi1Advanced(Fapi1Variant::Base | Fapi1Variant::Uk)
+            | Self::PlainOauth
+            | Self::Fapi2Security
+            | Self::Fapi2MessageSigning => None,
+        }
+    }
+
+    /// BR-AS-21: `id_token_hint` is refused, not ignored.
+    pub const fn refuses_id_token_hint(self) -> bool {
+        matches!(self, Self::Fapi1Advanced(Fapi1Variant::Brazil))
+    }
+
+    /// In seconds: how long access tokens must at least and may at most last (BR-AS-13).
+    pub const fn access_token_secs(self) -> Option<(u64, u64)> {
+        if matches!(self, Self::Fapi1Advanced(Fapi1Variant::Brazil)) { Some((300, 900)) } else { None }
+    }
+
+    /// In seconds: how long a `request_uri` must at least last (BR-AS-22).
+    pub const fn request_uri_secs_min(self) -> u64 {
+        if matches!(self, Self::Fapi1Advanced(Fapi1Variant::Brazil)) { 60 } else { 1 }
     }
 
     /// Whether a client of this profile is safe enough for a product that asks for `required`.

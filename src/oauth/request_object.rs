@@ -1,15 +1,31 @@
-//! Signed authorization requests (RFC 9101, FAPI 2.0 Message Signing §5.3, FAPI 1.0 Advanced §5.2.2).
+//! What a client signs beside its assertions: authorization requests (RFC 9101, FAPI 2.0 Message Signing §5.3, FAPI 1.0
+//! Advanced §5.2.2), backchannel requests (CIBA Core §7.1.1) and hints (§7.1).
 
 use std::time::Duration;
 
 use super::client_authentication::Authenticated;
 use super::form::Form;
-use super::{AuthorizationServer, ClientKeysError, OAuthError};
+use super::{AuthorizationServer, OAuthError};
 use crate::domain::Timestamp;
 use crate::jose::{Claims, UnverifiedToken};
 
-/// `exp` lies at most this far behind `nbf`, and `nbf` at most this far back (FAPI 2.0 Message Signing §5.3.1-3, -4).
+/// `exp` lies at most this far behind `nbf`, and `nbf` at most this far back (FAPI 2.0 Message Signing §5.3.1-3, -4,
+/// FAPI-CIBA §5.2.2-9).
 const LIFETIME_MAX: Duration = Duration::from_mins(60);
+
+/// How kinds of such JWTs differ.
+pub(super) struct ClientJwt {
+    /// Makes its refusals: they have the error code of its endpoint.
+    pub(super) refuse: fn(&'static str) -> OAuthError,
+    /// Its `typ`, beside `JWT` and none (RFC 8725 §3.11). No demand is made if there is none.
+    pub(super) typ: Option<&'static str>,
+    /// Claims that others may leave out.
+    pub(super) required: &'static [&'static str],
+}
+
+/// RFC 9101 §5, §7.
+const AUTHORIZATION_REQUEST: ClientJwt =
+    ClientJwt { refuse: OAuthError::InvalidRequestObject, typ: Some("oauth-authz-req+jwt"), required: &["client_id"] };
 
 impl AuthorizationServer {
     /// The parameters that the client signed, and nothing else (RFC 9101 §6.3).
@@ -19,61 +35,83 @@ impl AuthorizationServer {
         caller: &Authenticated,
         now: Timestamp,
     ) -> Result<Form, OAuthError> {
-        let refuse = OAuthError::InvalidRequestObject;
-        let token = UnverifiedToken::parse(object).map_err(|_| refuse("The request object is not a JWS."))?;
+        let (claims, _) = self.signed_request(object, &AUTHORIZATION_REQUEST, caller, now).await?;
+        Form::from_claims(&claims, AUTHORIZATION_REQUEST.refuse)
+    }
+
+    /// A request, and until when it is one.
+    pub(super) async fn signed_request(
+        &self,
+        object: &str,
+        kind: &ClientJwt,
+        caller: &Authenticated,
+        now: Timestamp,
+    ) -> Result<(Claims, Timestamp), OAuthError> {
+        let claims = self.client_jwt(object, kind, caller, now).await?;
+        // RFC 9101 §4 for what is nested. With `sub` it could be of use as a client assertion (§10.8), or be one.
+        if ["sub", "request", "request_uri"].iter().any(|name| claims.get(name).is_some()) {
+            return Err((kind.refuse)("The request object must not have sub, request or request_uri."));
+        }
+        let expires_at = self.check_request_times(&claims, kind, now)?;
+        Ok((claims, expires_at))
+    }
+
+    /// The claims of a JWT that the client itself signed for us: algorithm, type, key, parties.
+    pub(super) async fn client_jwt(
+        &self,
+        jwt: &str,
+        kind: &ClientJwt,
+        caller: &Authenticated,
+        now: Timestamp,
+    ) -> Result<Claims, OAuthError> {
+        let refuse = kind.refuse;
+        let token = UnverifiedToken::parse(jwt).map_err(|_| refuse("The request object is not a JWS."))?;
         let registration = &caller.registration;
-        if !registration.profile.algorithms().contains(&token.header().algorithm) {
+        let header = token.header();
+        // FAPI 2.0 §5.4.1-1, FAPI-CIBA §7.10, by profile.
+        if !registration.profile.algorithms().contains(&header.algorithm) {
             return Err(refuse("The algorithm of the request object is not allowed."));
         }
-        let header = token.header();
-        // RFC 8725 §3.11: another kind of JWT is not one of these.
-        if !(header.typ.is_none() || header.typ_is("JWT") || header.typ_is("oauth-authz-req+jwt")) {
+        if kind.typ.is_some_and(|typ| !(header.typ.is_none() || header.typ_is("JWT") || header.typ_is(typ))) {
             return Err(refuse("The typ of the request object is that of another kind of JWT."));
         }
         // The client's own keys: what another client signed is not this one's request (RFC 9101 §6.2).
         let verified = self.parts.key_sets.verify(Some(&registration.keys), token, now).await;
-        let verified = verified.map_err(|error| match error {
-            ClientKeysError::Signature(_) => refuse("No key of the client verifies the request object."),
-            ClientKeysError::Unavailable(_) => error.into(),
-        })?;
-        let claims = &verified.claims;
-        self.check_parties(claims, caller)?;
-        self.check_object_times(claims, now)?;
-        for nested in ["request", "request_uri"] {
-            if claims.get(nested).is_some() {
-                return Err(refuse("A request object must not contain request or request_uri.")); // RFC 9101 §4
-            }
-        }
-        Form::from_claims(claims)
+        let claims =
+            verified.map_err(|error| error.or(refuse("No key of the client verifies the request object.")))?.claims;
+        self.check_parties(&claims, kind, caller)?;
+        Ok(claims)
     }
 
-    /// RFC 9101 §5, §6.3; FAPI 2.0 Message Signing §5.3.1-2.
-    fn check_parties(&self, claims: &Claims, caller: &Authenticated) -> Result<(), OAuthError> {
-        let refuse = OAuthError::InvalidRequestObject;
+    /// RFC 9101 §5, §6.3; FAPI 2.0 Message Signing §5.3.1-2; CIBA Core §7.1.1.
+    fn check_parties(&self, claims: &Claims, kind: &ClientJwt, caller: &Authenticated) -> Result<(), OAuthError> {
         let id = caller.client.id.as_str();
-        if claims.text("client_id").ok().flatten() != Some(id) {
-            return Err(refuse("client_id of the request object is not the client's."));
-        }
-        if claims.get("iss").is_some_and(|iss| iss.as_str() != Some(id)) {
-            return Err(refuse("iss of the request object is not the client's."));
+        for (name, other) in [
+            ("client_id", "client_id of the request object is not the client's."),
+            ("iss", "iss of the request object is not the client's."),
+        ] {
+            let claim = claims.get(name);
+            if claim.map_or(kind.required.contains(&name), |claim| claim.as_str() != Some(id)) {
+                return Err((kind.refuse)(other));
+            }
         }
         if !claims.audience_names(&[&*self.settings.issuer]) {
-            return Err(refuse("aud of the request object does not name the issuer."));
-        }
-        // A request object must never be of use as a client assertion (RFC 9101 §10.8).
-        if claims.get("sub").is_some() {
-            return Err(refuse("A request object must not have sub."));
+            return Err((kind.refuse)("aud of the request object does not name the issuer."));
         }
         Ok(())
     }
 
-    fn check_object_times(&self, claims: &Claims, now: Timestamp) -> Result<(), OAuthError> {
-        let refuse = OAuthError::InvalidRequestObject;
-        let not_before =
-            claims.required_date("nbf").map_err(|_| refuse("nbf of the request object is missing or malformed."))?;
-        let expires_at =
-            claims.required_date("exp").map_err(|_| refuse("exp of the request object is missing or malformed."))?;
-        let issued_at = claims.date("iat").map_err(|_| refuse("iat of the request object is malformed."))?;
+    /// Returns `exp`.
+    fn check_request_times(&self, claims: &Claims, kind: &ClientJwt, now: Timestamp) -> Result<Timestamp, OAuthError> {
+        let refuse = kind.refuse;
+        let date = |name, missing| claims.required_date(name).map_err(|_| refuse(missing));
+        let not_before = date("nbf", "nbf of the request object is missing or malformed.")?;
+        let expires_at = date("exp", "exp of the request object is missing or malformed.")?;
+        let malformed = "iat of the request object is missing or malformed.";
+        let issued_at = claims.date("iat").map_err(|_| refuse(malformed))?;
+        if issued_at.is_none() && kind.required.contains(&"iat") {
+            return Err(refuse(malformed));
+        }
         // FAPI 2.0 §5.3.2.1-13: up to 10 s ahead is accepted, more than 60 s never is.
         let latest = now.plus(self.settings.clock_skew_max);
         if not_before > latest || issued_at.is_some_and(|at| at > latest) {
@@ -88,6 +126,6 @@ impl AuthorizationServer {
         if expires_at > not_before.plus(LIFETIME_MAX) {
             return Err(refuse("exp of the request object lies too far behind nbf."));
         }
-        Ok(())
+        Ok(expires_at)
     }
 }

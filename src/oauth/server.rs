@@ -138,6 +138,14 @@ impl AuthorizationServer {
         if !(Duration::from_secs(1)..=BACKCHANNEL_LIFETIME_MAX).contains(&settings.backchannel_lifetime) {
             return Err(SettingsError::BackchannelLifetime);
         }
+        for profile in &settings.profiles {
+            if profile.access_token_secs().is_some_and(|(least, _)| settings.access_token_lifetime.as_secs() < least) {
+                return Err(SettingsError::ProfileLifetime { profile: *profile, key: "access_token_lifetime" });
+            }
+            if settings.request_uri_lifetime.as_secs() < profile.request_uri_secs_min() {
+                return Err(SettingsError::ProfileLifetime { profile: *profile, key: "request_uri_lifetime" });
+            }
+        }
         let skews = Duration::from_secs(10)..=Duration::from_secs(60);
         if !skews.contains(&settings.clock_skew_max) {
             return Err(SettingsError::ClockSkew);
@@ -157,6 +165,11 @@ impl AuthorizationServer {
     /// RFC 9728 §2, JSON.
     pub fn resource_metadata(&self) -> bytes::Bytes {
         self.documents.protected_resource.clone()
+    }
+
+    /// The same of one API, by what follows the whole resource's URL in its own.
+    pub fn api_metadata(&self, path: &str) -> Option<bytes::Bytes> {
+        self.documents.apis.get(path).cloned()
     }
 
     /// The published keys, `application/jwk-set+json`.

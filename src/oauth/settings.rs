@@ -13,6 +13,8 @@ pub struct Settings {
     pub mtls_url: Option<String>,
     /// The resource identifier that access tokens name as `aud` (RFC 9068 §2.2): the public base URL of the APIs.
     pub resource: String,
+    /// Those of single APIs, below it, for tokens that are for less (RFC 8707 §2).
+    pub api_resources: Vec<String>,
     /// One second to [`super::ACCESS_TOKEN_LIFETIME_MAX`].
     pub access_token_lifetime: Duration,
     /// `ES256`, `PS256` or `EdDSA`: the algorithm of newly made signing keys.

@@ -1,6 +1,6 @@
 //! Is this the person of that name? Passwords, checked at a bounded pace.
 //!
-//! Invariants: a wrong name, a wrong password and an attempt that comes too early look the same; a name that is
+//! Invariants: a wrong name, a wrong password and an attempt that comes too early look the same on the page; a name that is
 //! nobody's costs what a user's does; no more checks run at once than there are places, no more wait than can.
 
 use std::net::IpAddr;
@@ -22,8 +22,10 @@ const USERNAME_BYTES_MAX: usize = 256;
 /// Why nobody signed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignInError {
-    #[error("the name or the password is wrong, or the attempt came too early")]
+    #[error("the name or the password is wrong")]
     Refused,
+    #[error("the attempt came too early")]
+    Throttled,
     #[error("too many wait for their passwords to be checked")]
     Busy,
 }
@@ -65,7 +67,7 @@ impl SignIn {
         }
         let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| SignInError::Busy)?;
         let attempt =
-            self.throttle.attempt(&super::users::folded(username), source, now).ok_or(SignInError::Refused)?;
+            self.throttle.attempt(&super::users::folded(username), source, now).ok_or(SignInError::Throttled)?;
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| SignInError::Busy)?;
         let (user, hash) = self.users.candidate(username);
         let password = password.to_owned();
@@ -142,7 +144,7 @@ mod tests {
             assert_eq!(sign_in.check("alice", "wrong", source, NOW).await.map(drop), Err(SignInError::Refused));
         }
         let early = sign_in.check("alice", "correct horse", SOURCE, NOW).await;
-        assert_eq!(early.map(drop), Err(SignInError::Refused));
+        assert_eq!(early.map(drop), Err(SignInError::Throttled));
         let later = NOW.plus(std::time::Duration::from_secs(1));
         assert!(sign_in.check("alice", "correct horse", SOURCE, later).await.is_ok());
     }

@@ -122,6 +122,40 @@ impl DistinguishedName {
         Ok(Self::pack(&name.iter_rdn().map(set).collect::<Vec<_>>()))
     }
 
+    /// Whether the name has one attribute of this type (a dotted object identifier), and it is `text` (caseIgnoreMatch).
+    pub fn has(&self, oid: &str, text: &str) -> bool {
+        let mut values = self.attributes().into_iter().filter(|(other, ..)| *other == oid.as_bytes());
+        match (values.next(), values.next()) {
+            (Some((_, 0, value)), None) => value == prepare(text).as_bytes(),
+            (Some(_) | None, _) => false,
+        }
+    }
+
+    /// Type, kind and value of each attribute: the reverse of `pack`.
+    fn attributes(&self) -> Vec<(&[u8], u8, &[u8])> {
+        let mut rest = &*self.0;
+        let mut take = |bytes: usize| -> &[u8] {
+            let (taken, left) = rest.split_at_checked(bytes).unwrap_or_default();
+            rest = left;
+            taken
+        };
+        let number = |bytes: &[u8]| bytes.iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
+        let mut attributes = Vec::new();
+        let mut left = number(take(4));
+        while left > 0 {
+            let bytes = number(take(4));
+            let oid = take(bytes);
+            let kind = number(take(1)) as u8;
+            let bytes = number(take(4));
+            attributes.push((oid, kind, take(bytes)));
+            left -= 1;
+            if left == 0 {
+                left = number(take(4)); // Of the next set; none follows the last.
+            }
+        }
+        attributes
+    }
+
     /// Every part with its length or number in front, so that no two names have the same bytes. The attributes within
     /// one set are sorted.
     fn pack(names: &[Vec<Attribute>]) -> Self {
@@ -274,6 +308,27 @@ fn prepare(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn an_attribute_counts_if_it_stands_once() {
+        const UID: &str = "0.9.2342.19200300.100.1.1";
+        for (name, text, oid, value, expected) in [
+            ("as written", "CN=a,UID=App-1,C=BR", UID, "App-1", true),
+            ("in any case", "CN=a,UID=App-1,C=BR", UID, "aPP-1", true),
+            ("beside another in one set", "UID=app-1+CN=a,C=BR", UID, "app-1", true),
+            ("the last", "C=BR,O=o,UID=app-1", UID, "app-1", true),
+            ("the only one", "UID=app-1", UID, "app-1", true),
+            ("twice", "UID=app-1,UID=app-2", UID, "app-1", false),
+            ("another", "CN=a,UID=app-2", UID, "app-1", false),
+            ("a longer one", "UID=app-11", UID, "app-1", false),
+            ("under another type", "CN=app-1", UID, "app-1", false),
+            ("none", "CN=a", UID, "", false),
+            ("no text", "UID=#0203010203", UID, "", false),
+            ("a longer type", "0.9.2342.19200300.100.1.11=app-1", UID, "app-1", false),
+        ] {
+            assert_eq!(DistinguishedName::parse(text).unwrap().has(oid, value), expected, "{name}");
+        }
+    }
+
     use super::*;
     use proptest::prelude::*;
     use rcgen::{CertificateParams, DistinguishedName as Dn, DnType, DnValue, KeyPair};

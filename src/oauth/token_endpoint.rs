@@ -63,11 +63,23 @@ impl std::fmt::Debug for TokenResponse {
 pub(super) struct Terms<'a> {
     /// The user, or the client itself (RFC 9068 §2.2).
     pub subject: &'a str,
+    /// What it is for: the whole gateway, if there are none.
+    pub resources: &'a [String],
     pub scopes: &'a ScopeSet,
     pub authorization_details: &'a [Value],
     pub bound_to: Option<Binding>,
     /// The grant that it belongs to, for tokens that speak for a user.
     pub grant: Option<&'a Grant>,
+}
+
+/// A token request whose client and sender are known.
+struct Exchange<'a> {
+    form: &'a Form,
+    caller: &'a Authenticated,
+    bound_to: Option<Binding>,
+    /// What it names; each is one of ours.
+    resources: Vec<String>,
+    now: Timestamp,
 }
 
 impl AuthorizationServer {
@@ -85,103 +97,60 @@ impl AuthorizationServer {
             return Err(OAuthError::UnauthorizedClient);
         }
         let Sender { bound_to, fresh_nonce } = self.sender(&request, &caller.registration, now)?;
+        let exchange = Exchange { resources: self.resources(&form)?, form: &form, caller: &caller, bound_to, now };
         let body = match grant_type {
-            GrantType::ClientCredentials => self.client_credentials(&form, &caller, bound_to, now)?,
-            GrantType::AuthorizationCode => self.authorization_code(&form, &caller, bound_to, now).await?,
-            GrantType::RefreshToken => self.refresh_token(&form, &caller, bound_to, now).await?,
-            GrantType::Ciba => self.backchannel_grant(&form, &caller, bound_to, now).await?,
+            GrantType::ClientCredentials => self.client_credentials(&exchange)?,
+            GrantType::AuthorizationCode => {
+                let (grant, request) = self.redeem_code(&form, &caller, bound_to, now).await?;
+                self.first_tokens(&exchange, &grant, request.nonce.as_deref()).await?
+            }
+            GrantType::RefreshToken => {
+                let grant = self.refresh(&form, &caller, now).await?;
+                // OpenID Connect Core §12.2: a further ID token says when the user signed in, as the first one did.
+                self.mint_for(&exchange, &grant, None)?
+            }
+            GrantType::Ciba => {
+                let grant = self.redeem_backchannel(&form, &caller, now)?;
+                // The claim by which push mode names the request has no place in what a client fetches (CIBA Core §10.3.1).
+                self.first_tokens(&exchange, &grant, None).await?
+            }
         };
         Ok(Answer { client: caller.client, body, fresh_nonce })
     }
 
     /// RFC 6749 §4.4. Without a refresh token (§4.4.3).
-    fn client_credentials(
-        &self,
-        form: &Form,
-        caller: &Authenticated,
-        bound_to: Option<Binding>,
-        now: Timestamp,
-    ) -> Result<TokenResponse, OAuthError> {
+    fn client_credentials(&self, exchange: &Exchange<'_>) -> Result<TokenResponse, OAuthError> {
+        let Exchange { form, caller, .. } = *exchange;
         // A client alone is nobody's delegate: there is no identity to ask for.
         let entitled = without_openid(&caller.client.scopes);
         let scopes = scopes(form, &entitled)?;
-        self.resource(form)?;
         let details = self.settings.detail_types.check(form, &caller.registration.metadata)?;
         let terms = Terms {
             subject: caller.client.id.as_str(),
+            resources: &exchange.resources,
             scopes: &scopes,
             authorization_details: &details,
-            bound_to,
+            bound_to: exchange.bound_to,
             grant: None,
         };
-        self.mint(caller, &terms, now)
+        self.mint(caller, &terms, exchange.now)
     }
 
-    /// RFC 6749 §4.1.3.
-    async fn authorization_code(
+    /// What a new grant is worth (RFC 6749 §4.1.4, CIBA Core §10.1.1).
+    async fn first_tokens(
         &self,
-        form: &Form,
-        caller: &Authenticated,
-        bound_to: Option<Binding>,
-        now: Timestamp,
-    ) -> Result<TokenResponse, OAuthError> {
-        self.resource(form)?;
-        let (grant, request) = self.redeem_code(form, caller, bound_to, now).await?;
-        let mut body = self.mint_for(form, caller, &grant, bound_to, now)?;
-        self.add_id_token(&mut body, caller, &grant, request.nonce.as_deref(), now)?;
-        self.add_refresh_token(&mut body, caller, &grant).await?;
-        Ok(body)
-    }
-
-    /// CIBA Core §10.1. The claim by which push mode names the request has no place in what a client fetches (§10.3.1).
-    async fn backchannel_grant(
-        &self,
-        form: &Form,
-        caller: &Authenticated,
-        bound_to: Option<Binding>,
-        now: Timestamp,
-    ) -> Result<TokenResponse, OAuthError> {
-        self.resource(form)?;
-        let grant = self.redeem_backchannel(form, caller, now)?;
-        let mut body = self.mint_for(form, caller, &grant, bound_to, now)?;
-        self.add_id_token(&mut body, caller, &grant, None, now)?;
-        self.add_refresh_token(&mut body, caller, &grant).await?;
-        Ok(body)
-    }
-
-    /// RFC 6749 §6. OpenID Connect Core §12.2: a further ID token says when the user signed in, as the first one did.
-    async fn refresh_token(
-        &self,
-        form: &Form,
-        caller: &Authenticated,
-        bound_to: Option<Binding>,
-        now: Timestamp,
-    ) -> Result<TokenResponse, OAuthError> {
-        self.resource(form)?;
-        let grant = self.refresh(form, caller, now).await?;
-        let mut body = self.mint_for(form, caller, &grant, bound_to, now)?;
-        self.add_id_token(&mut body, caller, &grant, None, now)?;
-        Ok(body)
-    }
-
-    /// An ID token, if the access token has the scope `openid`.
-    pub(super) fn add_id_token(
-        &self,
-        body: &mut TokenResponse,
-        caller: &Authenticated,
+        exchange: &Exchange<'_>,
         grant: &Grant,
         nonce: Option<&str>,
-        now: Timestamp,
-    ) -> Result<(), OAuthError> {
-        if body.scope.as_deref().is_some_and(|scopes| scopes.split(' ').any(|scope| scope == "openid")) {
-            body.id_token = Some(self.id_token(caller, grant, nonce, &body.access_token, now)?);
-        }
-        Ok(())
+    ) -> Result<TokenResponse, OAuthError> {
+        let mut body = self.mint_for(exchange, grant, nonce)?;
+        self.add_refresh_token(&mut body, exchange.caller, grant).await?;
+        Ok(body)
     }
 
     /// A refresh token, for clients that may use one. Durable before it is told. A grant without one lasts as long as
     /// its access token, for userinfo.
-    pub(super) async fn add_refresh_token(
+    async fn add_refresh_token(
         &self,
         body: &mut TokenResponse,
         caller: &Authenticated,
@@ -197,32 +166,44 @@ impl AuthorizationServer {
         Ok(())
     }
 
-    /// An access token that speaks for a user, with as much of the grant as the request wants (RFC 6749 §6, RFC 9396 §6).
-    pub(super) fn mint_for(
+    /// An access token that speaks for a user, with as much of the grant as the request wants (RFC 6749 §6, RFC 9396 §6,
+    /// RFC 8707 §2.2), and an ID token if it has the scope `openid`.
+    fn mint_for(
         &self,
-        form: &Form,
-        caller: &Authenticated,
+        exchange: &Exchange<'_>,
         grant: &Grant,
-        bound_to: Option<Binding>,
-        now: Timestamp,
+        nonce: Option<&str>,
     ) -> Result<TokenResponse, OAuthError> {
+        let Exchange { form, caller, now, .. } = *exchange;
         let scopes = scopes(form, &grant.scopes)?;
         let details = narrow(form, &grant.authorization_details)?;
+        let resources = self.narrowed(&grant.resources, &exchange.resources)?;
         let subject = self.subject_for(&caller.registration, &grant.subject);
-        let terms =
-            Terms { subject: &subject, scopes: &scopes, authorization_details: &details, bound_to, grant: Some(grant) };
-        self.mint(caller, &terms, now)
+        let terms = Terms {
+            subject: &subject,
+            resources: &resources,
+            scopes: &scopes,
+            authorization_details: &details,
+            bound_to: exchange.bound_to,
+            grant: Some(grant),
+        };
+        let mut body = self.mint(caller, &terms, now)?;
+        if scopes.contains("openid") {
+            body.id_token = Some(self.id_token(caller, grant, nonce, &body.access_token, now)?);
+        }
+        Ok(body)
     }
 
     fn mint(&self, caller: &Authenticated, terms: &Terms<'_>, now: Timestamp) -> Result<TokenResponse, OAuthError> {
         let usual = self.settings.access_token_lifetime;
         let own = caller.registration.metadata.access_token_lifetime;
         let lifetime = own.map_or(usual, |own| own.min(usual)).as_secs();
+        let lifetime = caller.registration.profile.access_token_secs().map_or(lifetime, |(_, most)| lifetime.min(most));
         let client = &caller.client;
         let mut claims = json!({
             "iss": self.settings.issuer,
             "sub": terms.subject,
-            "aud": self.settings.resource,
+            "aud": self.audience(terms.resources),
             "client_id": client.id.as_str(),
             "tenant": client.tenant.id.as_str(),
             "iat": now.secs(),

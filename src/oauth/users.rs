@@ -129,6 +129,11 @@ impl Users {
         self.index.load().by_subject.get(subject).cloned()
     }
 
+    /// However it is typed.
+    pub(super) fn by_username(&self, username: &str) -> Option<Arc<User>> {
+        self.index.load().by_username.get(&folded(username)).cloned()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.index.load().all.is_empty()
     }

@@ -14,8 +14,9 @@ use super::approval::{Approved, approve};
 use super::form::Form;
 use super::sign_in::SignIn;
 use super::{
-    Approval, AuthorizationError, AuthorizationRequest, AuthorizationResponse, AuthorizationServer, DecisionError,
-    NotOpen, OAuthError, Opened, Outcome, SessionId, Sessions, SignInError, SignedIn, Users,
+    Approval, Approving, AuthorizationError, AuthorizationRequest, AuthorizationResponse, AuthorizationServer,
+    DecisionError, NotOpen, OAuthError, Opened, Outcome, SessionId, Sessions, SignInError, SignedIn, Users, VisitAct,
+    VisitEvent,
 };
 use crate::domain::{Client, ClientId, PartnerStatus, Random, Timestamp};
 
@@ -56,6 +57,8 @@ pub struct VisitAnswer {
     pub visit: Visit,
     /// A cookie to set: the browser had none, or somebody signed in or out.
     pub session: Option<SessionId>,
+    /// What somebody did, if anything.
+    pub event: Option<VisitEvent>,
 }
 
 /// The states of a visit.
@@ -154,9 +157,9 @@ enum Next {
 }
 
 /// Somebody before the page of an open request.
-struct Visitor {
+pub(super) struct Visitor {
     handle: Handle,
-    opened: Opened,
+    pub(super) opened: Opened,
     session: SessionId,
     now: Timestamp,
 }
@@ -175,7 +178,7 @@ impl AuthorizationServer {
             Err(why) => Visit::Stopped(why),
         };
         let shows_form = matches!(visit, Visit::SignIn(_) | Visit::Approval(_));
-        VisitAnswer { visit, session: Some(session).filter(|_| known.is_none() && shows_form) }
+        VisitAnswer { visit, session: Some(session).filter(|_| known.is_none() && shows_form), event: None }
     }
 
     /// The authorization endpoint by POST (OpenID Connect Core §3.1.2.1). A form of another site comes without our
@@ -196,7 +199,7 @@ impl AuthorizationServer {
             Err(visit) => return visit.into(),
         };
         match form.get("action") {
-            Some("cancel") => self.end(&visitor, AuthorizationError::Refused).into(),
+            Some("cancel") => self.refused(&visitor, VisitAct::Cancelled),
             Some("sign-in") => self.check_password(&form, &visitor, request.source).await,
             Some(_) | None => Visit::Stopped(Stopped::InvalidRequest("The form says not what to do.")).into(),
         }
@@ -209,11 +212,13 @@ impl AuthorizationServer {
             Err(visit) => return visit.into(),
         };
         match form.get("action") {
-            Some("approve") => self.approved(&form, &visitor).into(),
-            Some("refuse") => self.end(&visitor, AuthorizationError::Refused).into(),
+            Some("approve") => self.approved(&form, &visitor),
+            Some("refuse") => self.refused(&visitor, VisitAct::Refused),
             Some("switch-user") => {
+                let user = self.signed_in(&visitor).map(|signed_in| signed_in.user);
+                let event = user.map(|user| self.event(&visitor, VisitAct::SignedOut, Some(&user.subject)));
                 let session = self.parts.visitors.sessions.sign_out(&visitor.session);
-                VisitAnswer { visit: Visit::Again(visitor.handle), session: Some(session) }
+                VisitAnswer { visit: Visit::Again(visitor.handle), session: Some(session), event }
             }
             Some(_) | None => Visit::Stopped(Stopped::InvalidRequest("The form says not what to do.")).into(),
         }
@@ -284,13 +289,9 @@ impl AuthorizationServer {
 
     fn next(&self, visitor: &Visitor) -> Next {
         let Opened { request, until, .. } = &visitor.opened;
-        let visitors = &self.parts.visitors;
-        let signed_in = visitors.sessions.find(&visitor.session, self.settings.sessions, visitor.now);
         let opened_at = until.minus(self.settings.visit_lifetime);
-        let fresh = |signed_in: &SignedIn| {
-            visitors.users.is_current(&signed_in.user) && is_fresh(request, signed_in.at, opened_at, visitor.now)
-        };
-        let Some(signed_in) = signed_in.filter(fresh) else {
+        let fresh = |signed_in: &SignedIn| is_fresh(request, signed_in.at, opened_at, visitor.now);
+        let Some(signed_in) = self.signed_in(visitor).filter(fresh) else {
             return if request.prompt.none { Next::End(AuthorizationError::LoginRequired) } else { Next::SignIn };
         };
         // RFC 9470 §5: an `acr` that was asked for is reached, or the client hears that it was not.
@@ -302,6 +303,13 @@ impl AuthorizationServer {
         if request.prompt.none { Next::End(AuthorizationError::ConsentRequired) } else { Next::Ask(signed_in) }
     }
 
+    /// Who is signed in with the browser, and still one of the users.
+    pub(super) fn signed_in(&self, visitor: &Visitor) -> Option<SignedIn> {
+        let Visitors { sessions, users, .. } = &*self.parts.visitors;
+        let signed_in = sessions.find(&visitor.session, self.settings.sessions, visitor.now);
+        signed_in.filter(|signed_in| users.is_current(&signed_in.user))
+    }
+
     async fn check_password(&self, form: &Form, visitor: &Visitor, source: IpAddr) -> VisitAnswer {
         let visitors = &self.parts.visitors;
         let username = form.get("username").unwrap_or_default();
@@ -309,24 +317,37 @@ impl AuthorizationServer {
         let checked = visitors.sign_in.check(username, password, source, visitor.now).await;
         let now = self.parts.clock.now();
         let session = checked.and_then(|user| {
+            let subject = Arc::clone(&user.subject);
             let session = visitors.sessions.sign_in(&visitor.session, user, self.settings.sessions, now);
-            session.map_err(|_| SignInError::Busy)
+            session.map(|session| (session, subject)).map_err(|_| SignInError::Busy)
         });
-        match session {
-            Ok(session) => VisitAnswer { visit: Visit::Again(visitor.handle.clone()), session: Some(session) },
-            Err(trouble) => self.sign_in_page(visitor, username.to_owned(), Some(trouble)).into(),
-        }
+        let trouble = match session {
+            Ok((session, subject)) => {
+                let event = Some(self.event(visitor, VisitAct::SignedIn, Some(&subject)));
+                return VisitAnswer { visit: Visit::Again(visitor.handle.clone()), session: Some(session), event };
+            }
+            Err(trouble) => trouble,
+        };
+        let act = match trouble {
+            SignInError::Refused => Some(VisitAct::SignInFailed),
+            SignInError::Throttled => Some(VisitAct::SignInThrottled),
+            SignInError::Busy => None,
+        };
+        let tried = visitors.users.by_username(username);
+        let event = act.map(|act| self.event(visitor, act, tried.as_ref().map(|user| &*user.subject)));
+        let visit = self.sign_in_page(visitor, username.to_owned(), Some(trouble));
+        VisitAnswer { visit, session: None, event }
     }
 
-    fn approved(&self, form: &Form, visitor: &Visitor) -> Visit {
+    fn approved(&self, form: &Form, visitor: &Visitor) -> VisitAnswer {
         let signed_in = match self.next(visitor) {
             Next::Ask(signed_in) => signed_in,
-            Next::SignIn => return Visit::Again(visitor.handle.clone()),
-            Next::End(error) => return self.end(visitor, error),
+            Next::SignIn => return Visit::Again(visitor.handle.clone()).into(),
+            Next::End(error) => return self.end(visitor, error).into(),
         };
         let Approved { scopes, authorization_details } = match approve(&visitor.opened, form) {
             Ok(approved) => approved,
-            Err(error) => return self.end(visitor, error),
+            Err(error) => return self.end(visitor, error).into(),
         };
         let approval = Approval {
             subject: Arc::clone(&signed_in.user.subject),
@@ -336,7 +357,19 @@ impl AuthorizationServer {
             authorization_details,
         };
         let Handle { client_id, request_uri } = &visitor.handle;
-        over(self.approve(client_id, request_uri, approval, visitor.now))
+        let (answered, code) = match self.approve(client_id, request_uri, approval, visitor.now) {
+            Ok(Approving { response, code_made }) => (Ok(response), code_made),
+            Err(error) => (Err(error), false),
+        };
+        let visit = over(answered);
+        let event = self.decided(visitor, VisitAct::Approved, &visit).filter(|_| code);
+        VisitAnswer { visit, session: None, event }
+    }
+
+    fn refused(&self, visitor: &Visitor, act: VisitAct) -> VisitAnswer {
+        let visit = self.end(visitor, AuthorizationError::Refused);
+        let event = self.decided(visitor, act, &visit);
+        VisitAnswer { visit, session: None, event }
     }
 
     /// Spends the request; its client hears the error.
@@ -352,7 +385,7 @@ impl AuthorizationServer {
 
 impl From<Visit> for VisitAnswer {
     fn from(visit: Visit) -> Self {
-        Self { visit, session: None }
+        Self { visit, session: None, event: None }
     }
 }
 

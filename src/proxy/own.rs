@@ -7,7 +7,7 @@ use super::bridge::{self, BridgeLimits, Call};
 use super::context::{Refusal, RequestContext};
 use super::failure::Fault;
 use super::gateway::Gateway;
-use crate::oauth::{AuthenticatedClient, AuthenticationFailed, Source, TokenIssued};
+use crate::oauth::{AuthenticatedClient, AuthenticationFailed, Source, TokenIssued, VisitEvent};
 use crate::problem::{Kind, Problem};
 
 /// Largest body that an endpoint of ours takes; each has its own, smaller bound.
@@ -45,6 +45,9 @@ pub(super) async fn serve(gateway: &Gateway, session: &mut Session, ctx: &mut Re
     }
     if let Some(AuthenticatedClient(client)) = served.extensions.get() {
         ctx.note(|facts| facts.own_client = Some(client.clone()));
+    }
+    if let Some(event) = served.extensions.get::<VisitEvent>() {
+        ctx.note(|facts| facts.visit = Some(event.clone()));
     }
     if let Some(TokenIssued(method)) = served.extensions.get() {
         ctx.note(|facts| facts.token_issued = Some(method));

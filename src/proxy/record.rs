@@ -9,6 +9,7 @@ use http::{Method, Version};
 use crate::admission::{Identified, Snapshot};
 use crate::domain::{ClientId, Connection, InteractionId, OperationIndex, Timestamp};
 use crate::hub::Subscription;
+use crate::oauth::VisitEvent;
 use crate::policy::{Permit, Refusal};
 use crate::problem::Kind;
 use crate::signal::TraceContext;
@@ -44,6 +45,8 @@ pub struct RequestFacts {
     pub subscription: Option<Subscription>,
     /// The client that proved itself to an endpoint of our own.
     pub own_client: Option<ClientId>,
+    /// What somebody did on a page of the authorization endpoint.
+    pub visit: Option<VisitEvent>,
     /// Limits that refused, by name.
     pub quotas_refused: Vec<String>,
     pub trace: Option<TraceContext>,
@@ -89,6 +92,7 @@ impl RequestFacts {
             caller: None,
             subscription: None,
             own_client: None,
+            visit: None,
             quotas_refused: Vec::new(),
             trace: None,
             reserved: false,

@@ -10,14 +10,16 @@ use crate::authn::Challenges;
 use crate::authn::dpop::ExternalUrls;
 use crate::catalogue::{Collision, Documents, Edge, ImportedApi, MergeIssue, import, publish, settle};
 use crate::config::{ApiSettings, Configuration, Diagnostic, Hints, Located, Place};
-use crate::domain::ApiId;
+use crate::domain::{ApiId, OperationId, OperationIndex};
 use crate::endpoint::{InForce, Pages, own_document};
 use crate::front::ServerCertificate;
-use crate::oauth::{AuthorizationServer, DetailTypes};
+use crate::oauth::{AuthorizationServer, DetailTypes, Profile};
 use crate::outbound::Outbound;
 
 use super::drafts::{Api, Draft, detail_types, drafts, settle_scopes};
-use super::entitlements::{dynamic_subscriptions, outside_issuers, plans, products, registered_certificates, registry};
+use super::entitlements::{
+    Products, dynamic_subscriptions, outside_issuers, plans, products, registered_certificates, registry,
+};
 use super::operations::{operations, pools, routes};
 use super::{Services, policies, revision, settings, world};
 
@@ -123,7 +125,7 @@ fn assemble(
     let products = products(configuration, &drafts, &hints, mistakes);
     let policies = policies::compile(configuration, &world::world(configuration, &drafts), mistakes);
     let pools = pools(configuration, previous, mistakes);
-    let documents = documents(configuration, &imported, &own, &drafts, mistakes);
+    let documents = documents(configuration, &imported, &own, &drafts, &products, mistakes);
     let authenticator = services.authenticator(configuration, mistakes);
     let operations = operations(&apis, &drafts, configuration, &pools, services, warnings);
     let policies = policies?.counting(services.metrics.policy_decisions());
@@ -220,6 +222,7 @@ fn documents(
     imported: &[ImportedApi],
     own: &Value,
     drafts: &[Draft<'_>],
+    products: &Products,
     mistakes: &mut Mistakes,
 ) -> Option<Documents> {
     let gateway = &configuration.gateway;
@@ -231,6 +234,7 @@ fn documents(
         mtls_url: gateway.mtls_url.clone(),
         token_url: format!("{}/oauth/token", gateway.issuer),
         scopes: scope_names(drafts).into_iter().map(|name| (name, String::new())).collect(),
+        dpop: taking_keys(configuration, drafts, products),
     };
     match publish(imported, own, &edge) {
         Ok(published) => match Documents::render(published) {
@@ -245,6 +249,18 @@ fn documents(
             None
         }
     }
+}
+
+/// Operations of a product for which a client may do that binds its tokens by DPoP.
+fn taking_keys(configuration: &Configuration, drafts: &[Draft<'_>], products: &Products) -> BTreeSet<OperationId> {
+    let takes = |required: Profile| {
+        Profile::ALL.into_iter().any(|profile| profile.allows_dpop() && profile.satisfies(required))
+    };
+    let taking = configuration.products.iter().filter(|located| takes(located.value.profile));
+    let taking: Vec<_> = taking.filter_map(|located| products.get(&located.value.id)).collect();
+    let indexed = (0..).map(OperationIndex).zip(drafts);
+    let taken = indexed.filter(|(index, _)| taking.iter().any(|product| product.operations.contains(*index)));
+    taken.map(|(_, draft)| draft.imported.spec.id.clone()).collect()
 }
 
 /// Every scope that some operation demands.

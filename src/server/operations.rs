@@ -88,6 +88,7 @@ pub(super) fn operations(
             id: draft.imported.spec.id.clone(),
             api: settings.source.id.clone(),
             institution: Arc::clone(institution),
+            base_path: draft.api.imported.base_path.trim_end_matches('/').into(),
             base_path_segments: draft.upstream.segments,
             upstream_base_path: draft.upstream.base.as_str().into(),
             scopes: draft.imported.scopes.clone(),

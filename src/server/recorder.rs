@@ -164,6 +164,11 @@ fn name_caller(record: &mut RequestRecord, facts: &RequestFacts) {
     } else {
         record.client.clone_from(&facts.own_client);
     }
+    if let Some(visit) = &facts.visit {
+        record.client = Some(visit.client_id.clone());
+        record.visit = Some(visit.act.as_str());
+        record.subject = visit.subject;
+    }
     if let Some(subscription) = &facts.subscription {
         record.product = Some(subscription.product.id.clone());
         record.plan = Some(subscription.plan.id().clone());

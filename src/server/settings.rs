@@ -53,6 +53,7 @@ pub fn oauth_settings(configuration: &Configuration) -> Settings {
         issuer: gateway.issuer.clone(),
         mtls_url: gateway.mtls_url.clone(),
         resource: gateway.public_url.clone(),
+        api_resources: Vec::new(),
         access_token_lifetime: tokens.access_token_lifetime,
         signing_algorithm: tokens.signing_algorithm,
         key_rotation_period: tokens.key_rotation_period,
@@ -72,9 +73,13 @@ pub fn oauth_settings(configuration: &Configuration) -> Settings {
     }
 }
 
-/// The settings with what the catalogue says: scopes, and types of authorization details.
+/// The settings with what the catalogue says: APIs, scopes, and types of authorization details.
 pub(super) fn published(configuration: &Configuration, in_force: &InForce, detail_types: DetailTypes) -> Settings {
-    Settings { scopes_supported: scopes(configuration, in_force), detail_types, ..oauth_settings(configuration) }
+    let settings = oauth_settings(configuration);
+    let paths: BTreeSet<_> = in_force.snapshot.operations.iter().map(|operation| &*operation.base_path).collect();
+    let below = paths.into_iter().filter(|path| !path.is_empty());
+    let api_resources = below.map(|path| format!("{}{path}", settings.resource)).collect();
+    Settings { api_resources, scopes_supported: scopes(configuration, in_force), detail_types, ..settings }
 }
 
 fn acr_values(configuration: &Configuration) -> Vec<String> {

@@ -25,7 +25,10 @@ struct Body {
     scope: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     authorization_details: Vec<Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    resources: Vec<String>,
+    /// As it was written when there was one at most.
+    #[serde(default, skip_serializing)]
     resource: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     claims: Option<Map<String, Value>>,
@@ -41,7 +44,8 @@ impl GrantStore for Store {
         let body = Body {
             scope: grant.scopes.to_string(),
             authorization_details: grant.authorization_details.clone(),
-            resource: grant.resource.clone(),
+            resources: grant.resources.clone(),
+            resource: None,
             claims: grant.claims.clone(),
             acr: grant.acr.clone(),
             auth_time: grant.auth_time.micros(),
@@ -110,7 +114,7 @@ fn read(row: &SqliteRow) -> Result<Grant, Fault> {
         subject: subject.into(),
         scopes: ScopeSet::parse(&body.scope).map_err(damaged)?,
         authorization_details: body.authorization_details,
-        resource: body.resource,
+        resources: body.resources.into_iter().chain(body.resource).collect(),
         claims: body.claims,
         acr: body.acr,
         auth_time: Timestamp::from_micros(body.auth_time),

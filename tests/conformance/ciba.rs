@@ -1,10 +1,11 @@
 //! Decoupled approval (CIBA Core 1.0), decided at the demo's simulated authentication device.
 
+use clearway::jose::Algorithm;
 use serde_json::json;
 
 use super::party::{Answer, Parameters, Party, Suite, changed};
 use super::report::Report;
-use crate::harness::token::claims;
+use crate::harness::token::{Key, claims, now, signing_input, unique, with};
 
 const BAD: &[u16] = &[400];
 const REQUEST: &[&str] = &["invalid_request"];
@@ -46,6 +47,116 @@ pub async fn run(suite: &Suite, report: &mut Report) {
     let other = suite.party("suite-dpop-1").post("backchannel_authentication", &request(suite)).await;
     report.refused("CIBA 13", "a client without the grant", &other, BAD, &["unauthorized_client"]);
     decisions(suite, &party, report).await;
+    report.area("Signed decoupled requests");
+    signed(suite, &party, report).await;
+    if suite.offers("registration_endpoint") && !suite.told["initial_access_token"].is_null() {
+        report.area("Decoupled approval by ping");
+        ping(suite, report).await;
+    }
+}
+
+/// CIBA Core §7.1.1, FAPI-CIBA §5.2.2.
+async fn signed(suite: &Suite, party: &Party<'_>, report: &mut Report) {
+    let claims = || {
+        let mut claims = json!({ "iss": party.id(), "aud": suite.issuer(), "iat": now(), "nbf": now(), "exp": now() + 60,
+                                 "jti": unique() });
+        for (name, value) in request(suite) {
+            claims[name] = value.into();
+        }
+        claims
+    };
+    let send =
+        async |jwt: String| party.post("backchannel_authentication", &changed(Vec::new(), &[("request", &jwt)])).await;
+    for (clause, name, changes, good) in [
+        ("CIBA 7.1.1", "a sound one", json!({}), true),
+        ("FAPI2-SP 5.3.2.1-13", "8 s ahead", json!({ "iat": now() + 8, "nbf": now() + 8 }), true),
+        ("FAPI-CIBA 5.2.2-9", "exp 59 min behind nbf", json!({ "exp": now() + 59 * 60 }), true),
+        ("FAPI2-SP 5.3.2.1-13", "nbf 65 s ahead", json!({ "nbf": now() + 65 }), false),
+        ("FAPI2-SP 5.3.2.1-13", "iat 65 s ahead", json!({ "iat": now() + 65 }), false),
+        ("FAPI-CIBA 5.2.2-9", "exp 70 min behind nbf", json!({ "exp": now() + 70 * 60 }), false),
+        ("FAPI-CIBA 5.2.2-9", "nbf 70 min ago", json!({ "nbf": now() - 70 * 60 }), false),
+        ("CIBA 7.1.1", "expired", json!({ "exp": now() - 1 }), false),
+        ("CIBA 7.1.1", "no exp", json!({ "exp": null }), false),
+        ("CIBA 7.1.1", "no iat", json!({ "iat": null }), false),
+        ("CIBA 7.1.1", "no nbf", json!({ "nbf": null }), false),
+        ("CIBA 7.1.1", "no jti", json!({ "jti": null }), false),
+        ("CIBA 7.1.1", "no iss", json!({ "iss": null }), false),
+        ("CIBA 7.1.1", "another iss", json!({ "iss": "suite-ciba-2" }), false),
+        ("CIBA 7.1.1", "another aud", json!({ "aud": "https://other.example" }), false),
+        ("CIBA 7.1.1", "no aud", json!({ "aud": null }), false),
+        ("RFC 9101 10.8", "a sub", json!({ "sub": party.id() }), false),
+    ] {
+        let answer = send(party.key.jwt("JWT", &with(claims(), changes))).await;
+        if good {
+            report.accepted(clause, name, &answer);
+        } else {
+            report.refused(clause, name, &answer, BAD, REQUEST);
+        }
+    }
+    let once = party.key.jwt("JWT", &claims());
+    report.accepted("FAPI-CIBA 5.2.2-8", "a signed request, first time", &send(once.clone()).await);
+    report.refused("FAPI-CIBA 5.2.2-8", "the same again", &send(once).await, BAD, REQUEST);
+    let stranger = Key::generate(Algorithm::Es256);
+    for (clause, name, jwt) in [
+        ("CIBA 7.1.1", "another's signature", stranger.jwt("JWT", &claims())),
+        ("RFC 8725 3.11", "typ of an access token", party.key.jwt("at+jwt", &claims())),
+        ("FAPI-CIBA 7.10", "unsigned", format!("{}.", signing_input(&json!({ "alg": "none" }), &claims()))),
+        ("CIBA 7.1.1", "no JWT", "x".to_owned()),
+    ] {
+        report.refused(clause, name, &send(jwt).await, BAD, REQUEST);
+    }
+    let beside = [("request", &*party.key.jwt("JWT", &claims())), ("scope", "openid")]
+        .map(|(n, v)| (n.to_owned(), v.to_owned()));
+    let answer = party.post("backchannel_authentication", &beside.to_vec()).await;
+    report.refused("CIBA 7.1.1", "a parameter beside it", &answer, BAD, REQUEST);
+}
+
+/// A client that wants to be told registers itself. That nobody is at its endpoint changes nothing for it.
+async fn ping(suite: &Suite, report: &mut Report) {
+    let key = Key::generate(Algorithm::Es256);
+    let metadata = json!({
+        "grant_types": [GRANT_TYPE], "token_endpoint_auth_method": "private_key_jwt", "jwks": { "keys": [key.jwk] },
+        "dpop_bound_access_tokens": true, "scope": "openid accounts", "backchannel_token_delivery_mode": "ping",
+        "backchannel_client_notification_endpoint": "https://localhost:9999/ping",
+    });
+    let token = suite.told["initial_access_token"].as_str();
+    for (clause, name, changes) in [
+        ("FAPI-CIBA 5.2.2-3", "push", json!({ "backchannel_token_delivery_mode": "push" })),
+        ("CIBA 4", "ping without an endpoint", json!({ "backchannel_client_notification_endpoint": null })),
+        ("CIBA 4", "ping over http", json!({ "backchannel_client_notification_endpoint": "http://app.example/" })),
+        ("CIBA 4", "no mode", json!({ "backchannel_token_delivery_mode": null })),
+        ("CIBA 4", "a mode that does not exist", json!({ "backchannel_token_delivery_mode": "pigeon" })),
+    ] {
+        let answer = super::registration::register(suite, &with(metadata.clone(), changes), token).await;
+        report.refused(clause, name, &answer, BAD, &["invalid_client_metadata"]);
+    }
+    let made = super::registration::register(suite, &metadata, token).await;
+    report.holds("CIBA 4", "a client of ping registers", made.status == 201, &made.told());
+    if made.status != 201 {
+        return;
+    }
+    let mut party = suite.party("suite-ciba-1");
+    (party.told["client_id"], party.key) = (made.body["client_id"].clone(), key);
+    let party = party;
+    let ask = async |notification: &str| {
+        let parameters = changed(request(suite), &[("client_notification_token", notification)]);
+        party.post("backchannel_authentication", &parameters).await
+    };
+    let long = "t".repeat(1025);
+    for (name, notification) in
+        [("no token", ""), ("a short token", "short"), ("a long token", &long), ("spaces", "a token of more than 22")]
+    {
+        report.refused("CIBA 7.1", &format!("{name} to be pinged with"), &ask(notification).await, BAD, REQUEST);
+    }
+    let asked = ask("a-token-of-128-random-bits-at-least").await;
+    report.accepted("CIBA 7.3", "a request to be pinged", &asked);
+    let id = asked.text("auth_req_id");
+    report.refused("CIBA 11", "it may ask before", &poll(&party, id).await, BAD, &["authorization_pending"]);
+    let body = crate::harness::secure::encode(&[("auth_req_id", id), ("action", "approve")]);
+    let device = suite.told["authentication_device"]["url"].as_str().unwrap();
+    let decided = suite.anonymous.post(device).header("content-type", "application/x-www-form-urlencoded").body(body);
+    report.accepted("CIBA 8", "the user approves", &Answer::to(decided).await);
+    report.accepted("CIBA 10.1", "tokens after the ping", &poll(&party, id).await);
 }
 
 async fn poll(party: &Party<'_>, id: &str) -> Answer {

@@ -8,6 +8,7 @@ mod browser;
 mod ciba;
 mod discovery;
 mod dpop;
+mod introspection;
 mod outside;
 pub mod party;
 mod pushed;
@@ -15,14 +16,17 @@ mod registration;
 mod report;
 mod request_objects;
 mod resource;
+mod stronger;
+mod targets;
 mod tokens;
+mod variants;
 mod visits;
 
 use party::{Demo, Suite};
 use report::Report;
 
 /// The checks that there are at least.
-const CHECKS_MIN: usize = 150;
+const CHECKS_MIN: usize = 880;
 
 #[tokio::test]
 async fn the_server_conforms() {
@@ -37,11 +41,17 @@ async fn the_server_conforms() {
     request_objects::run(&suite, &mut report).await;
     tokens::run(&suite, &mut report).await;
     resource::run(&suite, &mut report).await;
+    variants::run(&suite, &mut report).await;
+    if suite.offers("introspection_signing_alg_values_supported") {
+        introspection::run(&suite, &mut report).await;
+    }
     if suite.offers("dpop_signing_alg_values_supported") {
         dpop::run(&suite, &mut report).await;
     }
     if !suite.told["users"].is_null() {
         visits::run(&suite, &mut report).await;
+        stronger::run(&suite, &mut report).await;
+        targets::run(&suite, &mut report).await;
     }
     if suite.offers("backchannel_authentication_endpoint") && !suite.told["authentication_device"].is_null() {
         ciba::run(&suite, &mut report).await;

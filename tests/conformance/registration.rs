@@ -3,13 +3,13 @@
 use clearway::jose::Algorithm;
 use serde_json::{Value, json};
 
-use super::party::{Answer, Suite};
+use super::party::{Answer, Suite, asserted, changed, text};
 use super::report::Report;
-use crate::harness::token::{Key, with};
+use crate::harness::token::{Key, now, signing_input, unique, with};
 
 const METADATA: &[&str] = &["invalid_client_metadata"];
 
-async fn register(suite: &Suite, metadata: &Value, token: Option<&str>) -> Answer {
+pub async fn register(suite: &Suite, metadata: &Value, token: Option<&str>) -> Answer {
     let request = suite.anonymous.post(suite.metadata["registration_endpoint"].as_str().unwrap());
     let request = request.header("content-type", "application/json").body(metadata.to_string());
     Answer::to(match token {
@@ -78,7 +78,93 @@ pub async fn run(suite: &Suite, report: &mut Report) {
         answer.field("cache-control").contains("no-store"),
         answer.field("cache-control"),
     );
+    statements(suite, report, &sound).await;
+    replaced(suite, report, &answer, &sound, &key).await;
     managed(suite, report, &answer).await;
+}
+
+/// RFC 7591 §2.3: of directories that nobody trusts here.
+async fn statements(suite: &Suite, report: &mut Report, sound: &Value) {
+    let stranger = Key::generate(Algorithm::Es256);
+    let claims = json!({ "iss": "https://directory.example", "iat": now(), "software_id": "app" });
+    let unsigned = format!("{}.", signing_input(&json!({ "alg": "none" }), &claims));
+    let token = suite.told["initial_access_token"].as_str();
+    let codes = &["invalid_software_statement", "unapproved_software_statement"];
+    for (name, statement) in [
+        ("a statement of a stranger", json!(stranger.jwt("JWT", &claims))),
+        (
+            "a statement in our own name",
+            json!(stranger.jwt("JWT", &with(claims.clone(), json!({ "iss": suite.issuer() })))),
+        ),
+        ("a statement of nobody", json!(stranger.jwt("JWT", &with(claims.clone(), json!({ "iss": null }))))),
+        ("a statement that nobody signed", json!(unsigned)),
+        ("a statement that is no JWT", json!("x")),
+    ] {
+        let metadata = with(sound.clone(), json!({ "software_statement": statement }));
+        for (with, token) in [("with the token", token), ("alone", None)] {
+            let answer = register(suite, &metadata, token).await;
+            report.refused("RFC 7591 3.2.2", &format!("{name}, {with}"), &answer, &[400], codes);
+        }
+    }
+    let answer = register(suite, &with(sound.clone(), json!({ "software_statement": 7 })), token).await;
+    report.refused("RFC 7591 2.3", "a statement that is no text", &answer, &[400], METADATA);
+}
+
+/// RFC 7592 §2.2.
+async fn replaced(suite: &Suite, report: &mut Report, registered: &Answer, sound: &Value, key: &Key) {
+    let (uri, token) = (registered.text("registration_client_uri"), registered.text("registration_access_token"));
+    let put = async |metadata: &Value, token: &str| {
+        let request = suite.anonymous.put(uri).bearer_auth(token).header("content-type", "application/json");
+        Answer::to(request.body(metadata.to_string())).await
+    };
+    let id = registered.body["client_id"].clone();
+    let next = with(
+        sound.clone(),
+        json!({ "client_id": id, "redirect_uris": ["https://suite.example/other"], "client_name": "B" }),
+    );
+    for (clause, name, changes, codes) in [
+        ("RFC 7592 2.2", "no client_id", json!({ "client_id": null }), METADATA),
+        ("RFC 7592 2.2", "another client_id", json!({ "client_id": "suite-dpop-1" }), METADATA),
+        ("RFC 7592 2.2", "a registration access token", json!({ "registration_access_token": token }), METADATA),
+        ("RFC 7592 2.2", "a registration_client_uri", json!({ "registration_client_uri": uri }), METADATA),
+        ("RFC 7592 2.2", "client_id_issued_at", json!({ "client_id_issued_at": 1 }), METADATA),
+        ("RFC 7592 2.2", "a secret that it never had", json!({ "client_secret": "x" }), METADATA),
+        ("FAPI2-SP 5.3.2.1-3", "no proof any more", json!({ "token_endpoint_auth_method": "none" }), METADATA),
+        ("RFC 7591 2", "a scope that it may not have", json!({ "scope": "openid everything" }), METADATA),
+        (
+            "FAPI2-SP 5.3.2.2-8",
+            "an http redirect URI",
+            json!({ "redirect_uris": ["http://suite.example/"] }),
+            &["invalid_redirect_uri"],
+        ),
+    ] {
+        let answer = put(&with(next.clone(), changes), token).await;
+        report.refused(clause, &format!("a replacement with {name}"), &answer, &[400], codes);
+    }
+    let answer = put(&next, "wrong").await;
+    report.holds("RFC 7592 2.2", "with a wrong token it is 401", answer.status == 401, &answer.told());
+    let kept = Answer::to(suite.anonymous.get(uri).bearer_auth(token)).await;
+    let same = kept.body["redirect_uris"] == sound["redirect_uris"];
+    report.holds("RFC 7592 2.2", "what was refused changed nothing", same, &kept.told());
+    let answer = put(&next, token).await;
+    report.accepted("RFC 7592 2.2", "a replacement", &answer);
+    let told = ["client_id", "redirect_uris", "client_name"].iter().all(|member| answer.body[member] == next[member]);
+    report.holds("RFC 7592 3", "all of it is told", told, &answer.told());
+    let push = async |redirect_uri: &str| {
+        let mut party = suite.party("suite-dpop-1");
+        party.told["client_id"] = id.clone();
+        let claims =
+            json!({ "iss": id, "sub": id, "aud": suite.issuer(), "iat": now(), "exp": now() + 60, "jti": unique() });
+        let parameters = changed(party.request(), &[("redirect_uri", redirect_uri)]);
+        let all = [asserted(&key.jwt("JWT", &claims)), parameters].concat();
+        party.bare("pushed_authorization_request", &text(&all)).await
+    };
+    report.accepted("RFC 7592 2.2", "the new redirect URI", &push("https://suite.example/other").await);
+    let old = push("https://suite.example/callback").await;
+    report.refused("RFC 7592 2.2", "what was not sent is gone", &old, &[400], &["invalid_request"]);
+    let without = put(&with(next, json!({ "client_name": null })), token).await;
+    let gone = without.status == 200 && without.body["client_name"].is_null();
+    report.holds("RFC 7592 2.2", "a member that is left out is gone", gone, &without.told());
 }
 
 async fn managed(suite: &Suite, report: &mut Report, registered: &Answer) {

@@ -36,24 +36,24 @@ fn page_of(suite: &Suite, client_id: &str, request_uri: &str) -> String {
     format!("{endpoint}?{}", encode(&[("client_id", client_id), ("request_uri", request_uri)]))
 }
 
-async fn pushed(party: &Party<'_>, changes: &[(&str, &str)]) -> String {
+pub async fn pushed(party: &Party<'_>, changes: &[(&str, &str)]) -> String {
     let answer = party.push(changes).await;
     assert_eq!(answer.status, 201, "{}", answer.told());
     page_of(party.suite, party.id(), answer.text("request_uri"))
 }
 
 /// Pushes, signs in, approves.
-async fn approved(party: &Party<'_>, changes: &[(&str, &str)]) -> Landed {
+pub async fn approved(party: &Party<'_>, changes: &[(&str, &str)]) -> Landed {
     let url = pushed(party, changes).await;
     Browser::new(party.suite).visit(&url, "approve").await
 }
 
-async fn code(party: &Party<'_>, changes: &[(&str, &str)]) -> String {
+pub async fn code(party: &Party<'_>, changes: &[(&str, &str)]) -> String {
     let landed = approved(party, changes).await;
     landed.parameters().get("code").cloned().unwrap_or_else(|| panic!("no code: {}", landed.told()))
 }
 
-async fn redeem(party: &Party<'_>, code: &str, changes: &[(&str, &str)]) -> Answer {
+pub async fn redeem(party: &Party<'_>, code: &str, changes: &[(&str, &str)]) -> Answer {
     let sound = [
         ("grant_type", "authorization_code"),
         ("code", code),
@@ -215,7 +215,7 @@ async fn refusals(suite: &Suite, party: &Party<'_>, report: &mut Report) {
 }
 
 /// The claims of a signed response, whose key must be published.
-async fn opened(suite: &Suite, response: &str) -> Result<Value, String> {
+pub async fn opened(suite: &Suite, response: &str) -> Result<Value, String> {
     let keys = Answer::to(suite.anonymous.get(suite.metadata["jwks_uri"].as_str().unwrap())).await.body;
     let (kid, alg) = (header(response)["kid"].clone(), header(response)["alg"].clone());
     let published = keys["keys"].as_array().unwrap().iter().any(|key| key["kid"] == kid);
@@ -362,7 +362,7 @@ async fn identity(suite: &Suite, party: &Party<'_>, report: &mut Report) {
     report.holds("OIDC Core 5.3", "a token without openid is refused", matches!(none.status, 401 | 403), &none.told());
 }
 
-async fn refresh_with(party: &Party<'_>, token: &str, changes: &[(&str, &str)]) -> Answer {
+pub async fn refresh_with(party: &Party<'_>, token: &str, changes: &[(&str, &str)]) -> Answer {
     let sound = [("grant_type", "refresh_token"), ("refresh_token", token)];
     party.post_bound("token", &changed(changed(Vec::new(), &sound), changes)).await
 }

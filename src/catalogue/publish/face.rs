@@ -88,7 +88,7 @@ fn paths(api: &ImportedApi, document: &mut Value, frame: &Frame<'_>, is_own: boo
             object.entry("x-original-operation-id").or_insert(original);
         }
         if !is_own {
-            object.insert("security".into(), frame.security(&operation.scopes));
+            object.insert("security".into(), frame.security(operation));
         }
         object.entry("security").or_insert_with(|| json!([]));
         object.insert("x-source".into(), source(api, &spec.pointer));

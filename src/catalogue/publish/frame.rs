@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::super::ImportedApi;
 use super::super::convert::v30::OPENAPI;
+use super::super::{ImportedApi, ImportedOperation};
 use super::face::Face;
 use super::{Edge, component, tag};
-use crate::domain::ScopeSet;
 
 /// Names of our security schemes.
 const OAUTH2: &str = "oauth2";
 const MUTUAL_TLS: &str = "mutualTLS";
+const DPOP: &str = "DPoP";
 
 /// The constant parts.
 pub struct Frame<'e> {
@@ -34,14 +34,13 @@ impl<'e> Frame<'e> {
         Self { edge, scopes }
     }
 
-    /// OAM-43: bound to a client certificate, or (where a product is marked low-risk) as a plain bearer token.
-    pub fn security(&self, scopes: &ScopeSet) -> Value {
-        let scopes: Vec<&str> = scopes.iter().map(|s| s.as_str()).collect();
-        let bearer = json!({ OAUTH2: scopes });
-        match self.edge.mtls_url {
-            Some(_) => json!([{ OAUTH2: scopes, MUTUAL_TLS: [] }, bearer]),
-            None => json!([bearer]),
-        }
+    /// OAM-43: bound to a client certificate or to a key, or (where a product is marked low-risk) as a plain bearer
+    /// token.
+    pub fn security(&self, operation: &ImportedOperation) -> Value {
+        let scopes: Vec<&str> = operation.scopes.iter().map(|s| s.as_str()).collect();
+        let by_certificate = self.edge.mtls_url.as_ref().map(|_| json!({ OAUTH2: scopes, MUTUAL_TLS: [] }));
+        let by_key = self.edge.dpop.contains(&operation.spec.id).then(|| json!({ OAUTH2: scopes, DPOP: [] }));
+        by_certificate.into_iter().chain(by_key).chain([json!({ OAUTH2: scopes })]).collect()
     }
 
     fn servers(&self) -> Value {
@@ -57,6 +56,7 @@ impl<'e> Frame<'e> {
 
     /// Our schemes; with the scopes that `used` names, or all.
     fn schemes(&self, used: Option<&Face>) -> Map<String, Value> {
+        let bound_by_key = used.map_or(!self.edge.dpop.is_empty(), |face| uses(&face.paths, DPOP));
         let used = used.map(|face| used_scopes(&face.paths));
         let is_used = |scope: &String| used.as_ref().is_none_or(|used| used.contains(scope));
         let scopes: Map<String, Value> =
@@ -67,7 +67,7 @@ impl<'e> Frame<'e> {
             json!({
                 "type": "oauth2",
                 "description": "An access token of this gateway (RFC 6749 §4.4), bound to the client certificate \
-                    (RFC 8705) unless the product is marked low-risk.",
+                    (RFC 8705) or to a key (RFC 9449) unless the product is marked low-risk.",
                 "flows": { "clientCredentials": { "tokenUrl": self.edge.token_url, "scopes": scopes } }
             }),
         );
@@ -75,6 +75,16 @@ impl<'e> Frame<'e> {
             schemes.insert(
                 MUTUAL_TLS.to_owned(),
                 json!({ "type": "mutualTLS", "description": "The certificate that the client registered." }),
+            );
+        }
+        if bound_by_key {
+            schemes.insert(
+                DPOP.to_owned(),
+                json!({
+                    "type": "http",
+                    "scheme": "DPoP",
+                    "description": "A token bound to a key, with a proof of it in the DPoP field (RFC 9449 §7.1).",
+                }),
             );
         }
         schemes
@@ -208,9 +218,17 @@ fn described_scopes(document: &Value) -> BTreeMap<String, String> {
     scopes.map(|(scope, text)| (scope.clone(), text.as_str().unwrap_or_default().to_owned())).collect()
 }
 
-fn used_scopes(paths: &Map<String, Value>) -> std::collections::BTreeSet<String> {
+/// What the operations say by which a caller may prove itself.
+fn alternatives(paths: &Map<String, Value>) -> impl Iterator<Item = &Value> {
     let operations = paths.values().filter_map(Value::as_object).flat_map(Map::values);
-    let alternatives = operations.filter_map(|o| o.get("security")?.as_array()).flatten();
-    let scopes = alternatives.filter_map(|a| a.get(OAUTH2)?.as_array()).flatten();
+    operations.filter_map(|o| o.get("security")?.as_array()).flatten()
+}
+
+fn uses(paths: &Map<String, Value>, scheme: &str) -> bool {
+    alternatives(paths).any(|alternative| alternative.get(scheme).is_some())
+}
+
+fn used_scopes(paths: &Map<String, Value>) -> std::collections::BTreeSet<String> {
+    let scopes = alternatives(paths).filter_map(|a| a.get(OAUTH2)?.as_array()).flatten();
     scopes.filter_map(Value::as_str).map(ToOwned::to_owned).collect()
 }

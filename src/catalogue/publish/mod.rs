@@ -13,14 +13,14 @@ mod refusal;
 mod strip;
 mod tag;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 pub use claim::settle;
 
 use super::{ImportedApi, import};
-use crate::domain::ApiId;
+use crate::domain::{ApiId, OperationId};
 use face::Face;
 
 /// The name under which our own operations are a source among the others.
@@ -49,6 +49,8 @@ pub struct Edge {
     pub token_url: String,
     /// Descriptions by scope; scopes that operations ask for are listed without being named here.
     pub scopes: BTreeMap<String, String>,
+    /// Operations that take tokens bound by DPoP: those of products that admit such clients.
+    pub dpop: BTreeSet<OperationId>,
 }
 
 /// The documents to serve.

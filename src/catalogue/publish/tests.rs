@@ -1,6 +1,6 @@
 //! Small sources that collide in every way, and the whole corpus at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -17,6 +17,7 @@ pub fn edge() -> Edge {
         mtls_url: Some("https://localhost:8444".into()),
         token_url: "https://localhost:8443/oauth2/token".into(),
         scopes: BTreeMap::from([("accounts".into(), "Read accounts".into())]),
+        dpop: BTreeSet::new(),
     }
 }
 
@@ -119,6 +120,24 @@ fn what_is_internal_is_not_published() {
         assert_eq!(scopes, &json!({"accounts": "Read accounts"}));
         assert_eq!(document["servers"][1]["url"], "https://localhost:8443");
     }
+}
+
+#[test]
+fn a_key_is_asked_for_where_a_product_admits_one() {
+    let edge = Edge { dpop: [OperationId::parse("a.get").unwrap()].into(), ..edge() };
+    let apis = [bank("a", "/a", account("string")), bank("b", "/b", account("string"))];
+    let published = publish(&apis, &own(), &edge).unwrap();
+    for (api, expected) in [("a", true), ("b", false)] {
+        let single: Value = serde_json::from_str(&published.apis[&ApiId::parse(api).unwrap()]).unwrap();
+        let scheme = &single["components"]["securitySchemes"]["DPoP"];
+        assert_eq!(scheme["scheme"], if expected { json!("DPoP") } else { Value::Null }, "{api}");
+        for document in [&single, &published.unified] {
+            let security = &document["paths"][format!("/{api}/accounts/{{id}}")]["get"]["security"];
+            let by_key = json!({"oauth2": ["accounts"], "DPoP": []});
+            assert_eq!(security.as_array().unwrap().contains(&by_key), expected, "{api}: {security}");
+        }
+    }
+    assert_eq!(published.unified["components"]["securitySchemes"]["DPoP"]["type"], "http");
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl World {
     pub(super) fn approve(&self, client: &str, request_uri: &str) -> Result<String, DecisionError> {
         let now = self.clock.now();
         self.server.open(client, request_uri, now).map_err(DecisionError::NotOpen)?;
-        match self.server.approve(client, request_uri, self.approval(), now)? {
+        match self.server.approve(client, request_uri, self.approval(), now)?.response {
             AuthorizationResponse::Redirect { location } => Ok(location),
             AuthorizationResponse::FormPost { .. } => panic!("a redirect was asked for"),
         }
@@ -202,7 +202,7 @@ async fn a_request_is_opened_often_and_decided_once() {
     world.server.open("a", &late.request_uri, world.clock.now()).unwrap();
     world.clock.set(NOW + 200 + 600);
     assert!(matches!(world.server.open("a", &late.request_uri, world.clock.now()), Err(NotOpen::TimedOut(_))));
-    let told = world.server.approve("a", &late.request_uri, world.approval(), world.clock.now()).ok().unwrap();
+    let told = world.server.approve("a", &late.request_uri, world.approval(), world.clock.now()).ok().unwrap().response;
     let AuthorizationResponse::Redirect { location } = told else { panic!("a redirect") };
     let answer = query(&location);
     assert_eq!(
@@ -312,6 +312,25 @@ async fn one_client_fills_its_own_share_only() {
     assert!(world.push("b", &request_parameters()).await.is_ok());
     world.clock.set(NOW + 90);
     assert!(world.push("a", &request_parameters()).await.is_ok(), "what expired makes room");
+}
+
+/// Open Finance Brasil BR-AS-21: refused, where others let it pass.
+#[tokio::test]
+async fn brazil_takes_no_id_token_hint() {
+    for (profile, taken) in [
+        (Profile::Fapi1Advanced(Fapi1Variant::Base), true),
+        (Profile::Fapi1Advanced(Fapi1Variant::Brazil), false),
+        (Profile::Fapi2MessageSigning, true),
+    ] {
+        let world = world_of(|world| vec![code_client(world, "m", profile)]).await;
+        let push = async |claim: &str| {
+            let signed = object(&world, claim, "e30.e30.x".into());
+            world.push("m", &[("request".to_owned(), signed)]).await.map(drop)
+        };
+        assert!(push("x").await.is_ok(), "{profile}");
+        let hinted = push("id_token_hint").await;
+        assert_eq!(hinted.is_ok(), taken, "{profile}: {hinted:?}");
+    }
 }
 
 /// A request object as FAPI 2.0 Message Signing wants it, with one claim changed; null removes it.

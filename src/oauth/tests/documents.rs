@@ -53,7 +53,7 @@ fn authorization_server() -> Value {
         "claims_parameter_supported": true,
         "prompt_values_supported": ["none", "login", "consent"],
         "scopes_supported": ["accounts", "payments"],
-        "protected_resources": ["https://api.example"],
+        "protected_resources": ["https://api.example", "https://api.example/bank", "https://api.example/shop"],
         "clearway_profiles_supported": ["fapi2-security"],
         "tls_client_certificate_bound_access_tokens": true,
         "mtls_endpoint_aliases": {

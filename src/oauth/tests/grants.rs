@@ -181,9 +181,40 @@ async fn settings_that_cannot_be_true_are_refused() {
         ("no lifetime", |s| s.access_token_lifetime = Duration::ZERO, false),
         ("the longest lifetime", |s| s.access_token_lifetime = ACCESS_TOKEN_LIFETIME_MAX, true),
         ("too long a lifetime", |s| s.access_token_lifetime = Duration::from_secs(3601), false),
+        ("tokens too short for Brazil", |s| (s.profiles, s.access_token_lifetime) = brazil(299), false),
+        ("tokens long enough for Brazil", |s| (s.profiles, s.access_token_lifetime) = brazil(300), true),
+        ("requests too short for Brazil", |s| (s.profiles, s.request_uri_lifetime) = brazil(59), false),
+        ("requests long enough for Brazil", |s| (s.profiles, s.request_uri_lifetime) = brazil(60), true),
         ("skew too small", |s| s.clock_skew_max = Duration::from_secs(9), false),
         ("skew too large", |s| s.clock_skew_max = Duration::from_millis(60_001), false),
     ] {
         assert_eq!(with(change).is_ok(), good, "{name}");
     }
+}
+
+/// RFC 8707 §2.2: what a token may be for, of what was granted.
+#[tokio::test]
+async fn a_token_is_for_no_more_than_was_granted() {
+    let world = world().await;
+    let full = |paths: &[&str]| -> Vec<String> { paths.iter().map(|path| format!("{RESOURCE}{path}")).collect() };
+    for (name, granted, asked, expected) in [
+        ("nothing said at all", &[][..], &[][..], Some(&[][..])),
+        ("a part of everything", &[], &["/bank"], Some(&["/bank"])),
+        ("everything of everything", &[], &[""], Some(&[""])),
+        ("a part of the whole", &[""], &["/shop", "/bank"], Some(&["/shop", "/bank"])),
+        ("what was granted", &["/bank", "/shop"], &[], Some(&["/bank", "/shop"])),
+        ("a part of what was granted", &["/bank", "/shop"], &["/shop"], Some(&["/shop"])),
+        ("another part", &["/bank"], &["/shop"], None),
+        ("more", &["/bank"], &["/bank", "/shop"], None),
+        ("the whole of a part", &["/bank", "/shop"], &[""], None),
+        ("a part that is gone meanwhile", &["/gone", "/shop"], &[], Some(&["/shop"])),
+        ("nothing that is left", &["/gone"], &[], None),
+    ] {
+        let narrowed = world.server.narrowed(&full(granted), &full(asked));
+        assert_eq!(narrowed.as_ref().ok(), expected.map(full).as_ref(), "{name}: {narrowed:?}");
+    }
+}
+
+fn brazil(secs: u64) -> (Vec<Profile>, Duration) {
+    (vec![Profile::Fapi1Advanced(Fapi1Variant::Brazil)], Duration::from_secs(secs))
 }

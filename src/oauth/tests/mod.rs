@@ -247,6 +247,7 @@ pub(crate) fn settings() -> Settings {
         issuer: ISSUER.into(),
         mtls_url: Some(MTLS.into()),
         resource: RESOURCE.into(),
+        api_resources: vec![format!("{RESOURCE}/bank"), format!("{RESOURCE}/shop")],
         access_token_lifetime: Duration::from_secs(300),
         signing_algorithm: Algorithm::Es256,
         key_rotation_period: Duration::from_secs(86_400),

@@ -428,6 +428,7 @@ fn operations(ops: &[Op], pool: &Arc<Pool>, institution: &Arc<Institution>, scop
         id: op.id(),
         api: ApiId::parse("bank").unwrap(),
         institution: Arc::clone(institution),
+        base_path: "".into(),
         base_path_segments: 1,
         upstream_base_path: "/v1".into(),
         scopes: scopes.clone(),

@@ -1,0 +1,99 @@
+//! FAPI 1.0 Advanced and what its ecosystems add: by profile, and by nobody else.
+
+use serde_json::{Value, json};
+
+use super::party::{Answer, Party, Suite, asserted, text};
+use super::report::Report;
+use crate::harness::token::{now, with};
+
+const VARIANTS: [&str; 3] = ["suite-fapi1", "suite-fapi1-uk", "suite-fapi1-brazil"];
+const FAPI2: [&str; 3] = ["suite-dpop-1", "suite-message-signing-1", "suite-signed-request"];
+const INVALID: &[&str] = &["invalid_client"];
+
+async fn push(party: &Party<'_>, assertion: Value, object: Value) -> Answer {
+    let object = party.key.jwt("oauth-authz-req+jwt", &with(party.object_claims(), object));
+    let parameters = [asserted(&party.assertion(assertion)), vec![("request".to_owned(), object)]].concat();
+    party.bare("pushed_authorization_request", &text(&parameters)).await
+}
+
+pub async fn run(suite: &Suite, report: &mut Report) {
+    report.area("Variants of FAPI 1.0 Advanced");
+    for id in VARIANTS {
+        audiences(suite, &suite.party(id), report).await;
+        objects(&suite.party(id), report).await;
+    }
+    for id in FAPI2 {
+        let party = suite.party(id);
+        for (name, aud) in [
+            ("the token endpoint", json!(party.endpoint("token"))),
+            ("the PAR endpoint", json!(party.endpoint("pushed_authorization_request"))),
+            ("an array", json!([suite.issuer()])),
+        ] {
+            let answer = push(&party, json!({ "aud": aud }), json!({})).await;
+            report.refused("FAPI2-SP 5.3.2.1-8", &format!("{id}: aud is {name}"), &answer, &[400, 401], INVALID);
+        }
+    }
+    for (id, taken) in [("suite-fapi1", true), ("suite-fapi1-uk", true), ("suite-fapi1-brazil", false)] {
+        let answer = push(&suite.party(id), json!({}), json!({ "id_token_hint": "e30.e30.x" })).await;
+        let good = (answer.status == 201) == taken;
+        report.holds("BR-AS-21", &format!("{id}: id_token_hint is taken: {taken}"), good, &answer.told());
+    }
+}
+
+async fn audiences(suite: &Suite, party: &Party<'_>, report: &mut Report) {
+    let alias = |name: &str| suite.metadata["mtls_endpoint_aliases"][name].clone();
+    for (name, aud) in [
+        ("the issuer", json!(suite.issuer())),
+        ("the token endpoint", suite.metadata["token_endpoint"].clone()),
+        ("the token endpoint's alias", alias("token_endpoint")),
+        ("the PAR endpoint", suite.metadata["pushed_authorization_request_endpoint"].clone()),
+        ("the PAR endpoint's alias", alias("pushed_authorization_request_endpoint")),
+        ("an array with the issuer", json!(["https://other.example", suite.issuer()])),
+    ] {
+        let answer = push(party, json!({ "aud": aud }), json!({})).await;
+        report.accepted("RFC 9126 2", &format!("{}: aud is {name}", party.id()), &answer);
+    }
+    for (name, aud) in [
+        ("another server", json!("https://other.example")),
+        ("the issuer with a slash", json!(format!("{}/", suite.issuer()))),
+        ("the jwks_uri", suite.metadata["jwks_uri"].clone()),
+        ("nobody", Value::Null),
+    ] {
+        let answer = push(party, json!({ "aud": aud }), json!({})).await;
+        report.refused("RFC 7523 3-3", &format!("{}: aud is {name}", party.id()), &answer, &[400, 401], INVALID);
+    }
+    let ahead = push(party, json!({ "iat": now() + 8, "nbf": now() + 8 }), json!({})).await;
+    report.accepted("RFC 7523 3", &format!("{}: an assertion 8 s ahead", party.id()), &ahead);
+    let ahead = push(party, json!({ "iat": now() + 65 }), json!({})).await;
+    report.refused("RFC 7523 3", &format!("{}: an assertion 65 s ahead", party.id()), &ahead, &[400, 401], INVALID);
+}
+
+async fn objects(party: &Party<'_>, report: &mut Report) {
+    let codes = &["invalid_request_object", "invalid_request"];
+    let id = party.id().to_owned();
+    for (clause, name, changes, good) in [
+        ("FAPI1-ADV 5.2.2-15", "aud has the issuer among others", json!({ "aud": [party.suite.issuer(), "x"] }), true),
+        ("FAPI1-ADV 5.2.2-13", "exp 59 min behind nbf", json!({ "exp": now() + 59 * 60 }), true),
+        ("FAPI1-ADV 5.2.2-17", "nbf 59 min ago", json!({ "nbf": now() - 59 * 60, "exp": now() + 30 }), true),
+        ("FAPI1-ADV 5.2.2-13", "exp 70 min behind nbf", json!({ "exp": now() + 70 * 60 }), false),
+        ("FAPI1-ADV 5.2.2-17", "nbf 70 min ago", json!({ "nbf": now() - 70 * 60, "exp": now() + 30 }), false),
+        ("FAPI1-ADV 5.2.2-13", "no exp", json!({ "exp": null }), false),
+        ("FAPI1-ADV 5.2.2-17", "no nbf", json!({ "nbf": null }), false),
+        ("FAPI1-ADV 5.2.2-15", "another aud", json!({ "aud": "https://other.example" }), false),
+        ("FAPI1-ADV 5.2.2-18", "no code_challenge", json!({ "code_challenge": null }), false),
+        ("FAPI1-ADV 5.2.2-2", "no JARM", json!({ "response_mode": null }), false),
+        ("FAPI1-BASE 5.2.2.2", "openid without nonce", json!({ "nonce": null }), false),
+        ("FAPI1-BASE 5.2.2.3", "neither openid nor state", json!({ "scope": "accounts", "state": null }), false),
+        ("FAPI1-BASE 5.2.2-9", "no redirect_uri", json!({ "redirect_uri": null }), false),
+    ] {
+        let answer = push(party, json!({}), changes).await;
+        let name = format!("{id}: {name}");
+        if good {
+            report.accepted(clause, &name, &answer);
+        } else {
+            report.refused(clause, &name, &answer, &[400], codes);
+        }
+    }
+    let plain = party.push(&[]).await;
+    report.refused("FAPI1-ADV 5.2.2-1", &format!("{id}: no request object"), &plain, &[400], codes);
+}
