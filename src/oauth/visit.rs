@@ -117,8 +117,6 @@ pub enum Stopped {
     /// Also a request that was decided: going back does not make a second code.
     #[error("This request is unknown, has expired, or was answered already.")]
     InvalidRequestUri,
-    #[error("The form was not made for this browser. Cookies must be allowed for this site.")]
-    ForeignForm,
     #[error("The authorization server failed.")]
     ServerError,
 }
@@ -127,7 +125,7 @@ impl Stopped {
     /// In the words of RFC 6749 §4.1.2.1 and OpenID Connect Core §3.1.2.6.
     pub const fn code(self) -> &'static str {
         match self {
-            Self::InvalidRequest(_) | Self::ForeignForm => "invalid_request",
+            Self::InvalidRequest(_) => "invalid_request",
             Self::InvalidClient => "invalid_client",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::InvalidRequestUri => "invalid_request_uri",
@@ -140,7 +138,6 @@ impl Stopped {
             Self::InvalidRequest(_) | Self::InvalidClient | Self::UnauthorizedClient | Self::InvalidRequestUri => {
                 StatusCode::BAD_REQUEST
             }
-            Self::ForeignForm => StatusCode::FORBIDDEN,
             Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -219,18 +216,20 @@ impl AuthorizationServer {
         }
     }
 
-    /// A form that a page of ours sent, from the browser that the page was made for.
+    /// A form that a page of ours sent, from the browser that the page was made for. One that was not, because somebody
+    /// signed in beside it, the cookie was lost, or another site sent it, decides nothing: the browser is shown the page of the
+    /// request as it is now, which it could have asked for by itself.
     fn form(&self, request: &VisitRequest<'_>) -> Result<(Form, Visitor), Visit> {
         let now = self.parts.clock.now();
         let form = Form::parse(request.headers, request.parameters).map_err(|error| Visit::Stopped(stopped(error)))?;
         let handle = handle(&form).map_err(Visit::Stopped)?;
-        let session = SessionId::of(request.headers).ok_or(Visit::Stopped(Stopped::ForeignForm))?;
+        let sessions = &self.parts.visitors.sessions;
         let token = form.get("form_token").unwrap_or_default();
-        if !self.parts.visitors.sessions.is_form_token(&session, &handle.request_uri, token) {
-            return Err(Visit::Stopped(Stopped::ForeignForm));
+        let own = |session: &SessionId| sessions.is_form_token(session, &handle.request_uri, token);
+        match SessionId::of(request.headers).filter(own) {
+            Some(session) => Ok((form, self.look(handle, session, now)?)),
+            None => Err(Visit::Again(self.look(handle, sessions.new_id(), now)?.handle)),
         }
-        let visitor = self.look(handle, session, now)?;
-        Ok((form, visitor))
     }
 
     /// The request of a visit, if there is still something to decide.
@@ -290,9 +289,12 @@ impl AuthorizationServer {
         let fresh = |signed_in: &SignedIn| {
             visitors.users.is_current(&signed_in.user) && is_fresh(request, signed_in.at, opened_at, visitor.now)
         };
-        let Some(signed_in) = signed_in.filter(fresh) else {
-            return if request.prompt.none { Next::End(AuthorizationError::LoginRequired) } else { Next::SignIn };
-        };
+        let sign_in = if request.prompt.none { Next::End(AuthorizationError::LoginRequired) } else { Next::SignIn };
+        let Some(signed_in) = signed_in.filter(fresh) else { return sign_in };
+        if !self.is_asked_for(request, &signed_in) {
+            // OpenID Connect Core §3.1.2.2. Who signed in for this very request will hardly turn into the other.
+            return if signed_in.at >= opened_at { Next::End(AuthorizationError::LoginRequired) } else { sign_in };
+        }
         // RFC 9470 §5: an `acr` that was asked for is reached, or the client hears that it was not.
         let reached = |asked: &[String]| asked.is_empty() || asked.iter().any(|acr| **acr == *signed_in.user.acr);
         if !reached(&request.acr_values) || !reached(&request.acr_essential) {
@@ -300,6 +302,15 @@ impl AuthorizationServer {
         }
         // An approval is not remembered, so it is always asked for.
         if request.prompt.none { Next::End(AuthorizationError::ConsentRequired) } else { Next::Ask(signed_in) }
+    }
+
+    /// OpenID Connect Core §3.1.2.2: who asks for one user must not be answered about another. The client knows users by the
+    /// subjects that it sees.
+    fn is_asked_for(&self, request: &AuthorizationRequest, signed_in: &SignedIn) -> bool {
+        let asked = request.requested_claim("id_token", "sub").and_then(|sub| sub.get("value")?.as_str());
+        let Some(asked) = asked else { return true };
+        let found = self.parts.clients.find(&request.client_id);
+        found.is_some_and(|(_, registration)| *self.subject_for(&registration, &signed_in.user.subject) == *asked)
     }
 
     async fn check_password(&self, form: &Form, visitor: &Visitor, source: IpAddr) -> VisitAnswer {
