@@ -9,6 +9,7 @@ mod ciba;
 mod discovery;
 mod dpop;
 mod outside;
+mod own_clients;
 pub mod party;
 mod pushed;
 mod registration;
@@ -16,6 +17,7 @@ mod report;
 mod request_objects;
 mod resource;
 mod tokens;
+mod transport;
 mod visits;
 
 use party::{Demo, Suite};
@@ -31,6 +33,7 @@ async fn the_server_conforms() {
     let _demo = Demo::start(&state, &[]);
     let suite = Suite::read(&state).await;
     let mut report = Report::default();
+    transport::run(&suite, &mut report);
     discovery::run(&suite, &mut report).await;
     assertions::run(&suite, &mut report).await;
     pushed::run(&suite, &mut report).await;

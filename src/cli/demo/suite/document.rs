@@ -111,6 +111,20 @@ fn document(addresses: &Addresses<'_>, pki: &DemoPki, clients: Vec<Value>) -> Va
             "https://attacker.example/callback", "https://localhost:9999/suite-dpop-1/callback/", "http://localhost:9999/callback",
         ],
         "authorization_details": authorization_details(),
+        "pages": pages(),
+    })
+}
+
+/// By which `id` a program finds what on the pages of a visit. They do not change.
+fn pages() -> Value {
+    json!({
+        "sign_in": {
+            "form": "sign-in", "username": "username", "password": "password", "submit": "submit", "cancel": "cancel",
+            "error": "sign-in-error",
+        },
+        "approval": { "form": "approval", "approve": "approve", "refuse": "refuse", "switch_user": "switch-user" },
+        "error": { "code": "oauth-error", "description": "oauth-error-description" },
+        "client_name": "client-name",
     })
 }
 

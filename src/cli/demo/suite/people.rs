@@ -58,8 +58,8 @@ pub(super) fn told(operations: &str, token: &SecretString) -> [(&'static str, Va
             "authentication_device",
             json!({
                 "url": format!("{operations}/device"),
-                "approve": format!("{operations}/device?auth_req_id={{auth_req_id}}&action=approve"),
-                "deny": format!("{operations}/device?auth_req_id={{auth_req_id}}&action=deny"),
+                "approve": format!("{operations}/device?auth_req_id={{auth_req_id}}&decision=approve"),
+                "deny": format!("{operations}/device?auth_req_id={{auth_req_id}}&decision=deny"),
             }),
         ),
     ]
