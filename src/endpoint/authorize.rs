@@ -180,6 +180,7 @@ struct ApprovalTemplate<'a> {
     tenant_name: &'a str,
     user: &'a str,
     scopes: &'a [String],
+    claims: &'a [&'static str],
     authorization_details: Vec<String>,
 }
 
@@ -191,6 +192,7 @@ fn approval_page(page: &ApprovalPage) -> Response {
         tenant_name: &page.tenant_name,
         user: &page.user,
         scopes: &page.scopes,
+        claims: &page.claims,
         authorization_details: details.map(|detail: &Value| format!("{detail:#}")).collect(),
     };
     html(StatusCode::OK, &template, &form_policy(&page.form.redirect_uri))

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::approval::{Approved, approve};
 use super::form::Form;
 use super::sign_in::SignIn;
+use super::userinfo::asked_by_name;
 use super::{
     Approval, AuthorizationError, AuthorizationRequest, AuthorizationResponse, AuthorizationServer, DecisionError,
     NotOpen, OAuthError, Opened, Outcome, SessionId, Sessions, SignInError, SignedIn, Users,
@@ -102,6 +103,8 @@ pub struct ApprovalPage {
     pub tenant_name: String,
     pub user: String,
     pub scopes: Vec<String>,
+    /// What is asked for of the user by name (OpenID Connect Core §5.5).
+    pub claims: Vec<&'static str>,
     pub authorization_details: Vec<Value>,
 }
 
@@ -259,6 +262,7 @@ impl AuthorizationServer {
                 tenant_name: visitor.opened.client.tenant.name.clone(),
                 user: signed_in.user.name.clone().unwrap_or_else(|| signed_in.user.username.clone()),
                 scopes: request.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+                claims: asked_by_name(request.claims.as_ref(), &visitor.opened.client.scopes),
                 authorization_details: request.authorization_details.clone(),
             })),
             Next::End(error) => self.end(visitor, error),
