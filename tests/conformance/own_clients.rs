@@ -30,6 +30,15 @@ async fn clients_that_leave_the_defaults_to_the_server_conform() {
     let _demo = Demo::start(&state, &["--clients", file.to_str().unwrap()]);
     let suite = Suite::read(&state).await;
     let notified = host(listener, &state.join("pki"), json!({ "keys": [keys[4].jwk] }).to_string());
+    let before = std::fs::read(state.join("clients.json")).unwrap();
+    let second_demo = std::process::Command::new(env!("CARGO_BIN_EXE_clearway"))
+        .args(["demo", "--free-ports", "--state"])
+        .arg(&state)
+        .output()
+        .unwrap();
+    assert!(!second_demo.status.success(), "a second demo in one folder");
+    assert!(String::from_utf8_lossy(&second_demo.stderr).contains("another demo is running"));
+    assert_eq!(std::fs::read(state.join("clients.json")).unwrap(), before, "the first one's files stay");
     let [first, second, third, fourth, fifth] = &keys;
     let mut report = Report::default();
     report.area("Clients of the suite's own");

@@ -22,6 +22,7 @@ pub async fn run(suite: &Suite, report: &mut Report) {
     refusals(suite, &party, report).await;
     stale(suite, &party, report).await;
     asked_for(suite, report).await;
+    by_name(suite, &party, report).await;
     throttled(suite, &party, report).await;
     report.area("Signed responses");
     signed(suite, report).await;
@@ -257,6 +258,33 @@ async fn asked_for(suite: &Suite, report: &mut Report) {
             &landed.told(),
         );
     }
+}
+
+/// Claims by name: the user reads of them, and they are told to who may have the scope that covers them.
+async fn by_name(suite: &Suite, party: &Party<'_>, report: &mut Report) {
+    let claims = json!({ "userinfo": { "email": null, "auth_time": null } }).to_string();
+    let answer = redeem(party, &code(party, &[("claims", &claims)]).await, &[]).await;
+    let user = party.call(&party.endpoint("userinfo"), answer.text("access_token")).await;
+    report.holds("OIDC Core 5.5", "a claim that no scope covers", user.body["auth_time"].is_i64(), &user.told());
+    let kept = user.body["email"].is_null();
+    report.holds("OIDC Core 5.5", "a claim of a scope that the client may not have", kept, &user.told());
+    let url = pushed(party, &[("claims", &claims)]).await;
+    let mut browser = Browser::new(suite);
+    let user = &suite.told["users"][0];
+    let page = browser.get(&url).await;
+    let (username, password) = (user["username"].as_str().unwrap(), user["password"].as_str().unwrap());
+    let more = [("username", username), ("password", password), ("action", "sign-in")];
+    let sign_in = suite.metadata["authorization_endpoint"].as_str().unwrap().replace("authorize", "sign-in");
+    browser.post(&sign_in, &changed(super::browser::hidden(&page.text), &more)).await;
+    let page = browser.get(&url).await;
+    let named = page.text.contains("<li>auth_time</li>") && !page.text.contains("<li>email</li>");
+    report.holds("OIDC Core 5.5", "what is asked for by name is on the page", named, &page.text);
+    let step_up = &suite.told["step_up"];
+    let call = async |token: &str| party.call(step_up["mtls_url"].as_str().unwrap(), token).await;
+    let own = call(party.own_token("accounts").await.text("access_token")).await;
+    let demanded = own.field("www-authenticate").contains("insufficient_user_authentication");
+    report.holds("RFC 9470 3", "a call that wants a user's sign-in", own.status == 401 && demanded, &own.told());
+    report.accepted("RFC 9470 3", "and gets it", &call(answer.text("access_token")).await);
 }
 
 /// Guesses that come too fast are not looked at, and are told so.
