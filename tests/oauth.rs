@@ -531,6 +531,26 @@ async fn guessing_is_stopped_by_the_flood_guard() {
     assert_eq!(statuses[6..], [429; 2], "{statuses:?}");
 }
 
+/// OpenID Connect Discovery §3: a client refuses answers in an algorithm that is not listed.
+#[tokio::test]
+async fn metadata_lists_what_signs_after_the_algorithm_was_changed() {
+    let (_backend, site, gateway) = rig().await;
+    gateway.stop().await;
+    site.append("config/gateway.yaml", "tokens: { signing_algorithm: PS256 }\n");
+    let gateway = site.start().await;
+    let read =
+        async |path: &str| read_json(http(None).get(gateway.https("public", path)).send().await.unwrap()).await.1;
+    let metadata = read("/.well-known/openid-configuration").await;
+    let used = header(&bearer(&gateway).await)["alg"].clone();
+    for list in ["id_token", "authorization", "introspection"] {
+        let listed = metadata[format!("{list}_signing_alg_values_supported")].as_array().unwrap();
+        assert!(listed.contains(&used) && listed.contains(&json!("PS256")), "{list}: {listed:?}, and {used} signs");
+        for key in read("/oauth/jwks").await["keys"].as_array().unwrap() {
+            assert!(listed.contains(&key["alg"]), "{list}: {listed:?}, and a key is for {}", key["alg"]);
+        }
+    }
+}
+
 fn free_port(nth: u16) -> u16 {
     let start = 25_000 + u16::try_from(std::process::id() % 2_000).unwrap() * 2 + nth;
     let mut candidates = (start..32_000).step_by(2);

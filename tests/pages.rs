@@ -205,9 +205,14 @@ async fn an_error_is_a_page_with_its_code_and_never_a_redirect_to_who_did_not_as
     for path in ["/oauth/sign-in", "/oauth/decision"] {
         let form = [("client_id", CLIENT), ("request_uri", uri.as_str()), ("action", "approve"), ("form_token", "x")];
         let response = reader.post(path, &form).await;
-        assert_eq!(response.status(), 403, "{path}");
+        assert_eq!(response.status(), 303, "{path}: it decides nothing, and leads to the page as it is now");
+        assert!(field(&response, "location").starts_with("authorize?"), "{path}");
         assert_guarded(path, &response);
-        assert!(response.text().await.unwrap().contains("id=\"oauth-error\">invalid_request<"), "{path}");
+        let form =
+            [("client_id", CLIENT), ("request_uri", "urn:ietf:params:oauth:request_uri:none"), ("form_token", "x")];
+        let response = reader.post(path, &form).await;
+        assert_eq!(response.status(), 400, "{path}: nothing to lead to");
+        assert!(response.text().await.unwrap().contains("id=\"oauth-error\">invalid_request_uri<"), "{path}");
         let response = reader.post(path, &[("client_id", &*"x".repeat(70_000))]).await;
         assert_eq!(response.status(), 400, "{path}: too large");
         assert_eq!(reader.get(path).await.status(), 405, "{path}");
@@ -275,7 +280,7 @@ async fn signed_responses_carry_nothing_beside_themselves() {
 }
 
 #[tokio::test]
-async fn who_guesses_waits_and_hears_the_same_whatever_is_wrong() {
+async fn who_guesses_hears_the_same_whatever_is_wrong_and_then_has_to_wait() {
     let (_backend, _site, gateway) = rig().await;
     let uri = push(&gateway, REDIRECT, &[]).await;
     let reader = Reader::new(&gateway);
@@ -294,7 +299,9 @@ async fn who_guesses_waits_and_hears_the_same_whatever_is_wrong() {
     for _ in 0..4 {
         assert_eq!(attempt(USERNAME, "wrong").await, wrong);
     }
-    assert_eq!(attempt(USERNAME, PASSWORD).await, wrong, "too early, and it looks the same");
+    let early = attempt(USERNAME, PASSWORD).await;
+    assert_eq!(early.0, 429, "{early:?}");
+    assert_eq!(attempt(USERNAME, "wrong").await, early, "the password was not looked at");
 }
 
 /// Signs in with what is given, and returns the status.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::authn::dpop::NonceMode;
-use crate::front::{ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls};
+use crate::front::{CertificateFiles, ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls};
 use crate::jose::Algorithm;
 use crate::oauth::{BACKCHANNEL_LIFETIME_MAX, OutstandingLimits, SessionLimits};
 use crate::outbound::OutboundSettings;
@@ -182,10 +182,17 @@ fn listener(entry: &Entry<'_>) -> Option<ListenerSettings> {
             ("required", ClientCertificate::Required),
         ];
         let client_certificate = tls.or("client_certificate", ClientCertificate::None, scalar::one_of(words));
+        let alternative = tls.section("alternative").map(|files| {
+            let certificate_file = files.required("certificate_file", scalar::file);
+            let private_key_file = files.required("private_key_file", scalar::file);
+            files.finish();
+            Some(CertificateFiles { certificate_file: certificate_file?, private_key_file: private_key_file? })
+        });
         tls.finish();
         Some(ListenerTls {
             certificate_file: certificate_file?,
             private_key_file: private_key_file?,
+            alternative: alternative.flatten(),
             client_certificate,
         })
     });

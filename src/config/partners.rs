@@ -13,11 +13,13 @@ use crate::domain::{
 };
 use crate::jose;
 use crate::oauth::{
-    ClientAuthentication, ClientKeys, ClientRegistration, DistinguishedName, Profile, SecretHash, TlsSubject,
+    ClientAuthentication, ClientKeys, ClientMetadata, ClientRegistration, DistinguishedName, Profile, SecretHash,
+    TlsSubject,
 };
 use crate::quota::Plan;
 
 use super::apis::ProductSettings;
+use super::registered::Credentials;
 use super::tree::{Entry, Node};
 use super::{Diagnostic, Located, each, registered, scalar};
 
@@ -157,10 +159,7 @@ fn client(
     let id = id?;
     let registration = match authentication {
         None => None,
-        Some(authentication) => {
-            let (authentication, keys) = authentication?;
-            Some(Arc::new(registered.complete(entry, id.clone(), authentication, keys)?))
-        }
+        Some(credentials) => Some(Arc::new(registered.complete(entry, id.clone(), credentials?)?)),
     };
     let name = name.unwrap_or_else(|| id.to_string());
     let client = Client { id, tenant: tenant?, name, status, environment, scopes };
@@ -176,7 +175,7 @@ enum Method {
 }
 
 /// How the client proves itself, and its keys: those of its assertions are those of its request objects.
-fn authentication(entry: &Entry<'_>) -> Option<(ClientAuthentication, ClientKeys)> {
+fn authentication(entry: &Entry<'_>) -> Option<Credentials> {
     let words = &[
         ("private_key_jwt", Method::PrivateKeyJwt),
         ("tls_client_auth", Method::TlsClientAuth),
@@ -184,11 +183,23 @@ fn authentication(entry: &Entry<'_>) -> Option<(ClientAuthentication, ClientKeys
         ("client_secret_basic", Method::Secret),
     ];
     let method = entry.required("method", scalar::one_of(words))?;
-    let keys = match method {
-        Method::PrivateKeyJwt => entry.required("jwks_file", jwks)?,
-        Method::TlsClientAuth | Method::SelfSigned | Method::Secret => {
+    let remote = entry.optional("jwks_uri", jwks_uri);
+    let keys = match (method, remote) {
+        (_, Some(keys)) => {
+            if entry.optional("jwks_file", jwks).is_some() {
+                let message = "`jwks_file` and `jwks_uri` exclude each other (RFC 7591 §2)";
+                entry.report().add(Diagnostic::new(entry.place(), message));
+            }
+            keys
+        }
+        (Method::PrivateKeyJwt, None) => entry.required("jwks_file", jwks)?,
+        (Method::TlsClientAuth | Method::SelfSigned | Method::Secret, None) => {
             entry.optional("jwks_file", jwks).unwrap_or_default()
         }
+    };
+    let certificates = match method {
+        Method::TlsClientAuth => Vec::new(), // Its certificates have a trusted chain.
+        Method::PrivateKeyJwt | Method::SelfSigned | Method::Secret => entry.each("certificate_files", certificate),
     };
     let authentication = match method {
         Method::PrivateKeyJwt => ClientAuthentication::PrivateKeyJwt,
@@ -197,17 +208,17 @@ fn authentication(entry: &Entry<'_>) -> Option<(ClientAuthentication, ClientKeys
         }
         Method::TlsClientAuth => ClientAuthentication::TlsClientAuth(tls_subject(entry)?),
         Method::SelfSigned => {
-            let certificates = entry.each("certificate_files", certificate);
             if certificates.is_empty() {
                 let message = "`certificate_files` must name at least one certificate";
                 entry.report().add(Diagnostic::new(entry.place(), message));
                 return None;
             }
-            ClientAuthentication::SelfSignedTlsClientAuth { certificates }
+            ClientAuthentication::SelfSignedTlsClientAuth { certificates: certificates.clone() }
         }
     };
     entry.finish();
-    Some((authentication, keys))
+    let certificates = if matches!(method, Method::SelfSigned) { Vec::new() } else { certificates };
+    Some(Credentials { authentication, keys, certificates })
 }
 
 /// Shortest secret, in characters: 128 bits in base64url (FAPI 2.0 §5.4.1-4).
@@ -243,17 +254,23 @@ fn tls_subject(entry: &Entry<'_>) -> Option<TlsSubject> {
     None
 }
 
-/// A client's public keys. One unusable key is a mistake: it would otherwise fail only when it is first used.
+/// Where a client publishes its keys (RFC 7591 §2). Whether its host may be asked is judged at each fetch.
+fn jwks_uri(entry: &Entry<'_>, node: &Node) -> Result<ClientKeys, String> {
+    let text = scalar::text(entry, node)?;
+    if text.starts_with("https://") && ClientMetadata::is_redirect_uri(&text) {
+        Ok(ClientKeys::Remote(text.into()))
+    } else {
+        Err(format!("`{text}` is not an https URL without fragment"))
+    }
+}
+
+/// A client's public keys.
 fn jwks(entry: &Entry<'_>, node: &Node) -> Result<ClientKeys, String> {
     let path = scalar::file(entry, node)?;
     let name = path.display();
     let bytes = std::fs::read(&path).map_err(|error| format!("{name} cannot be read: {error}"))?;
     let jwks = jose::parse_strict(&bytes).map_err(|error| format!("{name} is not JSON: {error}"))?;
-    let (keys, skipped) = ClientKeys::inline(&jwks).map_err(|error| format!("{name}: {error}"))?;
-    match skipped.first() {
-        None => Ok(keys),
-        Some(key) => Err(format!("{name}: key {} cannot be used: {}", key.position, key.error)),
-    }
+    ClientKeys::inline(&jwks).map_err(|error| format!("{name}: {error}"))
 }
 
 fn certificate(entry: &Entry<'_>, node: &Node) -> Result<Thumbprint, String> {

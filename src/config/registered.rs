@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::ClientId;
+use crate::domain::{ClientId, Thumbprint};
 use crate::oauth::{
     ACCESS_TOKEN_LIFETIME_MAX, CibaDelivery, ClientAuthentication, ClientKeys, ClientMetadata, ClientRegistration,
     GrantType, GrantTypes, Profile, ResponseMode, SenderConstraint, SubjectType,
@@ -12,10 +12,18 @@ use crate::oauth::{
 use super::tree::{Entry, Node};
 use super::{Diagnostic, scalar};
 
+/// What stands in `authentication`.
+pub(super) struct Credentials {
+    pub(super) authentication: ClientAuthentication,
+    pub(super) keys: ClientKeys,
+    /// Registered for the binding of tokens alone.
+    pub(super) certificates: Vec<Thumbprint>,
+}
+
 /// As written. [`Registered::complete`] says what it means, or why it does not fit together.
 pub(super) struct Registered {
     certificate_bound: Option<bool>,
-    dpop_bound: bool,
+    dpop_bound: Option<bool>,
     resource_server: bool,
     profile: Option<Profile>,
     metadata: ClientMetadata,
@@ -26,7 +34,7 @@ pub(super) fn read(entry: &Entry<'_>) -> Registered {
     let sector = entry.optional("pairwise_sector", scalar::text);
     Registered {
         certificate_bound: entry.optional("certificate_bound_access_tokens", scalar::boolean),
-        dpop_bound: entry.or("dpop_bound_access_tokens", false, scalar::boolean),
+        dpop_bound: entry.optional("dpop_bound_access_tokens", scalar::boolean),
         resource_server: entry.or("resource_server", false, scalar::boolean),
         profile: entry.optional("profile", profile),
         metadata: ClientMetadata {
@@ -42,6 +50,7 @@ pub(super) fn read(entry: &Entry<'_>) -> Registered {
                 .each("authorization_details_types", |entry, node| scalar::text(entry, node).map(Arc::from)),
             subject_type: sector.map_or(SubjectType::Public, |host| SubjectType::Pairwise { sector: host.into() }),
             ciba: ciba(entry, grants.contains(&GrantType::Ciba)),
+            certificates: Vec::new(), // Written beside how it authenticates.
             introspection_signed: entry.or("introspection_signed", false, scalar::boolean),
             access_token_lifetime: entry.optional("access_token_lifetime", token_lifetime),
         },
@@ -51,21 +60,25 @@ pub(super) fn read(entry: &Entry<'_>) -> Registered {
 impl Registered {
     /// A profile that forbids what is written is a mistake, not a silent correction.
     pub(super) fn complete(
-        self,
+        mut self,
         entry: &Entry<'_>,
         client_id: ClientId,
-        authentication: ClientAuthentication,
-        keys: ClientKeys,
+        credentials: Credentials,
     ) -> Option<ClientRegistration> {
+        let Credentials { authentication, keys, certificates } = credentials;
+        self.metadata.certificates = certificates;
         let secret = matches!(authentication, ClientAuthentication::ClientSecretBasic { .. });
         let sender_constraint = match (self.dpop_bound, self.certificate_bound) {
-            (true, Some(true)) => {
+            (Some(true), Some(true)) => {
                 return mistake(entry, "tokens are bound to a certificate or to a DPoP key, not to both");
             }
-            (true, Some(false) | None) => SenderConstraint::Dpop,
-            (false, Some(false)) => SenderConstraint::Bearer,
-            (false, None) if secret => SenderConstraint::Bearer,
-            (false, Some(true) | None) => SenderConstraint::Certificate,
+            (Some(true), Some(false) | None) => SenderConstraint::Dpop,
+            (Some(false) | None, Some(true)) => SenderConstraint::Certificate,
+            (Some(false) | None, Some(false)) => SenderConstraint::Bearer,
+            (Some(false) | None, None) if secret => SenderConstraint::Bearer,
+            (Some(false), None) => SenderConstraint::Certificate,
+            (None, None) if self.profile.is_none_or(Profile::allows_dpop) => SenderConstraint::Either,
+            (None, None) => SenderConstraint::Certificate,
         };
         let strict = sender_constraint != SenderConstraint::Bearer && !secret;
         let usual = if strict { Profile::Fapi2Security } else { Profile::PlainOauth };

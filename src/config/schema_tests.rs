@@ -68,7 +68,8 @@ fn closed(schema: &Value, value: &Value, at: &str, found: &mut BTreeMap<String, 
 fn complete() -> Vec<(&'static str, Value)> {
     let listener = |name: &str| {
         json!({ "name": name, "address": "127.0.0.1:0", "tls": {
-            "certificate_file": "a.pem", "private_key_file": "a.pem", "client_certificate": "optional" } })
+            "certificate_file": "a.pem", "private_key_file": "a.pem", "client_certificate": "optional",
+            "alternative": { "certificate_file": "a.pem", "private_key_file": "a.pem" } } })
     };
     let limits = json!({
         "connections_max": 10, "connections_per_address_max": 5, "handshake_timeout": "5s", "header_timeout": "5s",
@@ -124,7 +125,8 @@ fn complete() -> Vec<(&'static str, Value)> {
               "redirect_uris": ["https://a.example/cb"], "response_modes": ["jwt"], "profile": "fapi2-message-signing",
               "require_signed_request_object": true, "authorization_details_types": ["payment"],
               "pairwise_sector": "a.example", "introspection_signed": true, "access_token_lifetime": "3s", "dpop_bound_access_tokens": true,
-              "authentication": { "method": "private_key_jwt", "jwks_file": "jwks.json" } },
+              "authentication": { "method": "private_key_jwt", "jwks_file": "jwks.json", "certificate_files": ["a.pem"] } },
+            client("u", json!({ "method": "private_key_jwt", "jwks_uri": "https://u.example/jwks" })),
             client("s", json!({ "method": "client_secret_basic", "secret_file": "secret", "jwks_file": "jwks.json" })),
             client("b", json!({ "method": "tls_client_auth", "san_dns": "b.example", "jwks_file": "jwks.json" })),
             client("c", json!({ "method": "self_signed_tls_client_auth", "certificate_files": ["a.pem"], "jwks_file": "jwks.json" })),

@@ -259,11 +259,13 @@ struct SignInTemplate<'a> {
 fn sign_in_page(page: &SignInPage) -> Response {
     let (status, trouble) = match page.trouble {
         None => (StatusCode::OK, None),
-        Some(SignInError::Refused | SignInError::Throttled) => (
-            StatusCode::FORBIDDEN,
-            Some(
-                "The username or the password is wrong, or there were too many attempts. Wait a moment and try again.",
-            ),
+        Some(SignInError::Refused) => {
+            (StatusCode::FORBIDDEN, Some("The username or the password is wrong. Try again."))
+        }
+        // Whether the password was right is not told: nobody looked.
+        Some(SignInError::TooEarly { .. }) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            Some("There were too many attempts. Nothing was checked this time: wait a moment and try again."),
         ),
         Some(SignInError::Busy) => {
             (StatusCode::SERVICE_UNAVAILABLE, Some("Too many people are signing in. Wait a moment and try again."))
@@ -272,8 +274,13 @@ fn sign_in_page(page: &SignInPage) -> Response {
     let form = FormFields::of(&page.form);
     let template = SignInTemplate { form, client_name: &page.client_name, username: &page.username, trouble };
     let mut response = html(status, &template, &form_policy(&page.form.redirect_uri));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    let wait = match page.trouble {
+        None | Some(SignInError::Refused) => None,
+        Some(SignInError::Busy) => Some(2),
+        Some(SignInError::TooEarly { wait }) => Some(wait.as_secs() + 1), // Rounded up.
+    };
+    if let Some(seconds) = wait {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
@@ -286,6 +293,7 @@ struct ApprovalTemplate<'a> {
     tenant_name: &'a str,
     user: &'a str,
     scopes: &'a [String],
+    claims: &'a [&'static str],
     authorization_details: Vec<String>,
 }
 
@@ -297,6 +305,7 @@ fn approval_page(page: &ApprovalPage) -> Response {
         tenant_name: &page.tenant_name,
         user: &page.user,
         scopes: &page.scopes,
+        claims: &page.claims,
         authorization_details: details.map(|detail: &Value| format!("{detail:#}")).collect(),
     };
     html(StatusCode::OK, &template, &form_policy(&page.form.redirect_uri))

@@ -268,6 +268,10 @@ impl Envelope {
         let (head, body) = request.into_parts();
         // Whoever mounts the router without the connection must not get tokens without their binding.
         let connection = head.extensions.get::<Arc<Connection>>().cloned().ok_or(Refusal::NoConnection)?;
+        let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|bytes: u64| bytes > bytes_max as u64) {
+            return Err(Refusal::OAuth(OAuthError::BodyTooLarge)); // Unread: whoever waits for `100 Continue` sends nothing.
+        }
         let body = to_bytes(body, bytes_max).await.map_err(|error| Refusal::OAuth(body_error(&error)))?;
         Ok(Self { head, body, connection })
     }

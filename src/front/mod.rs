@@ -39,7 +39,7 @@ pub use events::{Cut, FrontEvents, HandshakeFailure, Malformed};
 pub use flood::{FloodGuard, FloodKey};
 pub use inherited::Inherited;
 pub use listener::{BoundListener, FrontError};
-pub use settings::{ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls};
+pub use settings::{CertificateFiles, ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls};
 pub use state::ConnectionState;
 pub use tls::{ServerCertificate, crypto_provider};
 pub use trust::{Trust, TrustError};

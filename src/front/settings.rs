@@ -13,10 +13,19 @@ pub enum ClientCertificate {
     Required,
 }
 
+/// A certificate chain and its key, PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    pub certificate_file: PathBuf,
+    pub private_key_file: PathBuf,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerTls {
     pub certificate_file: PathBuf,
     pub private_key_file: PathBuf,
+    /// For callers that cannot use the first: RSA beside ECDSA, say (FAPI 1.0 Advanced §8.5).
+    pub alternative: Option<CertificateFiles>,
     pub client_certificate: ClientCertificate,
 }
 

@@ -14,7 +14,10 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, CipherSuite, DigitallySignedStruct, DistinguishedName, OtherError, ServerConfig};
+use rustls::{
+    CertificateError, CipherSuite, DigitallySignedStruct, DistinguishedName, OtherError, ServerConfig,
+    SignatureAlgorithm,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
@@ -44,42 +47,77 @@ pub fn crypto_provider() -> CryptoProvider {
     provider
 }
 
-/// A listener's server certificate, replaceable while connections live.
+/// A listener's server certificates, replaceable while connections live.
 #[derive(Debug)]
-pub struct ServerCertificate(ArcSwap<CertifiedKey>);
+pub struct ServerCertificate(ArcSwap<Certificates>);
+
+#[derive(Debug)]
+struct Certificates {
+    first: Arc<CertifiedKey>,
+    alternative: Option<Arc<CertifiedKey>>,
+}
 
 impl ServerCertificate {
     pub fn load(tls: &ListenerTls) -> Result<Arc<Self>, FrontError> {
-        Ok(Arc::new(Self(ArcSwap::from_pointee(load(tls)?))))
+        Ok(Arc::new(Self(ArcSwap::from_pointee(Certificates::load(tls)?))))
     }
 
     /// Reads the files again. What is in force stays in force unless they are sound.
     pub fn reload(&self, tls: &ListenerTls) -> Result<(), FrontError> {
-        self.0.store(Arc::new(load(tls)?));
+        self.0.store(Arc::new(Certificates::load(tls)?));
         Ok(())
     }
 }
 
 impl ResolvesServerCert for ServerCertificate {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let certificates = self.0.load();
+        let first = &certificates.first;
+        let alternative = certificates.alternative.as_ref().filter(|other| !fits(first, &hello) && fits(other, &hello));
+        Some(Arc::clone(alternative.unwrap_or(first)))
     }
 }
 
-fn load(tls: &ListenerTls) -> Result<CertifiedKey, FrontError> {
+impl Certificates {
+    fn load(tls: &ListenerTls) -> Result<Self, FrontError> {
+        let alternative = tls.alternative.as_ref().map(|files| load(&files.certificate_file, &files.private_key_file));
+        Ok(Self {
+            first: Arc::new(load(&tls.certificate_file, &tls.private_key_file)?),
+            alternative: alternative.transpose()?.map(Arc::new),
+        })
+    }
+}
+
+/// Whether a caller that says this can check a signature by this key. Below TLS 1.3 the suite names the kind of key, too.
+fn fits(certificate: &CertifiedKey, hello: &ClientHello<'_>) -> bool {
+    let by_suite = |suite: &CipherSuite| match suite {
+        CipherSuite::TLS13_AES_256_GCM_SHA384
+        | CipherSuite::TLS13_AES_128_GCM_SHA256
+        | CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => true,
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => {
+            certificate.key.algorithm() == SignatureAlgorithm::RSA
+        }
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => {
+            certificate.key.algorithm() != SignatureAlgorithm::RSA
+        }
+        _ => false, // None of ours.
+    };
+    certificate.key.choose_scheme(hello.signature_schemes()).is_some() && hello.cipher_suites().iter().any(by_suite)
+}
+
+fn load(certificate_file: &Path, private_key_file: &Path) -> Result<CertifiedKey, FrontError> {
     let pem = |path: &Path| {
         let path = path.to_path_buf();
         move |source| FrontError::Pem { path, source }
     };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&tls.certificate_file)
-        .and_then(Iterator::collect)
-        .map_err(pem(&tls.certificate_file))?;
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_file_iter(certificate_file).and_then(Iterator::collect).map_err(pem(certificate_file))?;
     if chain.is_empty() {
-        return Err(FrontError::NoCertificate { path: tls.certificate_file.clone() });
+        return Err(FrontError::NoCertificate { path: certificate_file.to_owned() });
     }
-    let key = PrivateKeyDer::from_pem_file(&tls.private_key_file).map_err(pem(&tls.private_key_file))?;
+    let key = PrivateKeyDer::from_pem_file(private_key_file).map_err(pem(private_key_file))?;
     CertifiedKey::from_der(chain, key, &crypto_provider())
-        .map_err(|source| FrontError::CertificateUnusable { path: PathBuf::from(&tls.certificate_file), source })
+        .map_err(|source| FrontError::CertificateUnusable { path: PathBuf::from(certificate_file), source })
 }
 
 /// The configuration of one listener.

@@ -18,6 +18,9 @@ pub enum JwksError {
     NotASet,
     #[error("a JWK set has at most {KEYS_MAX} keys, this one has {0}")]
     TooMany(usize),
+    /// Whoever wrote it down has lost it.
+    #[error("key {}: {}", .0.position, .0.error)]
+    PrivateKey(SkippedKey),
     #[error("the JWK set has no key that can be used here{}", first.as_ref().map(|f| format!("; key {}: {}", f.position, f.error)).unwrap_or_default())]
     NoUsableKey { first: Option<SkippedKey> },
 }

@@ -90,7 +90,15 @@ impl AuthorizationServer {
             return Err(OAuthError::InvalidRequest("id_token_hint is not taken."));
         }
         let redirect_uri = redirect_uri(parameters, caller)?;
-        let scopes = scopes(parameters, &caller.client.scopes)?;
+        let details = self.settings.detail_types.check(parameters, &registration.metadata)?;
+        let scopes = match parameters.get("scope") {
+            // RFC 9396 §3: the details alone can say it all.
+            None if !registration.profile.defaults_scope() && details.is_empty() => {
+                return Err(OAuthError::InvalidScope);
+            }
+            None if !registration.profile.defaults_scope() => ScopeSet::default(),
+            Some(_) | None => scopes(parameters, &caller.client.scopes)?,
+        };
         let nonce = echoed(parameters, "nonce", NONCE_BYTES_MAX)?;
         let state = echoed(parameters, "state", ECHO_BYTES_MAX)?;
         if registration.profile.requires_nonce_or_state() {
@@ -109,7 +117,7 @@ impl AuthorizationServer {
             state,
             nonce,
             code_challenge: code_challenge(parameters)?,
-            authorization_details: self.settings.detail_types.check(parameters, &registration.metadata)?,
+            authorization_details: details,
             resources: self.resources(parameters)?,
             acr_values: words(parameters, "acr_values"),
             acr_essential: essential_acr(claims.as_ref())?,
@@ -145,7 +153,8 @@ fn loopback_parts(uri: &str) -> Option<(&str, &str)> {
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (port, path) = rest.split_at(end);
         let digits = if port.is_empty() { "80" } else { port.strip_prefix(':')? };
-        let sound = !digits.is_empty() && digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let sound = plain && digits.parse::<u16>().is_ok_and(|port| port > 0);
         sound.then_some((host, path))
     })
 }
@@ -228,8 +237,22 @@ pub(super) fn claims(parameters: &Form) -> Result<Option<Map<String, Value>>, OA
         return Err(OAuthError::InvalidRequest("claims is too long."));
     }
     match crate::jose::parse_strict(text.as_bytes()) {
-        Ok(Value::Object(members)) => Ok(Some(members)),
-        Ok(_) | Err(_) => Err(OAuthError::InvalidRequest("claims is not a JSON object.")),
+        Ok(Value::Object(members)) if ["id_token", "userinfo"].iter().all(|place| is_sound(members.get(*place))) => {
+            Ok(Some(members))
+        }
+        Ok(_) | Err(_) => Err(OAuthError::InvalidRequest("claims is not a JSON object of requests for claims.")),
+    }
+}
+
+/// OpenID Connect Core §5.5: an object of claims, each null or an object; §5.5.1: a `sub` that is asked for is a text.
+fn is_sound(place: Option<&Value>) -> bool {
+    match place {
+        None | Some(Value::Null) => true,
+        Some(Value::Object(claims)) => {
+            let sub = claims.get("sub").and_then(|sub| sub.get("value"));
+            claims.values().all(|claim| claim.is_null() || claim.is_object()) && sub.is_none_or(Value::is_string)
+        }
+        Some(_) => false,
     }
 }
 
@@ -279,6 +302,10 @@ mod tests {
             ("http://127.0.0.1/cb", "http://127.0.0.1:80@evil.example/cb", false),
             ("http://127.0.0.1/cb", "http://127.0.0.1:/cb", false),
             ("http://127.0.0.1/cb", "http://127.0.0.1:123456/cb", false),
+            ("http://127.0.0.1/cb", "http://127.0.0.1:65535/cb", true),
+            ("http://127.0.0.1/cb", "http://127.0.0.1:65536/cb", false),
+            ("http://127.0.0.1/cb", "http://127.0.0.1:0/cb", false),
+            ("http://127.0.0.1/cb", "http://127.0.0.1:+80/cb", false),
             ("http://localhost/cb", "http://localhost:1/cb", false),
             ("https://127.0.0.1/cb", "https://127.0.0.1:1/cb", false),
         ] {

@@ -111,6 +111,7 @@ pub fn read_metadata(
         authorization_details_types: reader.list("authorization_details_types")?.into_iter().map(Arc::from).collect(),
         ciba: ciba(&mut reader, grant_types, outbound)?,
         introspection_signed: false,
+        certificates: Vec::new(), // As the lifetime.
     };
     let members = reader.members;
     Ok(ReadMetadata { name, scopes, proof, keys, sender_constraint, metadata, sector_identifier_uri, members })
@@ -246,11 +247,7 @@ fn keys(reader: &mut Reader<'_>, profile: Profile, outbound: &Outbound) -> Resul
         }
         (Some(jwks), None) => {
             check_kids(jwks)?;
-            let (keys, skipped) = ClientKeys::inline(jwks).map_err(|_| INVALID("jwks has no usable key."))?;
-            // A private key, or one too small, is a mistake that its owner must hear of.
-            if !skipped.is_empty() {
-                return Err(INVALID("A key of jwks cannot be used: private, too small or of another kind."));
-            }
+            let keys = ClientKeys::inline(jwks).map_err(|_| INVALID("jwks has no usable key, or a private one."))?;
             reader.note("jwks", jwks.clone());
             Ok(keys)
         }

@@ -22,6 +22,15 @@ pub const REGISTRATION_BYTES_MAX: usize = 64 * 1024;
 /// Longest document of a sector, in bytes.
 const SECTOR_BYTES_MAX: usize = 64 * 1024;
 
+/// Answers that are signed, all by the key in force (OpenID Connect Registration §2, JARM §5).
+const SIGNED_ANSWERS: [&str; 2] = ["id_token_signed_response_alg", "authorization_signed_response_alg"];
+const UNSUPPORTED_ANSWERS: [&str; 4] = [
+    "userinfo_signed_response_alg",
+    "id_token_encrypted_response_alg",
+    "userinfo_encrypted_response_alg",
+    "authorization_encrypted_response_alg",
+];
+
 /// What an endpoint of registration answers.
 #[derive(Debug)]
 pub struct Registered {
@@ -305,6 +314,7 @@ impl AuthorizationServer {
             None => given,
         };
         let mut read = read_metadata(&given, template.profile, &self.parts.dynamic.outbound)?;
+        self.check_answers(&given, &read)?;
         match &read.scopes {
             Some(scopes) if !scopes.is_subset(&template.scopes) => {
                 return Err(OAuthError::InvalidClientMetadata("scope goes beyond what clients may have here."));
@@ -343,6 +353,27 @@ impl AuthorizationServer {
         if all { Ok(()) } else { Err(OAuthError::InvalidClientMetadata(missing)) }
     }
 
+    /// What the client wants to be answered, and this server does not do (RFC 7591 §2): better refused than left out, since an
+    /// absent `id_token_signed_response_alg` means RS256 (OpenID Connect Registration §2).
+    fn check_answers(&self, given: &Map<String, Value>, read: &ReadMetadata) -> Result<(), OAuthError> {
+        let algorithm = self.parts.keys.current().algorithm().as_str();
+        for name in SIGNED_ANSWERS {
+            if given.get(name).is_some_and(|asked| !asked.is_null() && asked != algorithm) {
+                return Err(OAuthError::InvalidClientMetadata(
+                    "A signed answer is asked for in an algorithm not in use.",
+                ));
+            }
+        }
+        if UNSUPPORTED_ANSWERS.iter().any(|name| given.get(*name).is_some_and(|asked| !asked.is_null())) {
+            return Err(OAuthError::InvalidClientMetadata("Userinfo is not signed here, and no answer is encrypted."));
+        }
+        let known = |name: &std::sync::Arc<str>| self.settings.detail_types.names().any(|known| *known == **name);
+        if !read.metadata.authorization_details_types.iter().all(known) {
+            return Err(OAuthError::InvalidClientMetadata("authorization_details_types has an unknown type.")); // RFC 9396 §10
+        }
+        Ok(())
+    }
+
     /// Ours alone to choose, and never the name of a user (RFC 9700 §4.15) or of a configured client.
     fn new_client_id(&self) -> Result<ClientId, OAuthError> {
         let id = format!("dcr:{}", URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<16>()));
@@ -365,6 +396,10 @@ impl AuthorizationServer {
             body.insert("client_secret_expires_at".into(), 0.into()); // Never.
         }
         body.extend(stored.metadata.clone());
+        if body.get("response_types") == Some(&serde_json::json!(["code"])) {
+            let algorithm = self.parts.keys.current().algorithm().as_str();
+            body.extend(SIGNED_ANSWERS.map(|name| (name.to_owned(), algorithm.into()))); // In effect now, not kept.
+        }
         if let Some(software) = &stored.software {
             body.insert("software_statement".into(), software.statement.as_str().into());
         }

@@ -229,12 +229,61 @@ impl AuthorizationServer {
     }
 }
 
-/// RFC 9701 §4. A type with `q=0` is one that is not wanted (RFC 9110 §12.5.1).
+/// RFC 9701 §4: whether the signed answer is named, and no less wanted than the plain one (RFC 9110 §12.5.1). A range with a
+/// wildcard names neither: it takes what there is.
 fn accepts_jwt(headers: &HeaderMap) -> bool {
     let fields = headers.get_all(ACCEPT).iter().filter_map(|field| field.to_str().ok());
-    fields.flat_map(|field| field.split(',')).any(|range| {
+    let (mut signed, mut plain) = (None, 0);
+    for range in fields.flat_map(|field| field.split(',')) {
         let mut parts = range.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(JWT_MEDIA_TYPE));
-        named && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-    })
+        let name = parts.next().unwrap_or_default();
+        let quality = parts.find_map(|part| quality(part.strip_prefix(['q', 'Q'])?.trim_start().strip_prefix('=')?));
+        let quality = quality.unwrap_or(1000);
+        if name.eq_ignore_ascii_case(JWT_MEDIA_TYPE) {
+            signed = Some(quality);
+        } else if name.eq_ignore_ascii_case("application/json") {
+            plain = quality;
+        }
+    }
+    signed.is_some_and(|signed| signed > 0 && signed >= plain)
+}
+
+/// A weight in thousandths (RFC 9110 §12.4.2); `None` if it is none.
+fn quality(text: &str) -> Option<u16> {
+    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let digits = fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let thousandths = format!("{fraction:0<3}").parse::<u16>().ok().filter(|_| digits)?;
+    match whole {
+        "0" => Some(thousandths),
+        "1" if thousandths == 0 => Some(1000),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_answer_is_the_one_that_is_wanted_more() {
+        for (accept, signed) in [
+            ("application/token-introspection+jwt", true),
+            ("application/json", false),
+            ("*/*", false),
+            ("application/*", false),
+            ("application/json, application/token-introspection+jwt", true),
+            ("application/token-introspection+jwt;q=0.5, application/json", false),
+            ("application/token-introspection+jwt;q=0.5, application/json;q=0.4", true),
+            ("Application/Token-Introspection+JWT; q=0.5, application/json; q=0.05", true),
+            ("application/token-introspection+jwt;q=0", false),
+            ("application/token-introspection+jwt;q=0.000", false),
+            ("application/token-introspection+jwt;q=0.001, */*", true),
+            ("application/token-introspection+jwt;q=x", true),
+        ] {
+            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(accepts_jwt(&headers), signed, "{accept}");
+        }
+    }
 }

@@ -130,6 +130,19 @@ impl KeyRing {
         Arc::clone(&self.ring.load().current)
     }
 
+    /// Those of the published keys, the current one's first, and that of the keys to come: after a change of the setting the
+    /// key in force, and the one that waits, are of the old kind still.
+    pub(super) fn algorithms(&self) -> Vec<Algorithm> {
+        let ring = self.ring.load();
+        let mut algorithms = vec![ring.current.algorithm()];
+        for algorithm in ring.slots.iter().map(|slot| slot.key.algorithm()).chain([self.algorithm]) {
+            if !algorithms.contains(&algorithm) {
+                algorithms.push(algorithm);
+            }
+        }
+        algorithms
+    }
+
     /// The JWK set (RFC 7517 §5): current, next, retired.
     pub fn jwks(&self) -> Bytes {
         self.ring.load().jwks.clone()

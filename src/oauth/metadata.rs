@@ -21,10 +21,11 @@ pub(super) struct Documents {
 }
 
 impl Documents {
-    pub(super) fn new(settings: &Settings) -> Self {
+    /// `signing`: what our answers are signed with, and will be.
+    pub(super) fn new(settings: &Settings, signing: &[Algorithm]) -> Self {
         let of = |(path, api): (String, &String)| (path, text(&protected_resource(settings, api)));
         Self {
-            authorization_server: text(&authorization_server(settings)),
+            authorization_server: text(&authorization_server(settings, signing)),
             protected_resource: text(&protected_resource(settings, &settings.resource)),
             apis: settings
                 .api_resources
@@ -95,10 +96,10 @@ fn mtls_base(settings: &Settings) -> Option<String> {
     settings.mtls_url.as_ref().map(|url| format!("{url}{}", path_of(&settings.issuer)))
 }
 
-fn authorization_server(settings: &Settings) -> Value {
+fn authorization_server(settings: &Settings, signing: &[Algorithm]) -> Value {
     let methods = methods(settings);
     let algorithms = json!(ClientKeys::ALGORITHMS.map(|algorithm| algorithm.as_str()));
-    let signing = json!([settings.signing_algorithm.as_str()]);
+    let signing = json!(signing.iter().map(|algorithm| algorithm.as_str()).collect::<Vec<_>>());
     let mut members = Map::new();
     let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);
     add("issuer", settings.issuer.as_str().into());

@@ -119,6 +119,12 @@ impl Profile {
         matches!(self, Self::Fapi1Advanced(_))
     }
 
+    /// RFC 6749 §3.3: whether a request without `scope` means all that its client may have. Where the stakes are high a user
+    /// is not asked for more than the client said it needs.
+    pub const fn defaults_scope(self) -> bool {
+        matches!(self, Self::PlainOauth)
+    }
+
     /// FAPI-CIBA §5.2.2-2: without a unique context of its own a backchannel request carries a `binding_message`.
     pub const fn requires_binding_message(self) -> bool {
         !matches!(self, Self::PlainOauth)

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{DistinguishedName, Profile};
 use crate::domain::{ClientId, Thumbprint};
-use crate::jose::{Algorithm, JwksError, KeySet, SkippedKey};
+use crate::jose::{Algorithm, JwksError, KeyError, KeySet};
 
 /// Exactly one subject by which a client certificate of a trusted chain is recognised (RFC 8705 §2.1.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,10 +86,14 @@ impl ClientKeys {
     /// What clients may sign with under any profile; the client's own profile narrows it (FAPI 2.0 §5.4.1-1b).
     pub const ALGORITHMS: [Algorithm; 3] = [Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
 
-    /// Reads a client's JWK set (RFC 7517 §5). Also returns the keys that were skipped and why, for the operator.
-    pub fn inline(jwks: &Value) -> Result<(Self, Vec<SkippedKey>), JwksError> {
+    /// Reads a client's JWK set. Keys that are for something else, encryption say, are ignored (RFC 7517 §5); a private or
+    /// shared one is an error that its owner must hear of, and so is a set without a usable key.
+    pub fn inline(jwks: &Value) -> Result<Self, JwksError> {
         let parsed = KeySet::parse(jwks, &Self::ALGORITHMS)?;
-        Ok((Self::Inline(Arc::new(parsed.keys)), parsed.skipped))
+        if let Some(key) = parsed.skipped.iter().find(|key| matches!(key.error, KeyError::Private(_))) {
+            return Err(JwksError::PrivateKey(key.clone()));
+        }
+        Ok(Self::Inline(Arc::new(parsed.keys)))
     }
 }
 
@@ -100,6 +104,9 @@ pub enum SenderConstraint {
     Certificate,
     /// `dpop_bound_access_tokens` (RFC 9449 §5.2).
     Dpop,
+    /// Neither was registered: what the request brings binds, and a request that brings neither is refused
+    /// (FAPI 2.0 §5.3.2.1-4 and -5).
+    Either,
     /// Nothing. Good for low-risk products only.
     Bearer,
 }
@@ -231,6 +238,8 @@ pub struct ClientMetadata {
     pub ciba: Option<CibaDelivery>,
     /// Introspection answers are signed even if plain JSON is asked for (RFC 9701 §6).
     pub introspection_signed: bool,
+    /// Certificates that the operator registered for it: its tokens may be bound to them, whatever their chain (RFC 8705 §3).
+    pub certificates: Vec<Thumbprint>,
     /// Shorter than everybody's: a client whose tokens must end sooner. One second to the server's own lifetime.
     pub access_token_lifetime: Option<Duration>,
 }
@@ -246,6 +255,7 @@ impl Default for ClientMetadata {
             subject_type: SubjectType::Public,
             ciba: None,
             introspection_signed: false,
+            certificates: Vec::new(),
             access_token_lifetime: None,
         }
     }
@@ -260,7 +270,10 @@ impl ClientMetadata {
     pub fn is_redirect_uri(text: &str) -> bool {
         let Ok(uri) = text.parse::<http::Uri>() else { return false };
         let Some(authority) = uri.authority() else { return false };
-        let plain = text.is_ascii() && !text.contains(['#', '\\', '*', ' ', '"', '<', '>']);
+        // A port that does not exist is none; the parser of URIs lets any digits pass.
+        let port = authority.as_str().rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
+        let port = port.is_none_or(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
+        let plain = port && text.is_ascii() && !text.contains(['#', '\\', '*', ' ', '"', '<', '>']);
         let scheme = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => matches!(authority.host(), "127.0.0.1" | "[::1]"),
@@ -291,6 +304,17 @@ pub struct ClientRegistration {
 impl ClientRegistration {
     pub fn may_use(&self, grant: GrantType) -> bool {
         self.metadata.grant_types.contains(grant)
+    }
+
+    /// The certificates that were registered one by one: those of RFC 8705 §2.2, and those that tokens may be bound to.
+    pub fn certificates(&self) -> impl Iterator<Item = &Thumbprint> {
+        let own = match &self.authentication {
+            ClientAuthentication::SelfSignedTlsClientAuth { certificates } => certificates.as_slice(),
+            ClientAuthentication::PrivateKeyJwt
+            | ClientAuthentication::TlsClientAuth(_)
+            | ClientAuthentication::ClientSecretBasic { .. } => &[],
+        };
+        own.iter().chain(&self.metadata.certificates)
     }
 
     /// Whether authorization requests of this client must come as signed request objects.

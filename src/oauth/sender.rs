@@ -5,7 +5,7 @@ use http::{HeaderValue, Method};
 use super::{AuthorizationRequest, AuthorizationServer, ClientRegistration, OAuthError, Request, SenderConstraint};
 use crate::authn::Binding;
 use crate::authn::dpop::{NonceSpace, Proof, ProvenRequest, read_proof};
-use crate::domain::Timestamp;
+use crate::domain::{ChainTrust, Timestamp};
 
 /// What the sender of a request proved.
 pub(super) struct Sender {
@@ -25,19 +25,27 @@ impl AuthorizationServer {
         registration: &ClientRegistration,
         now: Timestamp,
     ) -> Result<Sender, OAuthError> {
-        match (registration.sender_constraint, request.connection.certificate.as_deref()) {
-            (SenderConstraint::Certificate, Some(certificate)) => {
-                Ok(Sender { bound_to: Some(Binding::Certificate(certificate.thumbprint)), fresh_nonce: None })
+        match registration.sender_constraint {
+            SenderConstraint::Certificate => {
+                let missing = "The client is registered for certificate-bound tokens. Use the token endpoint among mtls_endpoint_aliases.";
+                let bound_to = certificate(request, registration)?.ok_or(OAuthError::InvalidRequest(missing))?;
+                Ok(Sender { bound_to: Some(bound_to), fresh_nonce: None })
             }
-            (SenderConstraint::Certificate, None) => Err(OAuthError::InvalidRequest(
-                "The client is registered for certificate-bound tokens. Use the token endpoint among mtls_endpoint_aliases.",
-            )),
-            (SenderConstraint::Dpop, _) => match self.proof(request, "/oauth/token", now)? {
+            SenderConstraint::Dpop => match self.proof(request, "/oauth/token", now)? {
                 Some(proof) => Ok(Sender::of(proof)),
                 None => Err(OAuthError::DpopProofMissing(self.parts.dpop.nonce(NonceSpace::AuthorizationServer, now))),
             },
+            // A proof is made for this request; a certificate may be there because the connection has one.
+            SenderConstraint::Either => match self.proof(request, "/oauth/token", now)? {
+                Some(proof) => Ok(Sender::of(proof)),
+                None => {
+                    let missing = "Tokens are bound: send a DPoP proof, or a client certificate to the token endpoint among mtls_endpoint_aliases.";
+                    let bound_to = certificate(request, registration)?.ok_or(OAuthError::InvalidRequest(missing))?;
+                    Ok(Sender { bound_to: Some(bound_to), fresh_nonce: None })
+                }
+            },
             // Whoever brings a proof gets a token that is bound to its key (RFC 9449 §5).
-            (SenderConstraint::Bearer, _) => match self.proof(request, "/oauth/token", now)? {
+            SenderConstraint::Bearer => match self.proof(request, "/oauth/token", now)? {
                 Some(proof) => Ok(Sender::of(proof)),
                 None => Ok(Sender { bound_to: None, fresh_nonce: None }),
             },
@@ -86,4 +94,19 @@ impl Sender {
         let Proof { key, fresh_nonce } = proof;
         Self { bound_to: Some(Binding::DpopKey(key)), fresh_nonce }
     }
+}
+
+/// The certificate of the connection. One that no CA in force vouches for, and that was not registered for this very client,
+/// is refused here: resources would not take it, and its token would be dead.
+fn certificate(request: &Request<'_>, registration: &ClientRegistration) -> Result<Option<Binding>, OAuthError> {
+    let Some(certificate) = request.connection.certificate.as_deref() else { return Ok(None) };
+    let stands = match certificate.chain {
+        ChainTrust::Trusted => true,
+        ChainTrust::Unverified => registration.certificates().any(|known| *known == certificate.thumbprint),
+    };
+    if !stands {
+        let why = "The client certificate leads to no CA that is trusted here, and was not registered for the client.";
+        return Err(OAuthError::InvalidRequest(why));
+    }
+    Ok(Some(Binding::Certificate(certificate.thumbprint)))
 }

@@ -113,7 +113,7 @@ impl AuthorizationServer {
     /// Checks the settings and writes the metadata documents.
     pub fn new(settings: Settings, parts: Parts) -> Result<Self, SettingsError> {
         Self::check(&settings)?;
-        let documents = Documents::new(&settings);
+        let documents = Documents::new(&settings, &parts.keys.algorithms());
         let audiences = metadata::assertion_audiences(&settings);
         let bases = metadata::bases(&settings);
         let external_urls = ExternalUrls::new(bases.iter().map(String::as_str));

@@ -1,10 +1,11 @@
 //! Is this the person of that name? Passwords, checked at a bounded pace.
 //!
-//! Invariants: a wrong name, a wrong password and an attempt that comes too early look the same on the page; a name that is
-//! nobody's costs what a user's does; no more checks run at once than there are places, no more wait than can.
+//! Invariants: a wrong name and a wrong password look the same, and an attempt that comes too early is refused before its
+//! password is looked at; a name that is nobody's costs what a user's does; no more checks run at once than there are places, no more wait than can.
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -24,8 +25,9 @@ const USERNAME_BYTES_MAX: usize = 256;
 pub enum SignInError {
     #[error("the name or the password is wrong")]
     Refused,
-    #[error("the attempt came too early")]
-    Throttled,
+    /// Whatever its password is: it was not looked at.
+    #[error("the attempt came too early; in {} s it would count", wait.as_secs())]
+    TooEarly { wait: Duration },
     #[error("too many wait for their passwords to be checked")]
     Busy,
 }
@@ -66,8 +68,8 @@ impl SignIn {
             return Err(SignInError::Refused);
         }
         let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| SignInError::Busy)?;
-        let attempt =
-            self.throttle.attempt(&super::users::folded(username), source, now).ok_or(SignInError::Throttled)?;
+        let attempt = self.throttle.attempt(&super::users::folded(username), source, now);
+        let attempt = attempt.map_err(|wait| SignInError::TooEarly { wait })?;
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| SignInError::Busy)?;
         let (user, hash) = self.users.candidate(username);
         let password = password.to_owned();
@@ -144,7 +146,9 @@ mod tests {
             assert_eq!(sign_in.check("alice", "wrong", source, NOW).await.map(drop), Err(SignInError::Refused));
         }
         let early = sign_in.check("alice", "correct horse", SOURCE, NOW).await;
-        assert_eq!(early.map(drop), Err(SignInError::Throttled));
+        assert_eq!(early.map(drop), Err(SignInError::TooEarly { wait: Duration::from_secs(1) }));
+        let wrong = sign_in.check("alice", "wrong", SOURCE, NOW).await;
+        assert_eq!(wrong.map(drop), Err(SignInError::TooEarly { wait: Duration::from_secs(1) }), "the same");
         let later = NOW.plus(std::time::Duration::from_secs(1));
         assert!(sign_in.check("alice", "correct horse", SOURCE, later).await.is_ok());
     }

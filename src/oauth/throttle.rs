@@ -55,21 +55,21 @@ impl Throttle {
         Self { hasher: RandomState::new(), rows: Mutex::new(rows) }
     }
 
-    /// Counts an attempt; `None` if it comes too early, and then it is not counted: waiting always helps.
-    pub fn attempt(&self, username: &str, address: IpAddr, now: Timestamp) -> Option<Attempt> {
+    /// Counts an attempt; if it comes too early it is not counted, and the error says how much: waiting always helps.
+    pub fn attempt(&self, username: &str, address: IpAddr, now: Timestamp) -> Result<Attempt, Duration> {
         let attempt = Attempt {
             username: self.hasher.hash_one(("username", username)),
             address: self.hasher.hash_one(("address", network(address))),
         };
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let keys = [(attempt.username, BY_USERNAME), (attempt.address, BY_ADDRESS)];
-        if keys.iter().any(|(tag, rule)| is_early(&rows, *tag, rule, now)) {
-            return None;
+        if let Some(wait) = keys.iter().filter_map(|(tag, rule)| early_by(&rows, *tag, rule, now)).max() {
+            return Err(wait);
         }
         for (tag, _) in keys {
             count(&mut rows, tag, now);
         }
-        Some(attempt)
+        Ok(attempt)
     }
 
     /// The attempt was right: nothing is held against the name, and the address is not charged for this one. What it
@@ -101,14 +101,14 @@ fn find(rows: &mut [[Entry; WAYS]], tag: u64) -> Option<&mut Entry> {
     rows.get_mut(row(tag))?.iter_mut().find(|entry| entry.tag == tag)
 }
 
-fn is_early(rows: &[[Entry; WAYS]], tag: u64, rule: &Rule, now: Timestamp) -> bool {
-    let Some(entry) = rows.get(row(tag)).and_then(|row| row.iter().find(|entry| entry.tag == tag)) else {
-        return false;
-    };
-    let Some(beyond) = entry.failures.checked_sub(rule.free) else { return false };
+/// How long a key must still wait, if it must.
+fn early_by(rows: &[[Entry; WAYS]], tag: u64, rule: &Rule, now: Timestamp) -> Option<Duration> {
+    let entry = rows.get(row(tag)).and_then(|row| row.iter().find(|entry| entry.tag == tag))?;
+    let beyond = entry.failures.checked_sub(rule.free)?;
     let delay = Duration::from_secs(1_u64.checked_shl(beyond).unwrap_or(u64::MAX)).min(rule.delay_max);
+    let until = entry.last.plus(delay);
     // A clock that was set back must not lock anybody out until it has caught up.
-    entry.last <= now && now < entry.last.plus(delay)
+    (entry.last <= now && now < until).then(|| until.since(now))
 }
 
 fn count(rows: &mut [[Entry; WAYS]], tag: u64, now: Timestamp) {
@@ -143,34 +143,34 @@ mod tests {
     fn the_delay_of_a_name_grows_and_ends() {
         let throttle = Throttle::new();
         for n in 0..5 {
-            assert!(throttle.attempt("alice", ip(n), at(0)).is_some(), "the first five are free");
+            assert!(throttle.attempt("alice", ip(n), at(0)).is_ok(), "the first five are free");
         }
         let mut now = 0;
         for delay in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert!(throttle.attempt("alice", ip(9), at(now + delay - 1)).is_none(), "{delay}: too early");
-            assert!(throttle.attempt("bob", ip(200), at(now + delay - 1)).is_some(), "nobody else waits");
+            assert!(throttle.attempt("alice", ip(9), at(now + delay - 1)).is_err(), "{delay}: too early");
+            assert!(throttle.attempt("bob", ip(200), at(now + delay - 1)).is_ok(), "nobody else waits");
             now += delay;
-            assert!(throttle.attempt("alice", ip(9), at(now)).is_some(), "{delay}: not too early");
+            assert!(throttle.attempt("alice", ip(9), at(now)).is_ok(), "{delay}: not too early");
         }
-        assert!(throttle.attempt("alice", ip(10), at(now + 30 * 60 + 1)).is_some());
-        assert!(throttle.attempt("alice", ip(10), at(now + 30 * 60 + 1)).is_some(), "all is forgotten");
+        assert!(throttle.attempt("alice", ip(10), at(now + 30 * 60 + 1)).is_ok());
+        assert!(throttle.attempt("alice", ip(10), at(now + 30 * 60 + 1)).is_ok(), "all is forgotten");
     }
 
     #[test]
     fn an_address_waits_whatever_names_it_tries_and_a_network_is_one() {
         let throttle = Throttle::new();
         for n in 0..20 {
-            assert!(throttle.attempt(&format!("user {n}"), ip(1), at(0)).is_some(), "{n}");
+            assert!(throttle.attempt(&format!("user {n}"), ip(1), at(0)).is_ok(), "{n}");
         }
-        assert!(throttle.attempt("somebody", ip(1), at(0)).is_none());
-        assert!(throttle.attempt("somebody", ip(2), at(0)).is_some(), "another address");
+        assert!(throttle.attempt("somebody", ip(1), at(0)).is_err());
+        assert!(throttle.attempt("somebody", ip(2), at(0)).is_ok(), "another address");
         let throttle = Throttle::new();
         for n in 0..20 {
             let address: IpAddr = format!("2001:db8::{n:x}").parse().unwrap();
-            assert!(throttle.attempt(&format!("user {n}"), address, at(0)).is_some(), "{n}");
+            assert!(throttle.attempt(&format!("user {n}"), address, at(0)).is_ok(), "{n}");
         }
-        assert!(throttle.attempt("somebody", "2001:db8::ffff".parse().unwrap(), at(0)).is_none(), "the same /64");
-        assert!(throttle.attempt("somebody", "2001:db8:0:1::1".parse().unwrap(), at(0)).is_some(), "another one");
+        assert!(throttle.attempt("somebody", "2001:db8::ffff".parse().unwrap(), at(0)).is_err(), "the same /64");
+        assert!(throttle.attempt("somebody", "2001:db8:0:1::1".parse().unwrap(), at(0)).is_ok(), "another one");
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
             throttle.forgive(attempt);
         }
         throttle.attempt("guess", ip(1), at(0)).unwrap();
-        assert!(throttle.attempt("guess again", ip(1), at(0)).is_none(), "the wrong ones still count");
+        assert!(throttle.attempt("guess again", ip(1), at(0)).is_err(), "the wrong ones still count");
     }
 
     #[test]
@@ -194,10 +194,10 @@ mod tests {
             throttle.attempt("alice", ip(1), at(0)).unwrap();
         }
         for _ in 0..100 {
-            assert!(throttle.attempt("alice", ip(1), at(0)).is_none());
+            assert!(throttle.attempt("alice", ip(1), at(0)).is_err());
         }
-        assert!(throttle.attempt("alice", ip(1), at(1)).is_some());
-        assert!(throttle.attempt("alice", ip(1), at(-3600)).is_some());
+        assert!(throttle.attempt("alice", ip(1), at(1)).is_ok());
+        assert!(throttle.attempt("alice", ip(1), at(-3600)).is_ok());
     }
 
     #[test]
@@ -209,9 +209,9 @@ mod tests {
         }
         for n in 0..200_000_u32 {
             let address = IpAddr::from(n.to_be_bytes());
-            assert!(throttle.attempt(&n.to_string(), address, at(0)).is_some(), "{n} never failed before");
+            assert!(throttle.attempt(&n.to_string(), address, at(0)).is_ok(), "{n} never failed before");
         }
         assert_eq!(throttle.rows.lock().unwrap().len(), ROWS);
-        assert!(throttle.attempt("target", ip(9), at(0)).is_none(), "who guesses at one name is not forgotten by that");
+        assert!(throttle.attempt("target", ip(9), at(0)).is_err(), "who guesses at one name is not forgotten by that");
     }
 }

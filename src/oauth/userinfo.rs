@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::id_token::intent;
 use super::{AuthorizationServer, Grant, GrantId, StoreError, Subject};
 use crate::authn::VerifiedToken;
-use crate::domain::Timestamp;
+use crate::domain::{ScopeSet, Timestamp};
 
 /// Of users, for metadata and for the `claims` parameter.
 pub(super) const CLAIMS_SUPPORTED: [&str; 9] =
@@ -39,23 +39,35 @@ impl AuthorizationServer {
         let grant = self.parts.grants.find(&grant.ok_or(UserinfoError::TokenInvalid)?).await?;
         let grant = grant.filter(|grant| grant.client_id == token.client_id && grant.expires_at > now);
         let grant = grant.ok_or(UserinfoError::TokenInvalid)?;
-        let (_, registration) = self.parts.clients.find(&token.client_id).ok_or(UserinfoError::TokenInvalid)?;
+        let (client, registration) = self.parts.clients.find(&token.client_id).ok_or(UserinfoError::TokenInvalid)?;
         let subject = self.parts.subjects.by_subject(&grant.subject).ok_or(UserinfoError::TokenInvalid)?;
-        let mut members = claims(token, &grant, &subject);
+        let mut members = claims(token, &grant, &client.scopes, &subject);
         // §5.3.2: `sub` always, and as in the ID token.
         members.insert("sub".into(), self.subject_for(&registration, &grant.subject).into());
         Ok(Value::Object(members))
     }
 }
 
+/// What of a user is asked for by name (§5.5), and may be told to a client that is entitled to these scopes: a claim that a
+/// scope covers (§5.4) is for those who may have the scope.
+pub(super) fn asked_by_name(claims: Option<&Map<String, Value>>, entitled: &ScopeSet) -> Vec<&'static str> {
+    let asked = claims.and_then(|claims| claims.get("userinfo")).and_then(Value::as_object);
+    let covered = |name: &&str| match *name {
+        name if PROFILE.contains(&name) => entitled.contains("profile"),
+        name if EMAIL.contains(&name) => entitled.contains("email"),
+        _ => true,
+    };
+    let named = |name: &&str| asked.is_some_and(|asked| asked.contains_key(*name));
+    CLAIMS_SUPPORTED.into_iter().filter(named).filter(covered).collect()
+}
+
 /// By the scopes of the token (§5.4), and by the `claims` parameter of the grant (§5.5).
-fn claims(token: &VerifiedToken, grant: &Grant, subject: &Subject) -> Map<String, Value> {
-    let asked = grant.claims.as_ref().and_then(|claims| claims.get("userinfo")).and_then(Value::as_object);
+fn claims(token: &VerifiedToken, grant: &Grant, entitled: &ScopeSet, subject: &Subject) -> Map<String, Value> {
     let by_scope = |scope: &str, names: &[&'static str]| {
         if token.scopes.contains(scope) { names.to_vec() } else { Vec::new() }
     };
     let mut names = [by_scope("profile", &PROFILE), by_scope("email", &EMAIL)].concat();
-    names.extend(CLAIMS_SUPPORTED.iter().filter(|name| asked.is_some_and(|asked| asked.contains_key(**name))));
+    names.extend(asked_by_name(grant.claims.as_ref(), entitled));
     let mut members = Map::new();
     for name in names {
         if let Some(value) = claim(name, grant, subject) {

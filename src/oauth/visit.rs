@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::approval::{Approved, approve};
 use super::form::Form;
 use super::sign_in::SignIn;
+use super::userinfo::asked_by_name;
 use super::{
     Approval, Approving, AuthorizationError, AuthorizationRequest, AuthorizationResponse, AuthorizationServer,
     DecisionError, NotOpen, OAuthError, Opened, Outcome, SessionId, Sessions, SignInError, SignedIn, Users, VisitAct,
@@ -105,6 +106,8 @@ pub struct ApprovalPage {
     pub tenant_name: String,
     pub user: String,
     pub scopes: Vec<String>,
+    /// What is asked for of the user by name (OpenID Connect Core §5.5).
+    pub claims: Vec<&'static str>,
     pub authorization_details: Vec<Value>,
 }
 
@@ -120,8 +123,6 @@ pub enum Stopped {
     /// Also a request that was decided: going back does not make a second code.
     #[error("This request is unknown, has expired, or was answered already.")]
     InvalidRequestUri,
-    #[error("The form was not made for this browser. Cookies must be allowed for this site.")]
-    ForeignForm,
     #[error("The authorization server failed.")]
     ServerError,
 }
@@ -130,7 +131,7 @@ impl Stopped {
     /// In the words of RFC 6749 §4.1.2.1 and OpenID Connect Core §3.1.2.6.
     pub const fn code(self) -> &'static str {
         match self {
-            Self::InvalidRequest(_) | Self::ForeignForm => "invalid_request",
+            Self::InvalidRequest(_) => "invalid_request",
             Self::InvalidClient => "invalid_client",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::InvalidRequestUri => "invalid_request_uri",
@@ -143,7 +144,6 @@ impl Stopped {
             Self::InvalidRequest(_) | Self::InvalidClient | Self::UnauthorizedClient | Self::InvalidRequestUri => {
                 StatusCode::BAD_REQUEST
             }
-            Self::ForeignForm => StatusCode::FORBIDDEN,
             Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -224,18 +224,20 @@ impl AuthorizationServer {
         }
     }
 
-    /// A form that a page of ours sent, from the browser that the page was made for.
+    /// A form that a page of ours sent, from the browser that the page was made for. One that was not, because somebody
+    /// signed in beside it, the cookie was lost, or another site sent it, decides nothing: the browser is shown the page of the
+    /// request as it is now, which it could have asked for by itself.
     fn form(&self, request: &VisitRequest<'_>) -> Result<(Form, Visitor), Visit> {
         let now = self.parts.clock.now();
         let form = Form::parse(request.headers, request.parameters).map_err(|error| Visit::Stopped(stopped(error)))?;
         let handle = handle(&form).map_err(Visit::Stopped)?;
-        let session = SessionId::of(request.headers).ok_or(Visit::Stopped(Stopped::ForeignForm))?;
+        let sessions = &self.parts.visitors.sessions;
         let token = form.get("form_token").unwrap_or_default();
-        if !self.parts.visitors.sessions.is_form_token(&session, &handle.request_uri, token) {
-            return Err(Visit::Stopped(Stopped::ForeignForm));
+        let own = |session: &SessionId| sessions.is_form_token(session, &handle.request_uri, token);
+        match SessionId::of(request.headers).filter(own) {
+            Some(session) => Ok((form, self.look(handle, session, now)?)),
+            None => Err(Visit::Again(self.look(handle, sessions.new_id(), now)?.handle)),
         }
-        let visitor = self.look(handle, session, now)?;
-        Ok((form, visitor))
     }
 
     /// The request of a visit, if there is still something to decide.
@@ -265,6 +267,7 @@ impl AuthorizationServer {
                 tenant_name: visitor.opened.client.tenant.name.clone(),
                 user: signed_in.user.name.clone().unwrap_or_else(|| signed_in.user.username.clone()),
                 scopes: request.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+                claims: asked_by_name(request.claims.as_ref(), &visitor.opened.client.scopes),
                 authorization_details: request.authorization_details.clone(),
             })),
             Next::End(error) => self.end(visitor, error),
@@ -291,9 +294,12 @@ impl AuthorizationServer {
         let Opened { request, until, .. } = &visitor.opened;
         let opened_at = until.minus(self.settings.visit_lifetime);
         let fresh = |signed_in: &SignedIn| is_fresh(request, signed_in.at, opened_at, visitor.now);
-        let Some(signed_in) = self.signed_in(visitor).filter(fresh) else {
-            return if request.prompt.none { Next::End(AuthorizationError::LoginRequired) } else { Next::SignIn };
-        };
+        let sign_in = if request.prompt.none { Next::End(AuthorizationError::LoginRequired) } else { Next::SignIn };
+        let Some(signed_in) = self.signed_in(visitor).filter(fresh) else { return sign_in };
+        if !self.is_asked_for(request, &signed_in) {
+            // OpenID Connect Core §3.1.2.2. Who signed in for this very request will hardly turn into the other.
+            return if signed_in.at >= opened_at { Next::End(AuthorizationError::LoginRequired) } else { sign_in };
+        }
         // RFC 9470 §5: an `acr` that was asked for is reached, or the client hears that it was not.
         let reached = |asked: &[String]| asked.is_empty() || asked.iter().any(|acr| **acr == *signed_in.user.acr);
         if !reached(&request.acr_values) || !reached(&request.acr_essential) {
@@ -308,6 +314,15 @@ impl AuthorizationServer {
         let Visitors { sessions, users, .. } = &*self.parts.visitors;
         let signed_in = sessions.find(&visitor.session, self.settings.sessions, visitor.now);
         signed_in.filter(|signed_in| users.is_current(&signed_in.user))
+    }
+
+    /// OpenID Connect Core §3.1.2.2: who asks for one user must not be answered about another. The client knows users by the
+    /// subjects that it sees.
+    fn is_asked_for(&self, request: &AuthorizationRequest, signed_in: &SignedIn) -> bool {
+        let asked = request.requested_claim("id_token", "sub").and_then(|sub| sub.get("value")?.as_str());
+        let Some(asked) = asked else { return true };
+        let found = self.parts.clients.find(&request.client_id);
+        found.is_some_and(|(_, registration)| *self.subject_for(&registration, &signed_in.user.subject) == *asked)
     }
 
     async fn check_password(&self, form: &Form, visitor: &Visitor, source: IpAddr) -> VisitAnswer {
@@ -330,7 +345,7 @@ impl AuthorizationServer {
         };
         let act = match trouble {
             SignInError::Refused => Some(VisitAct::SignInFailed),
-            SignInError::Throttled => Some(VisitAct::SignInThrottled),
+            SignInError::TooEarly { .. } => Some(VisitAct::SignInThrottled),
             SignInError::Busy => None,
         };
         let tried = visitors.users.by_username(username);

@@ -10,9 +10,6 @@ use super::gateway::Gateway;
 use crate::oauth::{AuthenticatedClient, AuthenticationFailed, Source, TokenIssued, VisitEvent};
 use crate::problem::{Kind, Problem};
 
-/// Largest body that an endpoint of ours takes; each has its own, smaller bound.
-const BODY_BYTES_MAX: u64 = 128 * 1024;
-
 /// Hands the request to the router, and tells flood guard and record what came of it.
 pub(super) async fn serve(gateway: &Gateway, session: &mut Session, ctx: &mut RequestContext) -> Result<(), Refusal> {
     if ctx.websocket {
@@ -23,8 +20,9 @@ pub(super) async fn serve(gateway: &Gateway, session: &mut Session, ctx: &mut Re
     extensions.insert(ctx.interaction);
     extensions.insert(Source(ctx.source));
     let call = Call { connection, extensions, expects_continue: std::mem::take(&mut ctx.expects_continue) };
+    // Each endpoint has its own, far smaller bound, and says so in its own words (RFC 9126 §2.3); this is the outer one.
     let limits = BridgeLimits {
-        body_bytes_max: BODY_BYTES_MAX,
+        body_bytes_max: gateway.limits.body_bytes_max,
         body_idle_timeout: gateway.limits.body_idle_timeout,
         body_timeout: gateway.limits.body_timeout,
     };

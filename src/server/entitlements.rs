@@ -8,7 +8,6 @@ use crate::authn::{IssuerSettings, UnknownPartners};
 use crate::config::{Configuration, Diagnostic, Hints, RegistrationSettings, Selector};
 use crate::domain::{ApiId, OperationIndex, PlanId, ProductId, Thumbprint};
 use crate::hub::{ImplicitPartners, Partner, Product, Registry, Subscription, Template};
-use crate::oauth::ClientAuthentication;
 use crate::quota::CompiledPlan;
 
 use super::Services;
@@ -167,16 +166,8 @@ pub(super) fn outside_issuers(
         .collect()
 }
 
-/// Self-signed certificates that clients registered (RFC 8705 §2.2).
+/// Certificates that clients registered one by one (RFC 8705 §2.2, §3).
 pub(super) fn registered_certificates(configuration: &Configuration) -> HashSet<Thumbprint> {
     let registrations = configuration.clients.iter().filter_map(|located| located.value.registration.as_ref());
-    registrations
-        .filter_map(|registration| match &registration.authentication {
-            ClientAuthentication::SelfSignedTlsClientAuth { certificates } => Some(certificates.clone()),
-            ClientAuthentication::PrivateKeyJwt
-            | ClientAuthentication::TlsClientAuth(_)
-            | ClientAuthentication::ClientSecretBasic { .. } => None,
-        })
-        .flatten()
-        .collect()
+    registrations.flat_map(|registration| registration.certificates().copied()).collect()
 }

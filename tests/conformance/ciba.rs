@@ -136,7 +136,7 @@ async fn ping(suite: &Suite, report: &mut Report) {
         return;
     }
     let mut party = suite.party("suite-ciba-1");
-    (party.told["client_id"], party.key) = (made.body["client_id"].clone(), key);
+    (party.told["client_id"], party.key) = (made.body["client_id"].clone(), std::sync::Arc::new(key));
     let party = party;
     let ask = async |notification: &str| {
         let parameters = changed(request(suite), &[("client_notification_token", notification)]);

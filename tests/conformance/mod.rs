@@ -10,6 +10,7 @@ mod discovery;
 mod dpop;
 mod introspection;
 mod outside;
+mod own_clients;
 pub mod party;
 mod pushed;
 mod registration;
@@ -19,6 +20,7 @@ mod resource;
 mod stronger;
 mod targets;
 mod tokens;
+mod transport;
 mod variants;
 mod visits;
 
@@ -35,6 +37,7 @@ async fn the_server_conforms() {
     let _demo = Demo::start(&state, &[]);
     let suite = Suite::read(&state).await;
     let mut report = Report::default();
+    transport::run(&suite, &mut report);
     discovery::run(&suite, &mut report).await;
     assertions::run(&suite, &mut report).await;
     pushed::run(&suite, &mut report).await;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -134,7 +135,18 @@ impl Suite {
         let key = Key::read(Path::new(told["private_key_file"].as_str().unwrap()), algorithm);
         let certificate = told.get("certificate_file").map(|_| &told);
         let http = client(&self.told, certificate);
-        Party { suite: self, http, key, dpop: Key::generate(Algorithm::Es256), told }
+        Party { suite: self, http, key: Arc::new(key), dpop: Key::generate(Algorithm::Es256), told }
+    }
+
+    /// A client of `--clients`, whose key the suite brought, and a certificate if it has one.
+    pub fn own_party(&self, id: &str, key: &Arc<Key>, certificate: Option<Value>) -> Party<'_> {
+        let clients = self.told["clients"].as_array().unwrap();
+        let mut told = clients.iter().find(|client| client["client_id"] == id).unwrap().clone();
+        if let Some(certificate) = certificate {
+            told = with(told, certificate);
+        }
+        let http = client(&self.told, told.get("certificate_file").map(|_| &told));
+        Party { suite: self, http, key: Arc::clone(key), dpop: Key::generate(Algorithm::Es256), told }
     }
 
     /// A client with one of the certificates that nobody should take.
@@ -161,7 +173,7 @@ pub struct Party<'s> {
     pub suite: &'s Suite,
     pub http: reqwest::Client,
     /// Signs assertions and request objects.
-    pub key: Key,
+    pub key: Arc<Key>,
     /// Signs proofs.
     pub dpop: Key,
     pub told: Value,

@@ -16,6 +16,7 @@ pub async fn run(suite: &Suite, report: &mut Report) {
     success(&party, report).await;
     accepted(suite, &party, report).await;
     refused(&party, report).await;
+    least(suite, &party, report).await;
     http(suite, &party, report).await;
     clients(suite, report).await;
     details(suite, &party, report).await;
@@ -38,6 +39,34 @@ async fn success(party: &Party<'_>, report: &mut Report) {
     report.holds("RFC 9126 2.2", "no-store", cache.contains("no-store"), cache);
     let again = party.push(&[]).await;
     report.holds("RFC 9126 2.2", "request_uri is never the same", again.text("request_uri") != uri, uri);
+}
+
+/// Nothing that was not asked for, and nothing that is not what it looks like.
+async fn least(suite: &Suite, party: &Party<'_>, report: &mut Report) {
+    let answer = party.push(&[("scope", "")]).await;
+    report.refused("RFC 6749 3.3", "no scope", &answer, BAD, &["invalid_scope"]);
+    let fapi1 = suite.party("suite-fapi1");
+    let mut claims = fapi1.object_claims();
+    claims.as_object_mut().unwrap().remove("scope");
+    let answer = fapi1.push_object(&fapi1.key.jwt("oauth-authz-req+jwt", &claims)).await;
+    report.refused("RFC 6749 3.3", "a request object without scope", &answer, BAD, &["invalid_scope"]);
+    let details = suite.told["authorization_details"]["valid"][0].to_string();
+    let answer = party.push(&[("scope", ""), ("authorization_details", &details)]).await;
+    report.accepted("RFC 9396 3", "authorization_details alone", &answer);
+    for claims in
+        [r#"{"id_token":1}"#, r#"{"userinfo":[]}"#, r#"{"id_token":{"sub":{"value":7}}}"#, r#"{"id_token":{"name":1}}"#]
+    {
+        let answer = party.push(&[("claims", claims)]).await;
+        report.refused("OIDC Core 5.5", &format!("claims {claims}"), &answer, BAD, REQUEST);
+    }
+    let looped = party.told["redirect_uris"][2].as_str().unwrap();
+    for port in ["99999", "65536", "0"] {
+        let uri = looped.replace("127.0.0.1/", &format!("127.0.0.1:{port}/"));
+        let answer = party.push(&[("redirect_uri", &uri)]).await;
+        report.refused("RFC 8252 7.3", &format!("a loopback redirect URI with port {port}"), &answer, BAD, REQUEST);
+    }
+    let answer = party.push(&[("state", &"s".repeat(2_000_000))]).await;
+    report.refused("RFC 9126 2.3", "two megabytes", &answer, &[413], REQUEST);
 }
 
 async fn accepted(suite: &Suite, party: &Party<'_>, report: &mut Report) {

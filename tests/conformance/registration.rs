@@ -60,6 +60,8 @@ pub async fn run(suite: &Suite, report: &mut Report) {
         let answer = register(suite, &with(sound.clone(), changes), token).await;
         report.refused(clause, name, &answer, &[400], codes);
     }
+    answers(suite, report, &sound, token).await;
+    key_sets(suite, report, &sound, token, &key).await;
     let answer = register(suite, &sound, token).await;
     report.holds("RFC 7591 3.2.1", "201", answer.status == 201, &answer.told());
     for member in [
@@ -165,6 +167,53 @@ async fn replaced(suite: &Suite, report: &mut Report, registered: &Answer, sound
     let without = put(&with(next, json!({ "client_name": null })), token).await;
     let gone = without.status == 200 && without.body["client_name"].is_null();
     report.holds("RFC 7592 2.2", "a member that is left out is gone", gone, &without.told());
+}
+
+/// What the client wants to be answered is what it gets, or it hears that it does not.
+async fn answers(suite: &Suite, report: &mut Report, sound: &Value, token: Option<&str>) {
+    for (name, alg) in [
+        ("id_token_signed_response_alg", "RS256"),
+        ("id_token_signed_response_alg", "none"),
+        ("authorization_signed_response_alg", "RS256"),
+        ("userinfo_signed_response_alg", "ES256"),
+        ("id_token_encrypted_response_alg", "RSA-OAEP"),
+    ] {
+        let answer = register(suite, &with(sound.clone(), json!({ name: alg })), token).await;
+        report.refused("OIDC Registration 2", &format!("{name} {alg}"), &answer, &[400], METADATA);
+    }
+    let answer = register(suite, &with(sound.clone(), json!({ "authorization_details_types": ["nope"] })), token).await;
+    report.refused("RFC 9396 10", "a type of details that nobody declared", &answer, &[400], METADATA);
+    let known = json!({ "authorization_details_types": suite.told["authorization_details"]["types"],
+        "id_token_signed_response_alg": "ES256" });
+    let answer = register(suite, &with(sound.clone(), known), token).await;
+    report.accepted("RFC 9396 10", "types that are declared", &answer);
+    let answer = register(suite, sound, token).await;
+    for name in ["id_token_signed_response_alg", "authorization_signed_response_alg"] {
+        report.holds("OIDC Registration 2", &format!("{name} is told"), answer.body[name] == "ES256", &answer.told());
+    }
+}
+
+/// RFC 7517 §5: keys that are for something else are no reason to refuse the set.
+async fn key_sets(suite: &Suite, report: &mut Report, sound: &Value, token: Option<&str>, key: &Key) {
+    let set =
+        async |keys: Value| register(suite, &with(sound.clone(), json!({ "jwks": { "keys": keys } })), token).await;
+    let mut encryption = Key::generate(Algorithm::Ps256).jwk;
+    encryption["use"] = "enc".into();
+    encryption["alg"] = "RSA-OAEP".into();
+    let unknown = json!({ "kty": "AKP", "alg": "ML-DSA-44", "kid": "p", "pub": "AAAA" });
+    let answer = set(json!([key.jwk, encryption, unknown])).await;
+    report.accepted("RFC 7517 5", "a key for encryption and one of an unknown kind beside the key", &answer);
+    let whole = answer.body["jwks"]["keys"].as_array().is_some_and(|keys| keys.len() == 3);
+    report.holds("RFC 7591 3.2.1", "the set is told as it was sent", whole, &answer.told());
+    report.refused("RFC 7517 5", "no usable key", &set(json!([encryption, unknown])).await, &[400], METADATA);
+    for (name, private) in [
+        ("a private key", with(key.jwk.clone(), json!({ "d": "AAAA" }))),
+        ("a private key for encryption", with(encryption.clone(), json!({ "d": "AAAA" }))),
+        ("a shared key", json!({ "kty": "oct", "k": "AAAA", "kid": "k" })),
+    ] {
+        let answer = set(json!([key.jwk, private])).await;
+        report.refused("RFC 7517 9.2", &format!("{name} beside the key"), &answer, &[400], METADATA);
+    }
 }
 
 async fn managed(suite: &Suite, report: &mut Report, registered: &Answer) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::party::{Answer, Party, Suite, changed};
+use super::party::{Answer, Party, Suite, changed, text};
 use super::report::Report;
 use crate::harness::token::{claims, header};
 
@@ -185,6 +185,17 @@ async fn introspection(suite: &Suite, party: &Party<'_>, report: &mut Report) {
             answer.body == inactive,
             &answer.told(),
         );
+    }
+    for (accept, signed) in [
+        ("application/token-introspection+jwt", true),
+        ("application/token-introspection+jwt;q=0.5, application/json", false),
+    ] {
+        let body = text(&[server.proven(), changed(Vec::new(), &[("token", &token)])].concat());
+        let request = server.http.post(server.endpoint("introspection")).header("accept", accept);
+        let answer = Answer::to(request.header("content-type", "application/x-www-form-urlencoded").body(body)).await;
+        let kind = answer.field("content-type");
+        let good = answer.status == 200 && kind.starts_with("application/token-introspection+jwt") == signed;
+        report.holds("RFC 9110 12.5.1", &format!("introspection with Accept: {accept}"), good, kind);
     }
     let answer = ask(&suite.party("suite-mtls-2"), &token).await;
     report.holds("FAPI2-MS 6.2", "another client learns nothing", answer.body == inactive, &answer.told());

@@ -20,6 +20,10 @@ pub async fn run(suite: &Suite, report: &mut Report) {
     responses(suite, &party, report).await;
     spent(suite, &party, report).await;
     refusals(suite, &party, report).await;
+    stale(suite, &party, report).await;
+    asked_for(suite, report).await;
+    by_name(suite, &party, report).await;
+    throttled(suite, &party, report).await;
     report.area("Signed responses");
     signed(suite, report).await;
     report.area("Codes");
@@ -191,6 +195,121 @@ async fn spent(suite: &Suite, party: &Party<'_>, report: &mut Report) {
     report.holds("RFC 9126 4", "a spent request_uri gives no second code", none, &again.told());
     let stranger = Browser::new(suite).visit(&url, "approve").await;
     report.holds("RFC 9126 4", "nor to another browser", !stranger.parameters().contains_key("code"), &stranger.told());
+}
+
+/// Two tabs: what one does makes the other's form a foreign one. It decides nothing, and it is no dead end.
+async fn stale(suite: &Suite, party: &Party<'_>, report: &mut Report) {
+    let sign_in = suite.metadata["authorization_endpoint"].as_str().unwrap().replace("authorize", "sign-in");
+    for (name, action) in [("signs in", "sign-in"), ("cancels", "cancel")] {
+        let (first, second) = (pushed(party, &[]).await, pushed(party, &[]).await);
+        let mut browser = Browser::new(suite);
+        browser.get(&first).await;
+        let page = browser.get(&second).await;
+        let user = &suite.told["users"][0];
+        let (username, password) = (user["username"].as_str().unwrap(), user["password"].as_str().unwrap());
+        let more = [("username", username), ("password", password), ("action", action)];
+        let form = changed(super::browser::hidden(&page.text), &more);
+        let done = browser.visit(&first, "approve").await.parameters().contains_key("code");
+        report.holds("RFC 6749 4.1.2", &format!("one of two tabs goes on before the other {name}"), done, "no code");
+        for (who, mut browser) in [("another", Browser::new(suite)), ("its own", browser)] {
+            let answer = browser.post(&sign_in, &form).await;
+            let again = answer.status == 303 && answer.field("location").starts_with("authorize?");
+            report.holds(
+                "RFC 6749 4.1.2.1",
+                &format!("a stale form that {name} in {who} browser: once more"),
+                again,
+                &answer.told(),
+            );
+            if who == "another" {
+                continue;
+            }
+            let page = browser.get(&second).await;
+            report.holds(
+                "RFC 6749 10.12",
+                &format!("a stale form that {name} decides nothing"),
+                page.status == 200,
+                &page.told(),
+            );
+            let landed = browser.visit(&second, "approve").await;
+            let code = landed.parameters().contains_key("code");
+            report.holds("RFC 6749 4.1.2", &format!("and the tab that {name} leads on"), code, &landed.told());
+        }
+    }
+}
+
+/// OpenID Connect Core §3.1.2.2: no answer about somebody else.
+async fn asked_for(suite: &Suite, report: &mut Report) {
+    for (id, subject, error) in [
+        ("suite-mtls-1", "psu-bob", Some("login_required")),
+        ("suite-mtls-1", "psu-alice", None),
+        ("suite-pairwise", "psu-alice", Some("login_required")), // Which this client does not know her by.
+    ] {
+        let claims = json!({ "id_token": { "sub": { "value": subject } } }).to_string();
+        let landed = approved(&suite.party(id), &[("claims", &claims)]).await;
+        let said = landed.parameters();
+        let good = match error {
+            Some(error) => said.get("error").is_some_and(|said| said == error) && !said.contains_key("code"),
+            None => said.contains_key("code"),
+        };
+        report.holds(
+            "OIDC Core 3.1.2.2",
+            &format!("{id} asks for {subject}, and alice signs in"),
+            good,
+            &landed.told(),
+        );
+    }
+}
+
+/// Claims by name: the user reads of them, and they are told to who may have the scope that covers them.
+async fn by_name(suite: &Suite, party: &Party<'_>, report: &mut Report) {
+    let claims = json!({ "userinfo": { "email": null, "auth_time": null } }).to_string();
+    let answer = redeem(party, &code(party, &[("claims", &claims)]).await, &[]).await;
+    let user = party.call(&party.endpoint("userinfo"), answer.text("access_token")).await;
+    report.holds("OIDC Core 5.5", "a claim that no scope covers", user.body["auth_time"].is_i64(), &user.told());
+    let kept = user.body["email"].is_null();
+    report.holds("OIDC Core 5.5", "a claim of a scope that the client may not have", kept, &user.told());
+    let url = pushed(party, &[("claims", &claims)]).await;
+    let mut browser = Browser::new(suite);
+    let user = &suite.told["users"][0];
+    let page = browser.get(&url).await;
+    let (username, password) = (user["username"].as_str().unwrap(), user["password"].as_str().unwrap());
+    let more = [("username", username), ("password", password), ("action", "sign-in")];
+    let sign_in = suite.metadata["authorization_endpoint"].as_str().unwrap().replace("authorize", "sign-in");
+    browser.post(&sign_in, &changed(super::browser::hidden(&page.text), &more)).await;
+    let page = browser.get(&url).await;
+    let named = page.text.contains("<li>auth_time</li>") && !page.text.contains("<li>email</li>");
+    report.holds("OIDC Core 5.5", "what is asked for by name is on the page", named, &page.text);
+    let step_up = &suite.told["step_up"];
+    let call = async |token: &str| party.call(step_up["mtls_url"].as_str().unwrap(), token).await;
+    let own = call(party.own_token("accounts").await.text("access_token")).await;
+    let demanded = own.field("www-authenticate").contains("insufficient_user_authentication");
+    report.holds("RFC 9470 3", "a call that wants a user's sign-in", own.status == 401 && demanded, &own.told());
+    report.accepted("RFC 9470 3", "and gets it", &call(answer.text("access_token")).await);
+}
+
+/// Guesses that come too fast are not looked at, and are told so.
+async fn throttled(suite: &Suite, party: &Party<'_>, report: &mut Report) {
+    let url = pushed(party, &[]).await;
+    let sign_in = suite.metadata["authorization_endpoint"].as_str().unwrap().replace("authorize", "sign-in");
+    let page = Answer::to(suite.anonymous.get(&url)).await;
+    let cookie = page.field("set-cookie").split(';').next().unwrap().to_owned();
+    let more = [("username", "a-name-of-nobody"), ("password", "a guess"), ("action", "sign-in")];
+    let body = text(&changed(super::browser::hidden(&page.text), &more));
+    let guess = || {
+        let request = suite.anonymous.post(&sign_in).header("cookie", &cookie);
+        Answer::to(request.header("content-type", "application/x-www-form-urlencoded").body(body.clone()))
+    };
+    let answers = futures_util::future::join_all((0..12).map(|_| guess())).await;
+    let wrong = answers.iter().find(|answer| answer.status == 403);
+    report.holds("RFC 6749 10.10", "a wrong password is 403", wrong.is_some(), "none");
+    let early = answers.iter().find(|answer| answer.status == 429);
+    let told = early.map_or_else(|| "none".to_owned(), |answer| answer.told());
+    let wait = early
+        .is_some_and(|answer| answer.field("retry-after").parse::<u64>().is_ok_and(|wait| (1..=61).contains(&wait)));
+    report.holds("RFC 6585 4", "one that comes too early is 429 and says how long to wait", wait, &told);
+    let own =
+        early.is_some_and(|answer| answer.text.contains("too many attempts") && !answer.text.contains("is wrong"));
+    report.holds("RFC 6749 10.10", "and not whether it was right", own, &told);
 }
 
 async fn refusals(suite: &Suite, party: &Party<'_>, report: &mut Report) {

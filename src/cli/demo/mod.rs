@@ -45,6 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
     let runtime = super::serve::runtime(0)?;
     runtime.block_on(async {
         let bar = progress(arguments);
+        let _alone = setup::lock(&arguments.state)?;
         let demo = setup::start(arguments, &bar).await?;
         bar.finish_and_clear();
         if arguments.once {

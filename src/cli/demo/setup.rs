@@ -1,5 +1,6 @@
 //! Sets the stage: certificates, institutions, configuration, gateway.
 
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +33,19 @@ pub(super) struct Demo {
     pub running: server::Running,
     pub institutions: Vec<sandbox::Running>,
     pub mounted: Vec<Mounted>,
+}
+
+/// One demo at a time lives in a folder: a second one must not write over what the first one follows. The lock goes with
+/// the file handle, whatever becomes of the process.
+pub(super) fn lock(state: &Path) -> anyhow::Result<File> {
+    std::fs::create_dir_all(state).with_context(|| format!("{} cannot be made", state.display()))?;
+    let path = state.join("lock");
+    let file = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => anyhow::bail!("another demo is running in {}", state.display()),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
+    }
 }
 
 pub(super) async fn start(arguments: &Arguments, bar: &ProgressBar) -> anyhow::Result<Demo> {

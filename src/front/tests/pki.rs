@@ -118,6 +118,7 @@ impl Pki {
         ListenerTls {
             certificate_file: self.folder.path().join("cert.pem"),
             private_key_file: self.folder.path().join("key.pem"),
+            alternative: None,
             client_certificate,
         }
     }

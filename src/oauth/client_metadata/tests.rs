@@ -142,6 +142,12 @@ fn metadata_is_refused_for_a_reason() {
             "invalid_client_metadata",
         ),
         (
+            "no key that can verify",
+            with(json!({ "jwks": { "keys": [{ "kty": "AKP", "pub": "AA" }] } })),
+            fapi2,
+            "invalid_client_metadata",
+        ),
+        (
             "a shared key",
             with(json!({ "jwks": { "keys": [{ "kty": "oct", "k": "AA" }] } })),
             fapi2,

@@ -211,7 +211,8 @@ async fn a_signed_answer_is_for_who_asked_and_no_token() {
         ("application/json", false),
         ("*/*", false),
         ("application/token-introspection+jwt;q=0, application/json", false),
-        ("application/json, Application/Token-Introspection+JWT;q=0.5", true),
+        ("application/json;q=0.4, Application/Token-Introspection+JWT;q=0.5", true),
+        ("application/json, application/token-introspection+jwt;q=0.5", false),
     ] {
         let answer = ask_signed(&world, accept, "rs", &token).await.unwrap();
         assert_eq!(matches!(answer, Introspected::Signed(_)), signed, "{accept}");

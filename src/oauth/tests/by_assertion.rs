@@ -27,7 +27,7 @@ async fn each_algorithm_of_a_client_is_accepted() {
     for algorithm in [Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa] {
         let (key, _) = SigningKey::generate(algorithm).unwrap();
         let mut registry = Registry::default();
-        let keys = ClientKeys::inline(&json!({ "keys": [key.public_jwk()] })).unwrap().0;
+        let keys = ClientKeys::inline(&json!({ "keys": [key.public_jwk()] })).unwrap();
         let id = ClientId::parse("jwt").unwrap();
         let registration = registration(&id, ClientAuthentication::PrivateKeyJwt, keys);
         let id = registration.client_id.clone();

@@ -17,7 +17,7 @@ fn challenge() -> String {
 pub(super) fn code_client(world: &World, id: &str, profile: Profile) -> (Client, ClientRegistration) {
     let mut client = client(id, "acme");
     client.scopes = ScopeSet::parse("openid accounts payments").unwrap();
-    let keys = ClientKeys::inline(&json!({ "keys": [world.key.public_jwk()] })).unwrap().0;
+    let keys = ClientKeys::inline(&json!({ "keys": [world.key.public_jwk()] })).unwrap();
     let metadata = ClientMetadata {
         grant_types: [GrantType::AuthorizationCode, GrantType::RefreshToken].into_iter().collect(),
         redirect_uris: vec![REDIRECT.into()],
@@ -52,7 +52,7 @@ pub(super) async fn two_clients() -> World {
 }
 
 pub(super) fn mtls() -> Connection {
-    connection(Some(certificate(7, ChainTrust::Unverified)))
+    connection(Some(certificate(7, ChainTrust::Trusted)))
 }
 
 pub(super) fn request_parameters() -> Vec<(String, String)> {

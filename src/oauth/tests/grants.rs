@@ -113,8 +113,8 @@ async fn a_client_of_bound_tokens_gets_no_other() {
             world.post_token(&parameters, &connection(certificate)).await
         }
     };
-    // By assertion: any certificate on the connection binds, whatever its chain (RFC 8705 §3).
-    let answer = request(world.assertion("bound", "a"), Some(certificate(3, ChainTrust::Unverified))).await.unwrap();
+    // By assertion: whatever certificate of a trusted chain the connection has binds (RFC 8705 §3).
+    let answer = request(world.assertion("bound", "a"), Some(certificate(3, ChainTrust::Trusted))).await.unwrap();
     let (_, claims) = read(&world, &answer.body.access_token);
     assert_eq!(claims["cnf"], json!({ "x5t#S256": Thumbprint([3; 32]).to_string() }));
     assert_eq!(answer.body.token_type, "Bearer", "RFC 8705 §3");
@@ -128,6 +128,9 @@ async fn a_client_of_bound_tokens_gets_no_other() {
         let outcome = world.authenticator.authenticate(token, &connection(certificate), now).await;
         assert_eq!(outcome.is_ok(), good, "{name}");
     }
+    let dead = request(world.assertion("bound", "d"), Some(certificate(3, ChainTrust::Unverified))).await;
+    let error = dead.map(drop).unwrap_err();
+    assert_eq!(error.code(), "invalid_request", "one that no resource would take");
     let error = request(world.assertion("bound", "b"), None).await.map(drop).unwrap_err();
     assert_eq!((error.code(), error.status().as_u16()), ("invalid_request", 400), "no certificate");
 

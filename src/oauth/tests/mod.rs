@@ -342,7 +342,7 @@ pub(crate) async fn world_asking(settings: Settings, nonces: NonceMode) -> World
 
 fn registry(key: &SigningKey) -> Registry {
     let jwks = json!({ "keys": [key.public_jwk()] });
-    let keys = || ClientKeys::inline(&jwks).unwrap().0;
+    let keys = || ClientKeys::inline(&jwks).unwrap();
     let by_jwt = || ClientAuthentication::PrivateKeyJwt;
     let dn = DistinguishedName::parse("CN=tpp,C=GB").unwrap();
     let by_thumbprint =

@@ -204,7 +204,7 @@ async fn a_wrong_password_is_asked_for_again_and_signs_nobody_in() {
     assert_eq!(kind(&browser.look("a", &uri)), "sign-in None");
 }
 
-/// Login CSRF, approval CSRF, and forms that were kept.
+/// Login CSRF, approval CSRF, and forms that were kept: they lead to the page of the request, and change nothing.
 #[tokio::test]
 async fn a_form_counts_from_its_browser_for_its_request_alone() {
     let world = inhabited().await;
@@ -222,17 +222,17 @@ async fn a_form_counts_from_its_browser_for_its_request_alone() {
     ] {
         for action in ["sign-in", "cancel"] {
             let visit = mine.send_sign_in(&form, action, "alice", PASSWORD).await;
-            assert_eq!(kind(&visit), "stopped invalid_request", "{name} {action}");
+            assert_eq!(kind(&visit), "again", "{name} {action}");
         }
         for action in ["approve", "refuse", "switch-user"] {
-            assert_eq!(kind(&mine.decide(&form, action)), "stopped invalid_request", "{name} {action}");
+            assert_eq!(kind(&mine.decide(&form, action)), "again", "{name} {action}");
         }
     }
     let mut nobody = Browser::new(&world);
-    assert_eq!(kind(&nobody.send_sign_in(&good, "sign-in", "alice", PASSWORD).await), "stopped invalid_request");
+    assert_eq!(kind(&nobody.send_sign_in(&good, "sign-in", "alice", PASSWORD).await), "again");
     // The form of the session before the sign-in does not count after it.
     assert_eq!(kind(&mine.send_sign_in(&good, "sign-in", "alice", PASSWORD).await), "again");
-    assert_eq!(kind(&mine.decide(&good, "approve")), "stopped invalid_request");
+    assert_eq!(kind(&mine.decide(&good, "approve")), "again");
     for action in ["", "delete", "sign-in"] {
         let page = approval(mine.look("a", &uri));
         assert_eq!(kind(&mine.decide(&page.form, action)), "stopped invalid_request", "{action:?}");
@@ -240,7 +240,7 @@ async fn a_form_counts_from_its_browser_for_its_request_alone() {
     // Who knows a form by heart, and signed in elsewhere, decides nothing here.
     let page = approval(mine.look("a", &uri));
     let theirs = other.arrive("a", &uri).await;
-    assert_eq!(kind(&other.decide(&page.form, "approve")), "stopped invalid_request");
+    assert_eq!(kind(&other.decide(&page.form, "approve")), "again");
     assert_eq!(kind(&other.decide(&theirs.form, "approve")), "code");
 }
 
@@ -364,11 +364,7 @@ async fn a_visit_that_took_too_long_tells_its_client_whatever_is_done_then() {
         assert_eq!(kind(&Browser::new(&world).look("a", &uri)), "error access_denied", "in any browser");
     }
     assert_eq!(kind(&browser.decide(&page.form, "approve")), "error access_denied");
-    assert_eq!(
-        kind(&Browser::new(&world).decide(&page.form, "approve")),
-        "stopped invalid_request",
-        "no browser of ours"
-    );
+    assert_eq!(kind(&Browser::new(&world).decide(&page.form, "approve")), "error access_denied", "in any browser");
     world.clock.set(NOW + 1_200);
     assert_eq!(kind(&browser.look("a", &uri)), "stopped invalid_request_uri", "forgotten in the end");
 }

@@ -239,7 +239,12 @@ impl Rig {
     pub async fn tls(pool: PoolSettings) -> Self {
         let pki = Pki::new("edge");
         let (certificate_file, private_key_file) = pki.client("gateway", 1);
-        let tls = ListenerTls { certificate_file, private_key_file, client_certificate: ClientCertificate::None };
+        let tls = ListenerTls {
+            certificate_file,
+            private_key_file,
+            alternative: None,
+            client_certificate: ClientCertificate::None,
+        };
         let mut rig = Self::open(pool, ops(), |_| (), Some(tls)).await;
         rig.ca = Some(std::fs::read(&pki.ca_file).unwrap());
         rig

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
+use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -59,8 +60,20 @@ impl AssertionKey {
             members.insert("alg".into(), algorithm.as_str().into());
             members.insert("use".into(), "sig".into());
         }
-        Ok(Self { private_pem: key.serialize_pem().into(), public_jwk: jwk })
+        Ok(Self { private_pem: private_pem(key, algorithm)?, public_jwk: jwk })
     }
+}
+
+/// PKCS #8 of version 1 (RFC 5208): the form with the public key in it (RFC 5958 §2), which an Ed25519 key gets by default, is
+/// read by few programs.
+fn private_pem(key: &KeyPair, algorithm: Algorithm) -> Result<SecretString, PkiError> {
+    if algorithm != Algorithm::EdDsa {
+        return Ok(key.serialize_pem().into());
+    }
+    let pair = Ed25519KeyPair::from_pkcs8(key.serialized_der()).map_err(|_| PkiError::KeyType)?;
+    let der = pair.to_pkcs8v1().map_err(|_| PkiError::KeyType)?;
+    let body = STANDARD.encode(der.as_ref()); // One line: the 48 bytes of RFC 8410 §7.
+    Ok(format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n").into())
 }
 
 /// Takes the key `{name}` from the folder, or makes it there if it is missing or of another kind.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber, date_time_ymd,
+    KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType,
+    SerialNumber, date_time_ymd,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -131,7 +132,21 @@ impl Authority {
     }
 
     pub fn issue(&self, leaf: &Leaf, validity: Validity, random: &dyn Random) -> Result<Issued, PkiError> {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        self.issue_for(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?, leaf, validity, random)
+    }
+
+    /// For a key of RSA with 2048 bits.
+    pub fn issue_rsa(&self, leaf: &Leaf, validity: Validity, random: &dyn Random) -> Result<Issued, PkiError> {
+        self.issue_for(KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?, leaf, validity, random)
+    }
+
+    fn issue_for(
+        &self,
+        key: KeyPair,
+        leaf: &Leaf,
+        validity: Validity,
+        random: &dyn Random,
+    ) -> Result<Issued, PkiError> {
         let certificate = leaf_params(leaf, validity, random)?.signed_by(&key, &self.issuer)?;
         Ok(Issued::new(&certificate, &key))
     }

@@ -42,13 +42,15 @@ pub struct PkiSettings {
     pub impersonated: Leaf,
 }
 
-/// Where everything lies. All certificates are P-256 and hold for ninety days.
+/// Where everything lies. All certificates but one are P-256, and hold for ninety days.
 #[derive(Debug, Clone)]
 pub struct DemoPki {
     pub folder: PathBuf,
     /// Signs the gateway's own listeners; give it to `curl --cacert`.
     pub server_ca: PathBuf,
     pub server: Identity,
+    /// The same, RSA of 2048 bits, for callers that know no other kind below TLS 1.3 (FAPI 1.0 Advanced §8.5).
+    pub server_rsa: Identity,
     /// Signs third parties' client certificates.
     pub partner_ca: Identity,
     /// By common name.
@@ -80,6 +82,7 @@ impl DemoPki {
             folder: folder.to_owned(),
             server_ca: folder.join("server-ca.pem"),
             server: named("server"),
+            server_rsa: named("server-rsa"),
             partner_ca: named("partner-ca"),
             clients: settings.clients.iter().map(client).collect(),
             institution_ca: named("institution-ca"),
@@ -102,6 +105,7 @@ impl DemoPki {
             institutions.into_iter().map(|identity| (identity, self.institution_ca.certificate.as_path())).collect();
         living.extend(self.clients.values().map(|identity| (identity, self.partner_ca.certificate.as_path())));
         living.push((&self.server, &self.server_ca));
+        living.push((&self.server_rsa, &self.server_ca));
         living.push((&self.partner_ca, &self.partner_ca.certificate));
         living.push((&self.institution_ca, &self.institution_ca.certificate));
         living.push((&self.self_signed_client, &self.self_signed_client.certificate));
@@ -132,6 +136,7 @@ fn make(pki: &DemoPki, settings: &PkiSettings, now: Timestamp, random: &dyn Rand
     let server_ca = authority("Clearway demo server CA", Reach::Loopback)?;
     write_public(&pki.server_ca, server_ca.certificate_pem())?;
     pki.server.write(&server_ca.issue(&Leaf::loopback_server("localhost"), validity, random)?)?;
+    pki.server_rsa.write(&server_ca.issue_rsa(&Leaf::loopback_server("localhost"), validity, random)?)?;
 
     let partner_ca = authority("Clearway demo partner CA", Reach::Anyone)?;
     write_authority(&pki.partner_ca, &partner_ca)?;

@@ -12,6 +12,9 @@ use super::clients::{Bound, Method, Suite};
 use super::{Credentials, DETAIL_TYPES, IMPERSONATED, Seeded, exposed, people};
 use crate::sandbox::pki::{DemoPki, Identity};
 
+/// `step_up` of the demo's `apis.yaml`.
+const TRANSACTIONS: &str = "/open-banking/v4.0/aisp/accounts/20001/transactions";
+
 /// Where the demo is.
 pub(in crate::cli::demo) struct Addresses<'a> {
     pub public_url: &'a str,
@@ -109,12 +112,31 @@ fn document(addresses: &Addresses<'_>, pki: &DemoPki, clients: Vec<Value>) -> Va
             "mtls_url": format!("{mtls}/open-banking/v4.0/aisp/accounts"), "expected_status": 403,
             "expected_error": "insufficient_scope",
         },
+        "step_up": {
+            "scope": "accounts", "method": "GET", "url": format!("{public}{TRANSACTIONS}"), "mtls_url": format!("{mtls}{TRANSACTIONS}"),
+            "acr_values": [crate::oauth::ACR_PASSWORD], "max_age": 300, "expected_status": 401,
+            "expected_error": "insufficient_user_authentication",
+        },
         "scope_that_does_not_exist": "no-such-scope",
         "resource": { "valid": [public], "invalid": ["https://other.example/api", format!("{public}/other"), "not-a-uri"] },
         "redirect_uris_invalid": [
             "https://attacker.example/callback", "https://localhost:9999/suite-dpop-1/callback/", "http://localhost:9999/callback",
         ],
         "authorization_details": authorization_details(),
+        "pages": pages(),
+    })
+}
+
+/// By which `id` a program finds what on the pages of a visit. They do not change.
+fn pages() -> Value {
+    json!({
+        "sign_in": {
+            "form": "sign-in", "username": "username", "password": "password", "submit": "submit", "cancel": "cancel",
+            "error": "sign-in-error",
+        },
+        "approval": { "form": "approval", "approve": "approve", "refuse": "refuse", "switch_user": "switch-user" },
+        "error": { "code": "oauth-error", "description": "oauth-error-description" },
+        "client_name": "client-name",
     })
 }
 

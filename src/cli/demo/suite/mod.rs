@@ -5,6 +5,7 @@ mod clients;
 mod document;
 mod outside;
 mod people;
+mod told;
 
 use std::fs;
 use std::path::{Path, PathBuf};

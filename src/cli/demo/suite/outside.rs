@@ -7,18 +7,17 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use serde_json::{Map, Value, json};
 
-use super::{DETAIL_TYPES, clients, put};
+use super::{DETAIL_TYPES, clients, put, told};
 use crate::sandbox::pki::DemoPki;
 
 /// Members that mean the same under the same name in `clients.yaml`.
-const SAME: [&str; 10] = [
+const SAME: [&str; 9] = [
     "profile",
     "grant_types",
     "redirect_uris",
     "response_modes",
     "require_signed_request_object",
     "authorization_details_types",
-    "dpop_bound_access_tokens",
     "backchannel_token_delivery_mode",
     "backchannel_client_notification_endpoint",
     "access_token_lifetime",
@@ -26,6 +25,8 @@ const SAME: [&str; 10] = [
 /// Subjects of a certificate (RFC 8705 §2.1.2).
 const SUBJECTS: [&str; 5] = ["subject_dn", "san_dns", "san_uri", "san_ip", "san_email"];
 const SCOPES: &str = "openid accounts payments wallet:read credit:read";
+/// `tokens.signing_algorithm` of the demo's `gateway.yaml`.
+const SIGNED_BY: &str = "ES256";
 /// More are a mistake: this is a demo.
 const CLIENTS_MAX: usize = 100;
 
@@ -57,33 +58,18 @@ pub(in crate::cli::demo) fn add(file: Option<&Path>, state: &Path, pki: &DemoPki
     let mut told = Vec::new();
     for (at, metadata) in clients.iter().enumerate() {
         let entry = entry(at, metadata, pki).with_context(|| format!("client {} of {name}", at + 1))?;
-        let products = if is_bound(&entry) { &["banking", "wallet"][..] } else { &["wallet"] };
+        let bearer = sender_constraint(&entry) == "none";
+        let products = if bearer { &["wallet"][..] } else { &["banking", "wallet"] };
         let subscribed = |product| json!({ "client": entry.get("id"), "product": product, "plan": "standard" });
         subscriptions.extend(products.iter().map(subscribed));
-        told.push(outward(metadata, &entry));
+        told.push(told::outward(metadata, &entry));
         configured.push(Value::Object(entry));
     }
     put(state, "clients", "outside", &configured)?;
     put(state, "subscriptions", "outside", &subscriptions)?;
     trust(authorities, state, pki)?;
+    reach(clients, state, pki)?;
     Ok(told)
-}
-
-/// The metadata as given, with the name that the client has here.
-fn outward(metadata: &Value, entry: &Map<String, Value>) -> Value {
-    let mut told = metadata.as_object().cloned().unwrap_or_default();
-    told.insert("client_id".into(), entry.get("id").cloned().unwrap_or_default());
-    told.insert("kind".into(), "outside".into());
-    told.insert("tenant".into(), entry.get("tenant").cloned().unwrap_or_default());
-    Value::Object(told)
-}
-
-/// Bearer tokens are for low-risk products alone.
-fn is_bound(entry: &Map<String, Value>) -> bool {
-    let certificate = entry.get("certificate_bound_access_tokens").and_then(Value::as_bool);
-    let secret =
-        entry.get("authentication").and_then(|section| section.get("method")?.as_str()) == Some("client_secret_basic");
-    entry.get("dpop_bound_access_tokens") == Some(&json!(true)) || certificate.unwrap_or(!secret)
 }
 
 fn entry(at: usize, metadata: &Value, pki: &DemoPki) -> anyhow::Result<Map<String, Value>> {
@@ -95,10 +81,7 @@ fn entry(at: usize, metadata: &Value, pki: &DemoPki) -> anyhow::Result<Map<Strin
         !id.is_empty() && id.chars().all(plain) && !id.starts_with('.'),
         "client_id must be of letters, digits, - _ ."
     );
-    ensure!(
-        metadata.get("jwks_uri").is_none(),
-        "give `jwks` in place of `jwks_uri`, or register the client dynamically"
-    );
+    check_answers(metadata)?;
     let mut entry = Map::new();
     for name in SAME {
         if let Some(value) = metadata.get(name) {
@@ -107,9 +90,7 @@ fn entry(at: usize, metadata: &Value, pki: &DemoPki) -> anyhow::Result<Map<Strin
     }
     entry.entry("authorization_details_types").or_insert_with(|| json!(DETAIL_TYPES));
     entry.entry("grant_types").or_insert_with(|| json!(["authorization_code", "refresh_token"]));
-    if let Some(bound) = metadata.get("tls_client_certificate_bound_access_tokens") {
-        entry.insert("certificate_bound_access_tokens".into(), bound.clone());
-    }
+    bind(metadata, &mut entry);
     if text("subject_type") == Some("pairwise") {
         let uris = metadata.get("redirect_uris").and_then(Value::as_array);
         let uri = text("sector_identifier_uri").or_else(|| uris?.first()?.as_str());
@@ -126,6 +107,57 @@ fn entry(at: usize, metadata: &Value, pki: &DemoPki) -> anyhow::Result<Map<Strin
     Ok(entry)
 }
 
+/// RFC 9449 §5.2, RFC 8705 §3.4: absent is the same as false, and only means that the client does not always use the method.
+/// Such a client's tokens are bound to what each request brings; bearer tokens are for clients that say `plain-oauth`.
+fn bind(metadata: &Map<String, Value>, entry: &mut Map<String, Value>) {
+    let flags = [
+        ("tls_client_certificate_bound_access_tokens", "certificate_bound_access_tokens"),
+        ("dpop_bound_access_tokens", "dpop_bound_access_tokens"),
+    ];
+    let bearer = metadata.get("profile").and_then(Value::as_str) == Some("plain-oauth");
+    for (given, own) in flags {
+        match metadata.get(given) {
+            None => {}
+            Some(Value::Bool(false)) if !bearer => {}
+            Some(flag) => drop(entry.insert(own.to_owned(), flag.clone())),
+        }
+    }
+}
+
+/// What the tokens of an entry of `clients.yaml` are bound to, as `clients.json` says it.
+pub(super) fn sender_constraint(entry: &Map<String, Value>) -> &'static str {
+    let flag = |name: &str| entry.get(name).and_then(Value::as_bool);
+    let secret =
+        entry.get("authentication").and_then(|section| section.get("method")?.as_str()) == Some("client_secret_basic");
+    let fapi1 = entry.get("profile").and_then(Value::as_str).is_some_and(|profile| profile.starts_with("fapi1"));
+    match (flag("dpop_bound_access_tokens"), flag("certificate_bound_access_tokens")) {
+        (Some(true), _) => "dpop",
+        (_, Some(true)) => "certificate",
+        (_, Some(false)) => "none",
+        (_, None) if secret => "none",
+        (None, None) if !fapi1 => "dpop_or_certificate",
+        (Some(false) | None, None) => "certificate",
+    }
+}
+
+/// Answers that this server does not give (RFC 7591 §2, OpenID Connect Registration §2): better said now than noticed later.
+fn check_answers(metadata: &Map<String, Value>) -> anyhow::Result<()> {
+    let code = json!(["code"]);
+    let response_types = metadata.get("response_types");
+    ensure!(
+        response_types.is_none_or(|types| *types == code || *types == json!([])),
+        "response_types can be [\"code\"] only"
+    );
+    for name in ["id_token_signed_response_alg", "authorization_signed_response_alg"] {
+        let asked = metadata.get(name);
+        ensure!(asked.is_none_or(|alg| alg == SIGNED_BY), "{name}: the demo signs with {SIGNED_BY}");
+    }
+    for name in ["userinfo_signed_response_alg", "id_token_encrypted_response_alg", "userinfo_encrypted_response_alg"] {
+        ensure!(metadata.get(name).is_none(), "{name}: answers are not so made here");
+    }
+    Ok(())
+}
+
 fn authentication(id: &str, metadata: &Map<String, Value>, pki: &DemoPki) -> anyhow::Result<Value> {
     let method = metadata.get("token_endpoint_auth_method").and_then(Value::as_str).unwrap_or("private_key_jwt");
     let mut section = Map::new();
@@ -134,6 +166,13 @@ fn authentication(id: &str, metadata: &Map<String, Value>, pki: &DemoPki) -> any
         let path = pki.folder.join(format!("outside-{id}.jwks.json"));
         fs::write(&path, public_only(jwks).to_string())?;
         section.insert("jwks_file".into(), json!(path));
+    }
+    if let Some(url) = metadata.get("jwks_uri") {
+        ensure!(!section.contains_key("jwks_file"), "`jwks` and `jwks_uri` exclude each other"); // RFC 7591 §2
+        section.insert("jwks_uri".into(), url.clone());
+    }
+    if method != "self_signed_tls_client_auth" && metadata.contains_key("certificates") {
+        section.insert("certificate_files".into(), certificate_files(id, metadata, pki)?.into());
     }
     match method {
         "private_key_jwt" => {}
@@ -145,13 +184,7 @@ fn authentication(id: &str, metadata: &Map<String, Value>, pki: &DemoPki) -> any
             }
         }
         "self_signed_tls_client_auth" => {
-            let mut files = Vec::new();
-            for (at, pem) in certificates(metadata)?.iter().enumerate() {
-                let path = pki.folder.join(format!("outside-{id}-{}.pem", at + 1));
-                fs::write(&path, pem)?;
-                files.push(json!(path));
-            }
-            section.insert("certificate_files".into(), files.into());
+            section.insert("certificate_files".into(), certificate_files(id, metadata, pki)?.into());
         }
         "client_secret_basic" => {
             let secret = metadata.get("client_secret").and_then(Value::as_str).context("it has no client_secret")?;
@@ -173,6 +206,16 @@ fn public_only(jwks: &Value) -> Value {
         }
     }
     jwks
+}
+
+fn certificate_files(id: &str, metadata: &Map<String, Value>, pki: &DemoPki) -> anyhow::Result<Vec<Value>> {
+    let mut files = Vec::new();
+    for (at, pem) in certificates(metadata)?.iter().enumerate() {
+        let path = pki.folder.join(format!("outside-{id}-{}.pem", at + 1));
+        fs::write(&path, pem)?;
+        files.push(json!(path));
+    }
+    Ok(files)
 }
 
 /// PEM texts of `certificates`, or those within the keys (RFC 8705 §2.2.2 `x5c`).
@@ -198,6 +241,25 @@ fn trust(authorities: Option<&Value>, state: &Path, pki: &DemoPki) -> anyhow::Re
     let known = "/partner-ca.pem\n";
     let text = fs::read_to_string(&gateway)?;
     fs::write(&gateway, text.replacen(known, &format!("{known}  - {}\n", json!(path)), 1))?;
+    Ok(())
+}
+
+/// A suite runs on this machine, or near it: the hosts under which its clients publish keys and are notified may be asked,
+/// and may show a certificate of the demo's own authority.
+fn reach(clients: &[Value], state: &Path, pki: &DemoPki) -> anyhow::Result<()> {
+    let named = ["jwks_uri", "backchannel_client_notification_endpoint"];
+    let urls = clients.iter().flat_map(|client| named.map(|name| client.get(name)?.as_str()?.parse().ok()));
+    let host = |url: http::Uri| Some(url.host()?.trim_matches(['[', ']']).to_owned());
+    let mut hosts: Vec<String> = urls.flatten().filter_map(host).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    if hosts.is_empty() {
+        return Ok(());
+    }
+    let gateway = state.join("config/gateway.yaml");
+    let text = fs::read_to_string(&gateway)?;
+    let section = json!({ "allow_private": hosts, "ca_files": [pki.server_ca] });
+    fs::write(&gateway, format!("{text}\noutbound: {section}\n"))?;
     Ok(())
 }
 

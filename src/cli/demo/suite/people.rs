@@ -25,6 +25,9 @@ const PEOPLE: [(&str, &str, &str, &str); 2] = [
     ),
 ];
 
+/// Below `registered_clients_max`, whose default holds.
+const REGISTERED_MAX: u32 = 9_000;
+
 /// Writes both kinds of configuration; returns the token with which clients are registered.
 pub(super) fn write(state: &Path, pki: &DemoPki) -> anyhow::Result<SecretString> {
     let users = PEOPLE.map(|(username, _, hash, name)| {
@@ -39,6 +42,8 @@ pub(super) fn write(state: &Path, pki: &DemoPki) -> anyhow::Result<SecretString>
     let registration = json!({
         "id": "demo", "initial_access_token_file": pki.folder.join("initial-access.token"),
         "tenant": super::clients::FIRST,
+        // A suite registers by the dozen, and seldom cleans up.
+        "clients_max": REGISTERED_MAX, "clients_per_tenant_max": REGISTERED_MAX,
         "scopes": ["openid", "profile", "email", "accounts", "payments", "wallet:read"],
         "subscriptions": [{ "product": "banking", "plan": "standard" }, { "product": "wallet", "plan": "standard" }],
     });
@@ -58,8 +63,8 @@ pub(super) fn told(operations: &str, token: &SecretString) -> [(&'static str, Va
             "authentication_device",
             json!({
                 "url": format!("{operations}/device"),
-                "approve": format!("{operations}/device?auth_req_id={{auth_req_id}}&action=approve"),
-                "deny": format!("{operations}/device?auth_req_id={{auth_req_id}}&action=deny"),
+                "approve": format!("{operations}/device?auth_req_id={{auth_req_id}}&decision=approve"),
+                "deny": format!("{operations}/device?auth_req_id={{auth_req_id}}&decision=deny"),
             }),
         ),
     ]
