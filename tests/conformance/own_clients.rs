@@ -216,7 +216,8 @@ fn host(listener: TcpListener, pki: &Path, jwks: String) -> mpsc::UnboundedRecei
             let mut tls = rustls::Stream::new(&mut tls, &mut stream);
             let mut text = String::new();
             let mut chunk = [0; 4096];
-            while !(text.contains('}') || text.starts_with("GET ") && text.ends_with("\r\n\r\n")) {
+            let whole = |text: &str| text.contains('}') || (text.starts_with("GET ") && text.ends_with("\r\n\r\n"));
+            while !whole(&text) {
                 match tls.read(&mut chunk) {
                     Ok(count) if count > 0 => text.push_str(&String::from_utf8_lossy(&chunk[..count])),
                     _ => break,
