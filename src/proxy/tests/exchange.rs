@@ -1,4 +1,4 @@
-//! The buffered lane's exchange against real sockets.
+//! The whole lane's exchange against real sockets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
