@@ -134,7 +134,10 @@ async fn moody(gate: &Arc<Semaphore>) -> Backend {
         Some("500") => Reply::status(500),
         Some("hang") => Reply::Hang,
         Some("wait") => Reply::Wait(Arc::clone(&held), Box::new(Reply::json("{}"))),
-        Some("break") => Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".to_vec()),
+        // So much that it has begun to leave before the rest is missed: else it would be answered for.
+        Some("break") => {
+            Reply::Raw([b"HTTP/1.1 200 OK\r\ncontent-length: 400000\r\n\r\n".to_vec(), vec![b' '; 200_000]].concat())
+        }
         _ => Reply::json(&format!("{{\"iban\":\"{SECRET}\"}}")),
     })
     .await

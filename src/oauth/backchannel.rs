@@ -18,7 +18,7 @@ use super::grant::{Grant, GrantId};
 use super::{
     Answer, Approval, AuthorizationServer, BackchannelError, BackchannelRequest, Notification, OAuthError, Request,
 };
-use crate::domain::{Client, ScopeSet, Timestamp};
+use crate::domain::{Client, ClientId, ScopeSet, Timestamp};
 
 /// Between the starts of two polls (CIBA Core §7.3).
 pub const BACKCHANNEL_INTERVAL: Duration = Duration::from_secs(5);
@@ -26,8 +26,9 @@ pub const BACKCHANNEL_INTERVAL: Duration = Duration::from_secs(5);
 const SLOWER_BY: Duration = Duration::from_secs(5);
 /// How long it is still known what has expired.
 const REMEMBERED: Duration = Duration::from_mins(10);
-/// Most requests that wait for one user: nobody is to be worn down by prompts.
-const WAITING_PER_USER_MAX: usize = 20;
+/// Most requests of one client that wait for one user: nobody is to be worn down by prompts, and no client keeps
+/// another one's users from approving.
+const WAITING_PER_USER_MAX: usize = 10;
 
 /// The body of a successful answer (CIBA Core §7.3).
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -61,44 +62,44 @@ enum Stage {
     Redeemed,
 }
 
-/// How many requests wait for each user, by when they end.
+/// How many requests of each client wait for each user, by when they end.
 #[derive(Default)]
 pub(super) struct Waiting(Mutex<Users>);
 
 #[derive(Default)]
 struct Users {
-    by_subject: HashMap<Arc<str>, Vec<Timestamp>>,
+    by_pair: HashMap<(Arc<str>, ClientId), Vec<Timestamp>>,
     swept_at: Option<Timestamp>,
 }
 
 impl Waiting {
     /// Bounded as the requests are: each of its entries is one that was not refused for want of room.
-    fn add(&self, subject: &Arc<str>, until: Timestamp, now: Timestamp) -> Result<(), BackchannelError> {
+    fn add(&self, pair: (Arc<str>, ClientId), until: Timestamp, now: Timestamp) -> Result<(), OAuthError> {
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if users.swept_at.is_none_or(|at| at.plus(Duration::from_mins(1)) <= now) {
             users.swept_at = Some(now);
-            users.by_subject.retain(|_, ends| {
+            users.by_pair.retain(|_, ends| {
                 ends.retain(|end| *end > now);
                 !ends.is_empty()
             });
         }
-        let ends = users.by_subject.entry(Arc::clone(subject)).or_default();
+        let ends = users.by_pair.entry(pair).or_default();
         ends.retain(|end| *end > now);
         if ends.len() >= WAITING_PER_USER_MAX {
-            return Err(BackchannelError::UserBusy);
+            return Err(OAuthError::TooManyOutstanding);
         }
         ends.push(until);
         Ok(())
     }
 
-    fn remove(&self, subject: &str, until: Timestamp) {
+    fn remove(&self, pair: &(Arc<str>, ClientId), until: Timestamp) {
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(ends) = users.by_subject.get_mut(subject) else { return };
+        let Some(ends) = users.by_pair.get_mut(pair) else { return };
         if let Some(at) = ends.iter().position(|end| *end == until) {
             ends.swap_remove(at);
         }
         if ends.is_empty() {
-            users.by_subject.remove(subject);
+            users.by_pair.remove(pair);
         }
     }
 }
@@ -153,9 +154,9 @@ impl AuthorizationServer {
         let auth_req_id: Arc<str> = URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<32>()).into();
         let lifetime = request.lifetime;
         let expires_at = now.plus(lifetime);
-        let subject = Arc::clone(&request.subject.subject);
+        let pair = (Arc::clone(&request.subject.subject), client.id.clone());
         let outstanding = &self.parts.outstanding;
-        outstanding.waiting.add(&subject, expires_at, now)?;
+        outstanding.waiting.add(pair.clone(), expires_at, now)?;
         let pending = Pending {
             request: Arc::new(request),
             client: Arc::clone(client),
@@ -167,7 +168,7 @@ impl AuthorizationServer {
         };
         let forget_at = expires_at.plus(REMEMBERED);
         if let Err(full) = outstanding.backchannel.insert(&auth_req_id, client, pending, forget_at, now) {
-            outstanding.waiting.remove(&subject, expires_at);
+            outstanding.waiting.remove(&pair, expires_at);
             return Err(full.into());
         }
         Ok(BackchannelResponse {
@@ -224,7 +225,8 @@ impl AuthorizationServer {
             Ok(pending.seen())
         });
         let seen = decided.unwrap_or(Err(BackchannelDecisionError::Unknown))?;
-        self.parts.outstanding.waiting.remove(&seen.request.subject.subject, seen.expires_at);
+        let pair = (Arc::clone(&seen.request.subject.subject), seen.client.id.clone());
+        self.parts.outstanding.waiting.remove(&pair, seen.expires_at);
         if let Some(ping) = &seen.request.ping {
             self.parts.notifier.notify(Notification {
                 endpoint: Arc::clone(&ping.endpoint),

@@ -1,7 +1,5 @@
 //! The errors of CIBA Core §11 and §13, beside those of RFC 6749.
 
-use http::StatusCode;
-
 /// Why a backchannel request, or a poll for its tokens, is not answered with what was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BackchannelError {
@@ -12,8 +10,6 @@ pub enum BackchannelError {
     ExpiredLoginHintToken,
     #[error("the binding message cannot be shown as it is")]
     BindingMessage,
-    #[error("too many requests wait for this user")]
-    UserBusy,
     /// §11.
     #[error("the user has not decided yet")]
     Pending,
@@ -26,20 +22,6 @@ pub enum BackchannelError {
 }
 
 impl BackchannelError {
-    pub(super) const fn status(self) -> StatusCode {
-        match self {
-            // Before any user is asked: §13 `access_denied` is a 403.
-            Self::UserBusy => StatusCode::FORBIDDEN,
-            Self::UnknownUser
-            | Self::ExpiredLoginHintToken
-            | Self::BindingMessage
-            | Self::Pending
-            | Self::SlowDown
-            | Self::Expired
-            | Self::Denied => StatusCode::BAD_REQUEST,
-        }
-    }
-
     pub(super) const fn code(self) -> &'static str {
         match self {
             Self::UnknownUser => "unknown_user_id",
@@ -48,7 +30,7 @@ impl BackchannelError {
             Self::Pending => "authorization_pending",
             Self::SlowDown => "slow_down",
             Self::Expired => "expired_token",
-            Self::UserBusy | Self::Denied => "access_denied",
+            Self::Denied => "access_denied",
         }
     }
 
@@ -59,7 +41,6 @@ impl BackchannelError {
             Self::BindingMessage => {
                 "The binding message must be at most 100 characters of letters, digits, spaces and ASCII punctuation."
             }
-            Self::UserBusy => "Too many requests wait for this user.",
             Self::Pending => "The user has not decided yet.",
             Self::SlowDown => "Wait for five seconds more between requests.",
             Self::Expired => "The request has expired.",

@@ -157,12 +157,12 @@ impl OAuthError {
             | Self::InvalidClientMetadata(_)
             | Self::TokenOfAnotherClient
             | Self::DpopProofMissing(_)
+            | Self::Backchannel(_)
             | Self::UnauthenticatedForJwt(_) => StatusCode::BAD_REQUEST,
             Self::Dpop(error) => match error.code() {
                 DpopErrorCode::InvalidProof | DpopErrorCode::UseNonce => StatusCode::BAD_REQUEST,
                 DpopErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             },
-            Self::Backchannel(error) => error.status(),
             Self::SoftwareStatement(StatementError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::SoftwareStatement(_) => StatusCode::BAD_REQUEST,
             Self::RegistrationToken => StatusCode::UNAUTHORIZED,
