@@ -49,6 +49,12 @@ impl Rig {
         self.browser.click("#submit").await;
     }
 
+    /// Waits for the question; the page before it has a heading too.
+    async fn is_asked(&self) {
+        self.browser.text("#approve").await;
+        assert_eq!(self.browser.text("h1").await, "Do you approve?");
+    }
+
     /// The parameters with which the user came back.
     async fn came_back(&self) -> serde_json::Value {
         assert_eq!(self.browser.text("#arrived").await, "Welcome");
@@ -123,7 +129,7 @@ async fn a_page_that_is_left_alone_leads_back_by_itself() {
     let page = rig.pushed(&[]).await;
     rig.browser.go(&page).await;
     rig.sign_in().await;
-    assert_eq!(rig.browser.text("h1").await, "Do you approve?");
+    rig.is_asked().await;
     assert_eq!(rig.came_back().await["error_description"], "The request timed out.");
     rig.browser.go(&page).await;
     assert_eq!(rig.came_back().await["error"], "access_denied", "and whoever looks again");
@@ -138,11 +144,11 @@ async fn two_tabs_of_one_browser_work() {
     let first_tab = browser.new_tab().await;
     browser.go(&page).await;
     rig.sign_in().await;
-    assert_eq!(browser.text("h1").await, "Do you approve?");
+    rig.is_asked().await;
     // The first tab's form is of the session before: it leads to the page as it is now.
     browser.turn_to(&first_tab).await;
     rig.sign_in().await;
-    assert_eq!(browser.text("h1").await, "Do you approve?");
+    rig.is_asked().await;
     browser.click("#approve").await;
     assert_eq!(rig.redeem(&rig.came_back().await).await, 200);
     // Another request in this tab, while the second tab holds one that was decided.

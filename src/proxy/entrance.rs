@@ -120,7 +120,8 @@ async fn choose(
     if announced(session).is_some_and(|length| length > max) {
         return Err(Fault::BodyTooLarge.into());
     }
-    if session.as_downstream_mut().is_body_empty() && !ctx.websocket {
+    let http1 = !admitted.pool.settings().http2;
+    if http1 && session.as_downstream_mut().is_body_empty() && !ctx.websocket {
         return Ok(Lane::Whole(None)); // One write, one answer: nothing to be carried both ways at once.
     }
     continue_if_expected(session, ctx).await?;

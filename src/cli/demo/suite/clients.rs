@@ -171,10 +171,16 @@ pub(super) const CIBA_CLIENTS: &[Suite] = &[
 ];
 
 /// Scopes that a client may have: identity, and the demo bank's, where its tokens are bound; the low-risk wallet's else.
-pub(super) const fn scopes(client: &Suite) -> &'static [&'static str] {
+/// Whom a client is to know by a pairwise subject only, it is not told the name and address of.
+pub(super) fn scopes(client: &Suite) -> &'static [&'static str] {
     match client.bound {
-        Bound::Dpop | Bound::Certificate => &["openid", "accounts", "payments", "wallet:read", "credit:read"],
-        Bound::Nothing => &["openid", "wallet:read", "credit:read"],
+        Bound::Dpop | Bound::Certificate if client.kind == "pairwise_subject" => {
+            &["openid", "accounts", "payments", "wallet:read", "credit:read"]
+        }
+        Bound::Dpop | Bound::Certificate => {
+            &["openid", "profile", "email", "accounts", "payments", "wallet:read", "credit:read"]
+        }
+        Bound::Nothing => &["openid", "profile", "email", "wallet:read", "credit:read"],
     }
 }
 

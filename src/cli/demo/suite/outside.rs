@@ -24,7 +24,7 @@ const SAME: [&str; 9] = [
 ];
 /// Subjects of a certificate (RFC 8705 §2.1.2).
 const SUBJECTS: [&str; 5] = ["subject_dn", "san_dns", "san_uri", "san_ip", "san_email"];
-const SCOPES: &str = "openid accounts payments wallet:read credit:read";
+const SCOPES: &str = "openid profile email accounts payments wallet:read credit:read";
 /// `tokens.signing_algorithm` of the demo's `gateway.yaml`.
 const SIGNED_BY: &str = "ES256";
 /// More are a mistake: this is a demo.
