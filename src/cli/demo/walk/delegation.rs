@@ -7,17 +7,13 @@ use serde_json::json;
 use super::outside::{Outside, form};
 use super::partner::{Partner, Told};
 use super::reading::ACCOUNTS;
-use super::reload::Kept;
 use super::reply::{Reply, list, text};
 use super::report::Report;
 use crate::jose::{Algorithm, SigningKey};
 
 const CIBA: &str = "urn:openid:params:grant-type:ciba";
-const BALANCES: &str = "/open-banking/v4.0/aisp/balances";
-/// What the operator demands of those who read balances, for as long as the step lasts.
-const STEP_UP: &str = "    operations:
-      GetBalances: { step_up: { acr_values: [urn:clearway:acr:password], max_age: 5m } }
-";
+/// Where `apis.yaml` demands that a user has signed in lately.
+const TRANSACTIONS: &str = "/open-banking/v4.0/aisp/accounts/20001/transactions";
 
 pub(super) async fn walk(outside: &Outside<'_>, told: &Told, report: &mut Report) {
     report.theme("Decoupled approval, registration, step-up");
@@ -103,23 +99,11 @@ async fn registered(outside: &Outside<'_>, told: &Told) -> anyhow::Result<String
     Ok(format!("{}, {} accounts; removed, 401", partner.id, list(&accounts, "/Data/Account").len()))
 }
 
+/// RFC 9470 §3, §4: the client asks for what the challenge names.
 async fn stepped_up(outside: &Outside<'_>, told: &Told) -> anyhow::Result<String> {
     let partner = Partner::of_the_suite(outside, told, "suite-dpop-1")?;
-    let apis = Kept::read(outside, "config/apis.yaml");
-    let institution = "    institution: albion-bank\n";
-    ensure!(apis.text.contains(institution), "{} has another bank", apis.path.display());
-    apis.write(&apis.text.replace(institution, &format!("{institution}{STEP_UP}")))?;
-    outside.demo.running.reload().await;
-    let outcome = step_up(&partner).await;
-    apis.write(&apis.text)?;
-    outside.demo.running.reload().await;
-    outcome
-}
-
-/// RFC 9470 §3, §4: the client asks for what the challenge names.
-async fn step_up(partner: &Partner<'_>) -> anyhow::Result<String> {
     let own = partner.tokens(&[("grant_type", "client_credentials"), ("scope", "accounts")]).await?;
-    let refused = partner.call(BALANCES, text(&own, "/access_token")).await?;
+    let refused = partner.call(TRANSACTIONS, text(&own, "/access_token")).await?;
     refused.expect(401)?;
     refused.expect_in_field("www-authenticate", "error=\"insufficient_user_authentication\"")?;
     let challenge = refused.field("www-authenticate");
@@ -127,6 +111,6 @@ async fn step_up(partner: &Partner<'_>) -> anyhow::Result<String> {
     let acr_values = named("acr_values").context("the challenge names no acr_values")?;
     let max_age = named("max_age").context("the challenge names no max_age")?;
     let stronger = partner.approved(&[("acr_values", acr_values), ("max_age", max_age)]).await?;
-    partner.call(BALANCES, text(&stronger, "/access_token")).await?.expect(200)?;
+    partner.call(TRANSACTIONS, text(&stronger, "/access_token")).await?.expect(200)?;
     Ok(format!("401; then {acr_values}, 200"))
 }
