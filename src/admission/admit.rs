@@ -62,6 +62,12 @@ impl Admitted {
     pub fn operation(&self) -> Option<&Operation> {
         self.snapshot.operation(self.operation)
     }
+
+    /// Whether the answer's body must be read: an obligation changes it, or its contract is looked at.
+    pub fn answer_is_read(&self) -> bool {
+        let checked = || self.operation().is_none_or(|operation| operation.response_contract != Mode::Off);
+        self.permit.obligations.rewrites_body() || checked()
+    }
 }
 
 /// Route, caller, subscription, scope: everything that needs no body.
@@ -94,7 +100,8 @@ impl Pending {
         if contract || operation.amount.is_some() { BodyNeed::Whole } else { BodyNeed::None }
     }
 
-    /// Policy, contract, quota. `head` is the one that was identified, `body` is what [`Self::body_need`] asked for, else [`Body::Opaque`].
+    /// Policy, contract, quota. `head` is the one that was identified, `body` is what [`Self::body_need`] asked for, else
+    /// [`Body::Opaque`].
     pub fn admit(self, head: &Head<'_>, body: &Body, now: Timestamp) -> Result<Admitted, Rejection> {
         let operation = self.snapshot.operation(self.operation).ok_or(Rejection::Inconsistent)?;
         let amount = operation.amount.as_ref().and_then(|at| at.read(body));

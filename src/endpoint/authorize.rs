@@ -11,7 +11,7 @@ use askama::Template;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
 use axum::body::to_bytes;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -140,11 +140,8 @@ async fn authorize(State(server): State<Shared>, request: Request) -> Response {
     post, path = "/oauth/authorize", tag = "Pages", operation_id = "oauth.authorizeByForm",
     request_body(content = VisitForm, content_type = "application/x-www-form-urlencoded"), responses(PageAnswers)
 )]
-async fn authorize_form(State(server): State<Shared>, request: Request) -> Response {
-    match Submitted::read(request).await {
-        Ok(submitted) => render(server.load_full().authorize_form(submitted.request())),
-        Err(why) => stopped(why),
-    }
+async fn authorize_form(State(server): State<Shared>, submitted: Submitted) -> Response {
+    render(server.load_full().authorize_form(submitted.request()))
 }
 
 /// Signs a user in
@@ -157,11 +154,8 @@ async fn authorize_form(State(server): State<Shared>, request: Request) -> Respo
         PageAnswers,
     )
 )]
-async fn sign_in(State(server): State<Shared>, request: Request) -> Response {
-    match Submitted::read(request).await {
-        Ok(submitted) => render(server.load_full().sign_in(submitted.request()).await),
-        Err(why) => stopped(why),
-    }
+async fn sign_in(State(server): State<Shared>, submitted: Submitted) -> Response {
+    render(server.load_full().sign_in(submitted.request()).await)
 }
 
 /// Takes a user's decision
@@ -174,11 +168,8 @@ async fn sign_in(State(server): State<Shared>, request: Request) -> Response {
         PageAnswers,
     )
 )]
-async fn decision(State(server): State<Shared>, request: Request) -> Response {
-    match Submitted::read(request).await {
-        Ok(submitted) => render(server.load_full().decide(submitted.request())),
-        Err(why) => stopped(why),
-    }
+async fn decision(State(server): State<Shared>, submitted: Submitted) -> Response {
+    render(server.load_full().decide(submitted.request()))
 }
 
 /// A form that has arrived.
@@ -188,15 +179,20 @@ struct Submitted {
     source: IpAddr,
 }
 
-impl Submitted {
-    async fn read(request: Request) -> Result<Self, Stopped> {
+impl<S: Send + Sync> FromRequest<S> for Submitted {
+    /// The page that says why.
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
         let (head, body) = request.into_parts();
-        let source = source(&head.extensions).ok_or(Stopped::ServerError)?;
-        let body = to_bytes(body, FORM_BYTES_MAX).await;
-        let body = body.map_err(|_| Stopped::InvalidRequest("The form is too large or did not arrive."))?;
+        let source = source(&head.extensions).ok_or_else(|| stopped(Stopped::ServerError))?;
+        let too_large = Stopped::InvalidRequest("The form is too large or did not arrive.");
+        let body = to_bytes(body, FORM_BYTES_MAX).await.map_err(|_| stopped(too_large))?;
         Ok(Self { head, body, source })
     }
+}
 
+impl Submitted {
     fn request(&self) -> VisitRequest<'_> {
         VisitRequest { headers: &self.head.headers, parameters: &self.body, source: self.source }
     }

@@ -107,11 +107,10 @@ async fn choose(
     held: Option<Held>,
 ) -> Result<Lane, Refusal> {
     let operation = admitted.operation().ok_or(Fault::Internal("the operation is unknown"))?;
-    let answer_is_read = admitted.permit.obligations.rewrites_body() || operation.response_contract != Mode::Off;
     if need == BodyNeed::Whole {
         return Ok(Lane::Whole(held));
     }
-    if answer_is_read {
+    if admitted.answer_is_read() {
         let max = body_bytes_max(gateway, Some(operation));
         let holder = holder(&admitted.caller, &admitted.snapshot);
         return Ok(Lane::Whole(read_body(gateway, session, ctx, holder, max).await?));

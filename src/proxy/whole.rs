@@ -96,7 +96,7 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
     let admitted = ctx.admitted.as_ref().ok_or(Fault::Internal("not admitted"))?;
     let pool = Arc::clone(&admitted.pool);
     let rewritten = admitted.permit.obligations.rewrites_body();
-    let checked = admitted.operation().is_some_and(|operation| operation.response_contract != Mode::Off);
+    let plain = admitted.answer_is_read();
     let base = session.req_header().clone();
     let host = host(session).unwrap_or_default().to_owned();
     let (interaction, client, secure) = (ctx.interaction_value.clone(), ctx.source, ctx.is_secure());
@@ -120,7 +120,7 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
             traceparent: traceparent.as_ref(),
             tracestate: trace.as_ref().and_then(TraceContext::tracestate),
             whole: Some(whole),
-            plain: rewritten || checked,
+            plain,
             websocket: false,
         };
         prepare_request(&mut request, &outbound)?;
@@ -200,12 +200,12 @@ async fn inspect(
     header: &ResponseHeader,
     body: &mut AnswerBody,
 ) -> Result<Inspected, Fault> {
+    if !admitted.answer_is_read() {
+        return Ok(Inspected::Passes);
+    }
     let operation = admitted.operation().ok_or(Fault::Internal("the operation is unknown"))?;
     let obligations = &admitted.permit.obligations;
     let must = obligations.rewrites_body() || operation.response_contract == Mode::Enforce;
-    if !must && operation.response_contract == Mode::Off {
-        return Ok(Inspected::Passes);
-    }
     let headers = &header.headers;
     let body = match read(gateway, admitted, headers, body, must).await? {
         Read::Whole(held) => held,

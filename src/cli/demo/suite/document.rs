@@ -12,8 +12,8 @@ use super::clients::{Bound, Method, Suite};
 use super::{Credentials, DETAIL_TYPES, IMPERSONATED, Seeded, exposed, people};
 use crate::sandbox::pki::{DemoPki, Identity};
 
-/// `step_up` of the demo's `apis.yaml`.
-const TRANSACTIONS: &str = "/open-banking/v4.0/aisp/accounts/20001/transactions";
+/// Of the operation for which `apis.yaml` demands a user's sign-in (`step_up`).
+pub(in crate::cli::demo) const TRANSACTIONS: &str = "/open-banking/v4.0/aisp/accounts/20001/transactions";
 
 /// Where the demo is.
 pub(in crate::cli::demo) struct Addresses<'a> {

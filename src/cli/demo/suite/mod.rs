@@ -18,7 +18,7 @@ use self::clients::{Bound, CIBA_CLIENTS, CLIENTS, Method, Suite};
 use super::institutions::secret;
 use crate::sandbox::pki::{DemoPki, Leaf, ensure_key};
 
-pub(super) use document::{Addresses, write as write_document};
+pub(super) use document::{Addresses, TRANSACTIONS, write as write_document};
 pub(super) use outside::add as add_outside;
 
 /// The organisation in the suite's certificates.

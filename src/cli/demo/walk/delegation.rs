@@ -9,12 +9,10 @@ use super::partner::{Partner, Told};
 use super::reading::ACCOUNTS;
 use super::reply::{Reply, list, text};
 use super::report::Report;
+use crate::cli::demo::suite::TRANSACTIONS;
 use crate::jose::{Algorithm, SigningKey};
 
 const CIBA: &str = "urn:openid:params:grant-type:ciba";
-/// Where `apis.yaml` demands that a user has signed in lately.
-const TRANSACTIONS: &str = "/open-banking/v4.0/aisp/accounts/20001/transactions";
-
 pub(super) async fn walk(outside: &Outside<'_>, told: &Told, report: &mut Report) {
     report.theme("Decoupled approval, registration, step-up");
     let expected = "pending, then tokens for the same user's accounts";
