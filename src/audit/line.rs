@@ -38,7 +38,7 @@ impl Line for RequestRecord {
             line.hex("trace_id", id);
         }
         line.text("listener", &self.listener);
-        line.plain("peer", self.peer);
+        line.address("peer", self.peer);
         line.text("protocol", self.protocol);
         line.text("method", self.method);
         self.who_and_what(line);
@@ -119,7 +119,7 @@ impl Line for ConnectionRecord {
         line.text("kind", "connection");
         line.at("at", self.at);
         line.text("listener", &self.listener);
-        line.plain("peer", self.peer);
+        line.endpoint("peer", self.peer);
         line.text("reason", self.reason);
         if let Some(certificate) = &self.certificate {
             line.base64url("certificate", &certificate.0);

@@ -3,13 +3,14 @@
 //! A line has some thirty short members, of which nearly none has anything to escape: each is looked at once and
 //! copied. What does need escaping, or lies outside the usual years, takes the long way.
 
-use std::fmt::Display;
 use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Timestamp;
+use super::digits::{push_address, push_number};
 
 /// One JSON object, under way at the end of a buffer. [`Self::end`] closes it; the caller ends the line.
 pub struct JsonLine<'b> {
@@ -66,8 +67,15 @@ impl<'b> JsonLine<'b> {
         push_number(self.to, value, 1);
     }
 
-    /// Something whose text has nothing to escape, such as an address.
-    pub fn plain(&mut self, name: &'static str, value: impl Display) {
+    pub fn address(&mut self, name: &'static str, value: IpAddr) {
+        self.name(name);
+        self.to.push(b'"');
+        push_address(self.to, value);
+        self.to.push(b'"');
+    }
+
+    /// As [`SocketAddr`] writes it.
+    pub fn endpoint(&mut self, name: &'static str, value: SocketAddr) {
         self.name(name);
         let _infallible = write!(self.to, "\"{value}\"");
     }
@@ -130,22 +138,6 @@ fn push_text(to: &mut Vec<u8>, value: &str) {
     to.push(b'"');
 }
 
-/// Decimal digits, with zeros before them up to `width`.
-fn push_number(to: &mut Vec<u8>, value: u64, width: usize) {
-    let mut digits = [b'0'; 20];
-    let (mut rest, mut used) = (value, 0);
-    for digit in digits.iter_mut().rev() {
-        if rest == 0 {
-            break;
-        }
-        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-        rest /= 10;
-        used += 1;
-    }
-    let start = digits.len() - usize::max(used, width.min(digits.len()));
-    to.extend_from_slice(digits.get(start..).unwrap_or_default());
-}
-
 /// An instant of [`USUAL_SECS`]. The calendar is that of Howard Hinnant's "chrono-compatible low-level date algorithms":
 /// years begin in March, so that the leap day is their last.
 fn push_usual(to: &mut Vec<u8>, at: Timestamp) {
@@ -195,7 +187,8 @@ mod tests {
             line.text("text", "a");
             line.number("zero", 0);
             line.number("most", u64::MAX);
-            line.plain("peer", "192.0.2.1".parse::<std::net::IpAddr>().unwrap());
+            line.address("peer", "192.0.2.1".parse().unwrap());
+            line.endpoint("end", "[2001:db8::1]:443".parse().unwrap());
             line.hex("hex", &[0x0a, 0xf0]);
             line.base64url("digest", &[0xfb; 32]);
             line.texts("none", &none);
@@ -204,7 +197,7 @@ mod tests {
             line.object("empty", |_| {});
         });
         let expected = json!({
-            "text": "a", "zero": 0, "most": u64::MAX, "peer": "192.0.2.1", "hex": "0af0",
+            "text": "a", "zero": 0, "most": u64::MAX, "peer": "192.0.2.1", "end": "[2001:db8::1]:443", "hex": "0af0",
             "digest": URL_SAFE_NO_PAD.encode([0xfb; 32]), "none": [], "two": ["a", "b\""],
             "inner": { "one": 1 }, "empty": {},
         });

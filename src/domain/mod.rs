@@ -5,6 +5,7 @@
 
 mod certificate;
 mod connection;
+mod digits;
 mod id;
 mod json_line;
 mod money;
@@ -15,6 +16,7 @@ mod time;
 
 pub use certificate::{ChainTrust, PeerCertificate, SubjectAltNames, Thumbprint};
 pub use connection::{Connection, Downstream, InWork, TlsFacts};
+pub use digits::{push_address, push_number};
 pub use id::{
     ApiId, ClientId, IdError, InstitutionId, InteractionId, OperationId, OperationIndex, PlanId, ProductId, TenantId,
 };

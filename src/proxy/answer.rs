@@ -1,6 +1,5 @@
 //! What every answer carries, and how a problem document is written.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use super::bridge::discard_body;
 use super::context::{Refusal, RequestContext};
 use super::headers::{INTERACTION_ID, relocate};
 use super::spelling;
+use crate::domain::push_number;
 use crate::problem::Problem;
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -98,20 +98,22 @@ fn timing(ctx: &RequestContext) -> HeaderValue {
     let total = ctx.arrived.elapsed();
     let waited = ctx.forward.as_ref().and_then(|forward| forward.waited);
     let own = total.saturating_sub(waited.unwrap_or_default());
-    let mut text = String::with_capacity(48);
-    text.push_str("gateway;dur=");
+    let mut text = Vec::with_capacity(48);
+    text.extend_from_slice(b"gateway;dur=");
     push_millis(&mut text, own);
     if let Some(waited) = waited {
-        text.push_str(", upstream;dur=");
+        text.extend_from_slice(b", upstream;dur=");
         push_millis(&mut text, waited);
     }
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("gateway"))
 }
 
 /// Milliseconds with two decimals, rounded down.
-fn push_millis(text: &mut String, span: Duration) {
-    let hundredths = span.as_micros() / 10;
-    let _infallible = write!(text, "{}.{:02}", hundredths / 100, hundredths % 100);
+fn push_millis(text: &mut Vec<u8>, span: Duration) {
+    let hundredths = u64::try_from(span.as_micros() / 10).unwrap_or(u64::MAX);
+    push_number(text, hundredths / 100, 1);
+    text.push(b'.');
+    push_number(text, hundredths % 100, 2);
 }
 
 /// Writes a problem document. Answers whether the connection can take another request.
@@ -151,9 +153,9 @@ mod tests {
     #[test]
     fn milliseconds_have_two_decimals() {
         for (micros, expected) in [(0, "0.00"), (9, "0.00"), (10, "0.01"), (999, "0.99"), (1_234_567, "1234.56")] {
-            let mut text = String::new();
+            let mut text = Vec::new();
             push_millis(&mut text, Duration::from_micros(micros));
-            assert_eq!(text, expected, "{micros}");
+            assert_eq!(String::from_utf8(text).unwrap(), expected, "{micros}");
         }
     }
 }

@@ -129,7 +129,7 @@ async fn attempt(
             if let Some(outcome) = failed.fault.outcome() {
                 picked.report(outcome, StdInstant::now());
             }
-            connection.end(false).await;
+            Box::pin(connection.end(false)).await; // In a box: the usual way need not have room for this one.
             if failed.reused {
                 tried.forgive(&picked); // A connection that had gone stale says nothing of the back end.
             }
@@ -138,7 +138,7 @@ async fn attempt(
     };
     picked.report(Outcome::Answered { status: header.status.as_u16() }, StdInstant::now());
     if let Some(fault) = Fault::of_status(header.status, credential.is_some()) {
-        connection.end(false).await;
+        Box::pin(connection.end(false)).await;
         if let (Some((_, value)), Fault::CredentialRefused) = (&credential, &fault)
             && parcel.pool.refused(value, StdInstant::now()).await
         {
@@ -271,9 +271,11 @@ impl Connection {
         Failed { fault: Fault::from_upstream(error), reused: self.reused || unprocessed }
     }
 
-    async fn end(self, clean: bool) {
-        let clean = clean && self.clean;
-        self.pool.transport().release(self.session, &self.peer, clean, self.silent).await;
+    async fn end(self: Box<Self>, clean: bool) {
+        let connection = self;
+        let (clean, silent) = (clean && connection.clean, connection.silent);
+        let session = connection.session; // The rest stays in its box.
+        connection.pool.transport().release(session, &connection.peer, clean, silent).await;
     }
 }
 

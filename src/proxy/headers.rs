@@ -3,22 +3,23 @@
 //! Invariants: a caller's credentials and claims of identity never reach a back end; hop-by-hop fields end here; what
 //! a back end says of its own machinery (servers, cookies, limits, origins) never reaches a caller.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use super::context::RequestContext;
 use super::failure::Fault;
 use super::spelling;
-use crate::domain::{ClientId, InstitutionId, TenantId};
+use crate::domain::{ClientId, InstitutionId, TenantId, push_address};
+use crate::signal::TraceContext;
 
 /// Who forwards, in `Via` and `Forwarded` (RFC 9110 §7.6.3, RFC 7239 §5.1: an obfuscated identifier).
 const VIA: HeaderValue = HeaderValue::from_static("1.1 clearway");
-const BY: &str = "_clearway";
+const BY: &[u8] = b"_clearway";
 
 /// Fields of one hop (RFC 9110 §7.6.1), whatever `Connection` names.
 const HOP_BY_HOP: [&str; 10] = [
@@ -103,14 +104,9 @@ pub(super) fn listed(sorted: &[&str], name: &str) -> bool {
     sorted.binary_search(&name).is_ok()
 }
 
-/// What the request to the back end is made of, beside the caller's own fields.
+/// What the request to a back end is made of, beside the caller's own fields and what only that back end is told.
 #[derive(Debug)]
 pub(super) struct Outbound<'a> {
-    /// The back end's own authority.
-    pub authority: &'a HeaderValue,
-    /// Path and query at the back end, byte for byte as they are to be sent.
-    pub target: &'a Uri,
-    pub credential: Option<&'a (HeaderName, HeaderValue)>,
     /// Names the calling client to this institution: [`pseudonym`].
     pub caller: &'a HeaderValue,
     /// From where it called, over what, under which host.
@@ -118,8 +114,7 @@ pub(super) struct Outbound<'a> {
     pub secure: bool,
     pub host: &'a str,
     pub interaction: &'a HeaderValue,
-    pub traceparent: Option<&'a HeaderValue>,
-    pub tracestate: Option<&'a HeaderValue>,
+    pub trace: Option<&'a TraceContext>,
     /// Set in the whole lane: what frames the request.
     pub whole: Option<Whole>,
     /// The answer will be read, so it must not be compressed.
@@ -135,41 +130,91 @@ pub(super) enum Whole {
     Bytes(usize),
 }
 
-/// Turns the caller's request into ours towards the back end.
-pub(super) fn prepare_request(request: &mut RequestHeader, outbound: &Outbound<'_>) -> Result<(), Fault> {
-    spelling::change_request(request, |parts| {
-        parts.uri = outbound.target.clone();
-        strip_request(&mut parts.headers, outbound.websocket);
-        set_request(&mut parts.headers, outbound)
+/// Fields that we write, at most; room for them is made once.
+const OURS_MAX: usize = 10;
+
+impl<'a> Outbound<'a> {
+    /// Of a request that is streamed; the whole lane sets `whole` and `plain`.
+    pub fn of(request: &'a RequestHeader, ctx: &'a RequestContext) -> Result<Self, Fault> {
+        let forward = ctx.forward.as_ref().ok_or(Fault::Internal("nothing was admitted"))?;
+        Ok(Self {
+            caller: &forward.caller,
+            client: ctx.source,
+            secure: ctx.is_secure(),
+            host: host(request).unwrap_or_default(),
+            interaction: &ctx.interaction_value,
+            trace: ctx.trace.as_ref(),
+            whole: None,
+            plain: false,
+            websocket: forward.websocket,
+        })
+    }
+
+    /// The caller's fields as they go on, with ours. They still have to be told a back end: [`address`].
+    pub fn fields(&self, theirs: &HeaderMap) -> Result<HeaderMap, Fault> {
+        let mut fields = crossing(theirs, self.websocket)?;
+        let unset = |_| Fault::Internal("a field of ours cannot be set");
+        let mut set = |name: HeaderName, value: HeaderValue| fields.try_insert(name, value).map(drop).map_err(unset);
+        set(header::VIA, VIA)?;
+        set(header::FORWARDED, self.forwarded()?)?;
+        set(INTERACTION_ID, self.interaction.clone())?;
+        set(CALLER, self.caller.clone())?;
+        if let Some(trace) = self.trace {
+            set(TRACEPARENT, trace.traceparent())?;
+            if let Some(state) = trace.tracestate() {
+                set(TRACESTATE, state.clone())?;
+            }
+        }
+        if self.plain {
+            set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+        }
+        match self.whole {
+            None => {}
+            Some(Whole::Bytes(length)) => set(header::CONTENT_LENGTH, HeaderValue::from(length))?,
+            Some(Whole::Absent) => drop(fields.remove(header::CONTENT_LENGTH)),
+        }
+        Ok(fields)
+    }
+
+    /// RFC 7239 §4: one fresh element; what a caller claimed is not appended to.
+    fn forwarded(&self) -> Result<HeaderValue, Fault> {
+        let host = self.host.as_bytes();
+        let mut text = Vec::with_capacity(96 + host.len());
+        if self.client.is_ipv4() {
+            text.extend_from_slice(b"for=");
+            push_address(&mut text, self.client);
+        } else {
+            text.extend_from_slice(b"for=\"["); // §6: an IPv6 address is quoted and bracketed.
+            push_address(&mut text, self.client);
+            text.extend_from_slice(b"]\"");
+        }
+        if !host.is_empty() && !host.iter().any(|byte| matches!(byte, b'"' | b'\\')) {
+            text.extend_from_slice(b";host=\"");
+            text.extend_from_slice(host);
+            text.push(b'"');
+        }
+        text.extend_from_slice(if self.secure { b";proto=https;by=" } else { b";proto=http;by=" });
+        text.extend_from_slice(BY);
+        HeaderValue::from_maybe_shared(Bytes::from(text)).map_err(|_| Fault::Internal("Forwarded cannot be written"))
+    }
+}
+
+/// Tells the fields whom they go to, and as whom we call there.
+pub(super) fn address(
+    fields: &mut HeaderMap,
+    authority: &HeaderValue,
+    credential: Option<&(HeaderName, HeaderValue)>,
+) -> Result<(), Fault> {
+    let host = (header::HOST, authority.clone());
+    std::iter::once(host).chain(credential.cloned()).try_for_each(|(name, value)| {
+        fields.try_insert(name, value).map(drop).map_err(|_| Fault::Internal("a field of ours cannot be set"))
     })
 }
 
-fn set_request(fields: &mut HeaderMap, outbound: &Outbound<'_>) -> Result<(), Fault> {
-    let unset = |_| Fault::Internal("a field of ours cannot be set");
-    let mut set = |name: HeaderName, value: HeaderValue| fields.try_insert(name, value).map(drop).map_err(unset);
-    set(header::HOST, outbound.authority.clone())?;
-    set(header::VIA, VIA)?;
-    set(header::FORWARDED, forwarded(outbound)?)?;
-    set(INTERACTION_ID, outbound.interaction.clone())?;
-    set(CALLER, outbound.caller.clone())?;
-    if let Some(value) = outbound.traceparent {
-        set(TRACEPARENT, value.clone())?;
-    }
-    if let Some(value) = outbound.tracestate {
-        set(TRACESTATE, value.clone())?;
-    }
-    if let Some((name, value)) = outbound.credential {
-        set(name.clone(), value.clone())?;
-    }
-    if outbound.plain {
-        set(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
-    }
-    match outbound.whole {
-        None => {}
-        Some(Whole::Bytes(length)) => set(header::CONTENT_LENGTH, HeaderValue::from(length))?,
-        Some(Whole::Absent) => drop(fields.remove(header::CONTENT_LENGTH)),
-    }
-    Ok(())
+/// The authority that the caller addressed.
+pub(super) fn host(request: &RequestHeader) -> Option<&str> {
+    let named = request.uri.authority().map(http::uri::Authority::as_str);
+    named.or_else(|| request.headers.get(header::HOST)?.to_str().ok())
 }
 
 /// What tells an institution one calling client from another, so that it can keep their idempotency keys apart.
@@ -192,8 +237,10 @@ pub(super) const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-in
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-fn strip_request(fields: &mut HeaderMap, websocket: bool) {
-    let nominated = nominated(fields);
+/// The caller's fields without those that end here, with room for ours. `Transfer-Encoding` crosses: Pingora frames a
+/// streamed body by it.
+fn crossing(theirs: &HeaderMap, websocket: bool) -> Result<HeaderMap, Fault> {
+    let nominated = nominated(theirs);
     let ends_here = |name: &str| {
         let hop = listed(&HOP_BY_HOP, name) || nominated.iter().any(|n| n == name) || name == "upgrade";
         // A handshake that the route allows keeps the two fields that make it one; Pingora has normalised them.
@@ -205,8 +252,14 @@ fn strip_request(fields: &mut HeaderMap, websocket: bool) {
             || name == "traceparent"
             || name == "tracestate"
     };
-    // `Transfer-Encoding` of a streamed body stays: Pingora frames the body by it.
-    remove_all(fields, |name| ends_here(name.as_str()) && *name != header::TRANSFER_ENCODING);
+    let too_many = |_| Fault::Internal("there are too many fields");
+    let mut fields = HeaderMap::try_with_capacity(theirs.len() + OURS_MAX).map_err(too_many)?;
+    for (name, value) in theirs {
+        if *name == header::TRANSFER_ENCODING || !ends_here(name.as_str()) {
+            fields.try_append(name.clone(), value.clone()).map_err(too_many)?;
+        }
+    }
+    Ok(fields)
 }
 
 fn remove_all(fields: &mut HeaderMap, gone: impl Fn(&HeaderName) -> bool) {
@@ -224,19 +277,6 @@ fn nominated(headers: &HeaderMap) -> Vec<String> {
     names
         .filter(|name| !name.is_empty() && !matches!(name.as_str(), "host" | "content-length" | "content-type"))
         .collect()
-}
-
-/// RFC 7239 §4: one fresh element; what a caller claimed is not appended to.
-fn forwarded(outbound: &Outbound<'_>) -> Result<HeaderValue, Fault> {
-    let (host, proto) = (outbound.host, if outbound.secure { "https" } else { "http" });
-    let mut text = String::with_capacity(96 + host.len());
-    let _infallible = match outbound.client {
-        IpAddr::V4(address) => write!(text, "for={address}"),
-        IpAddr::V6(address) => write!(text, "for=\"[{address}]\""), // §6: an IPv6 address is quoted and bracketed.
-    };
-    let stated: &[&str] = if host.is_empty() || host.contains(['"', '\\']) { &[] } else { &[";host=\"", host, "\""] };
-    stated.iter().chain(&[";proto=", proto, ";by=", BY]).for_each(|part| text.push_str(part));
-    HeaderValue::from_maybe_shared(Bytes::from(text)).map_err(|_| Fault::Internal("Forwarded cannot be written"))
 }
 
 /// Removes from an answer what ends here. `upgrading`: it is the 101 of a handshake that the route allows.
@@ -323,29 +363,34 @@ mod tests {
         request
     }
 
-    fn prepared(fields: &[(&'static str, &str)], change: impl FnOnce(&mut Outbound<'_>)) -> RequestHeader {
-        let mut request = request(fields);
+    type Credential = (HeaderName, HeaderValue);
+
+    fn addressed(
+        fields: &[(&'static str, &str)],
+        credential: Option<&Credential>,
+        change: impl FnOnce(&mut Outbound<'_>),
+    ) -> HeaderMap {
         let (authority, interaction) = (HeaderValue::from_static("bank.internal:9443"), HeaderValue::from_static("id"));
-        let target = "/v1/accounts?x=%2F".parse().unwrap();
         let caller = HeaderValue::from_static("somebody");
         let mut outbound = Outbound {
-            authority: &authority,
-            target: &target,
-            credential: None,
             caller: &caller,
             client: "192.0.2.1".parse().unwrap(),
             secure: true,
             host: "api.example",
             interaction: &interaction,
-            traceparent: None,
-            tracestate: None,
+            trace: None,
             whole: None,
             plain: false,
             websocket: false,
         };
         change(&mut outbound);
-        prepare_request(&mut request, &outbound).unwrap();
-        request
+        let mut fields = outbound.fields(&request(fields).headers).unwrap();
+        address(&mut fields, &authority, credential).unwrap();
+        fields
+    }
+
+    fn prepared(fields: &[(&'static str, &str)], change: impl FnOnce(&mut Outbound<'_>)) -> HeaderMap {
+        addressed(fields, None, change)
     }
 
     #[test]
@@ -395,16 +440,15 @@ mod tests {
             ("x-fapi-customer-ip-address", "198.51.100.7"),
         ];
         let request = prepared(&fields, |_| {});
-        let mut names: Vec<_> = request.headers.keys().map(|name| name.as_str()).collect();
+        let mut names: Vec<_> = request.keys().map(|name| name.as_str()).collect();
         names.sort_unstable();
         let passed = ["accept", "x-fapi-customer-ip-address"];
         let ours = ["forwarded", "host", "via", "x-clearway-caller", "x-fapi-interaction-id"];
         let mut expected: Vec<_> = passed.into_iter().chain(ours).collect();
         expected.sort_unstable();
         assert_eq!(names, expected);
-        assert_eq!(request.headers["forwarded"], "for=192.0.2.1;host=\"api.example\";proto=https;by=_clearway");
-        assert_eq!(request.headers["host"], "bank.internal:9443");
-        assert_eq!(request.raw_path(), b"/v1/accounts?x=%2F", "byte for byte");
+        assert_eq!(request["forwarded"], "for=192.0.2.1;host=\"api.example\";proto=https;by=_clearway");
+        assert_eq!(request["host"], "bank.internal:9443");
     }
 
     #[test]
@@ -416,10 +460,9 @@ mod tests {
 
     #[test]
     fn our_own_credential_replaces_the_callers_field() {
-        let credential: &'static _ =
-            Box::leak(Box::new((HeaderName::from_static("x-api-key"), HeaderValue::from_static("ours"))));
-        let request = prepared(&[("x-api-key", "theirs"), ("x-api-key", "again")], |o| o.credential = Some(credential));
-        assert_eq!(request.headers.get_all("x-api-key").iter().collect::<Vec<_>>(), ["ours"]);
+        let ours = (HeaderName::from_static("x-api-key"), HeaderValue::from_static("ours"));
+        let request = addressed(&[("x-api-key", "theirs"), ("x-api-key", "again")], Some(&ours), |_| {});
+        assert_eq!(request.get_all("x-api-key").iter().collect::<Vec<_>>(), ["ours"]);
     }
 
     #[test]
@@ -429,20 +472,20 @@ mod tests {
             (o.whole, o.plain) = (Some(Whole::Bytes(5)), true);
         });
         assert_eq!(
-            (&request.headers["content-length"], &request.headers["accept-encoding"]),
+            (&request["content-length"], &request["accept-encoding"]),
             (&HeaderValue::from(5), &HeaderValue::from_static("identity"))
         );
         let request = prepared(&fields[..1], |o| o.whole = Some(Whole::Absent));
-        assert!(!request.headers.contains_key("content-length"));
+        assert!(!request.contains_key("content-length"));
         let streamed = prepared(&fields[2..], |_| {});
-        assert!(streamed.headers.contains_key("transfer-encoding"), "Pingora frames a streamed body by it");
+        assert!(streamed.contains_key("transfer-encoding"), "Pingora frames a streamed body by it");
     }
 
     #[test]
     fn an_allowed_handshake_keeps_its_two_fields() {
         let fields = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-key", "k")];
         let request = prepared(&fields, |o| o.websocket = true);
-        assert!(["connection", "upgrade", "sec-websocket-key"].iter().all(|n| request.headers.contains_key(*n)));
+        assert!(["connection", "upgrade", "sec-websocket-key"].iter().all(|n| request.contains_key(*n)));
     }
 
     #[test]
@@ -451,7 +494,7 @@ mod tests {
             o.client = "2001:db8::1".parse().unwrap();
             o.host = "a\"b";
         });
-        assert_eq!(request.headers["forwarded"], "for=\"[2001:db8::1]\";proto=https;by=_clearway");
+        assert_eq!(request["forwarded"], "for=\"[2001:db8::1]\";proto=https;by=_clearway");
     }
 
     #[test]

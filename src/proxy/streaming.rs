@@ -19,9 +19,9 @@ use tokio::time::{Instant, timeout_at};
 use super::context::{Forward, RequestContext};
 use super::failure::Fault;
 use super::framing;
-use super::headers::{Outbound, prepare_request, strip_response};
+use super::headers::{Outbound, address, strip_response};
 use super::retry::{Attempt, Body, may_retry};
-use crate::signal::TraceContext;
+use super::spelling::change_request;
 use crate::upstream::{Fuses, Outcome, PeerTerms};
 
 /// Largest header section of an answer.
@@ -119,36 +119,13 @@ fn body_state(session: &mut Session, forward: Option<&Forward>) -> Body {
 }
 
 /// Writes the request as the back end sees it.
-pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &mut RequestContext) -> Result<(), Fault> {
-    let (interaction, client, secure) = (ctx.interaction_value.clone(), ctx.source, ctx.is_secure());
-    let trace = ctx.trace.clone();
-    let traceparent = trace.as_ref().map(TraceContext::traceparent);
-    let forward = ctx.forward()?;
+pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &RequestContext) -> Result<(), Fault> {
+    let forward = ctx.forward.as_ref().ok_or(Fault::Internal("nothing was admitted"))?;
     let picked = forward.picked.as_ref().ok_or(Fault::Internal("no back end was picked"))?;
-    let host = host(session).unwrap_or_default().to_owned();
-    let outbound = Outbound {
-        authority: picked.authority(),
-        target: &forward.target,
-        credential: forward.credential.as_ref(),
-        caller: &forward.caller,
-        client,
-        secure,
-        host: &host,
-        interaction: &interaction,
-        traceparent: traceparent.as_ref(),
-        tracestate: trace.as_ref().and_then(TraceContext::tracestate),
-        whole: None,
-        plain: false,
-        websocket: forward.websocket,
-    };
-    prepare_request(request, &outbound)
-}
-
-/// The authority that the caller addressed.
-pub(super) fn host(session: &Session) -> Option<&str> {
-    let request = session.req_header();
-    let named = request.uri.authority().map(http::uri::Authority::as_str);
-    named.or_else(|| request.headers.get(http::header::HOST)?.to_str().ok())
+    let mut fields = Outbound::of(session.req_header(), ctx)?.fields(&request.headers)?;
+    address(&mut fields, picked.authority(), forward.credential.as_ref())?;
+    change_request(request, |parts| (parts.uri, parts.headers) = (forward.target.clone(), fields));
+    Ok(())
 }
 
 /// A chunk of the request passes.

@@ -9,7 +9,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::protocols::http::HttpTask;
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::answer::dress;
@@ -18,13 +18,11 @@ use super::entrance::holder;
 use super::exchange::{Answer, AnswerBody, Parcel, send};
 use super::failure::Fault;
 use super::gateway::Gateway;
-use super::headers::{Outbound, Whole, prepare_request, strip_representation, strip_response};
+use super::headers::{Outbound, Whole, address, strip_representation, strip_response};
 use super::held::{Growing, Held};
 use super::rewrite::{rewrite, text};
-use super::streaming::host;
 use crate::admission::Admitted;
 use crate::contract::Mode;
-use crate::signal::TraceContext;
 use crate::upstream::{Picked, Tried};
 
 /// How much of an answer is collected, where it comes faster than it leaves.
@@ -96,40 +94,23 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
     let admitted = ctx.admitted.as_ref().ok_or(Fault::Internal("not admitted"))?;
     let pool = Arc::clone(&admitted.pool);
     let rewritten = admitted.permit.obligations.rewrites_body();
-    let plain = admitted.answer_is_read();
-    let base = session.req_header().clone();
-    let host = host(session).unwrap_or_default().to_owned();
-    let (interaction, client, secure) = (ctx.interaction_value.clone(), ctx.source, ctx.is_secure());
-    let trace = ctx.trace.clone();
-    let traceparent = trace.as_ref().map(TraceContext::traceparent);
+    let caller = session.req_header();
+    let (method, body) = (caller.method.clone(), held.map(|held| held.bytes.clone()));
+    let whole = Some(whole(&method, body.as_ref()));
+    let outbound = Outbound { whole, plain: admitted.answer_is_read(), ..Outbound::of(caller, ctx)? };
+    let mut fields = outbound.fields(&caller.headers)?;
+    for_whole(&mut fields, rewritten);
     let forward = ctx.forward()?;
-    let (target, caller) = (forward.target.clone(), forward.caller.clone());
-    let body = held.map(|held| held.bytes.clone());
-    let whole = whole(&base.method, body.as_ref());
+    let target = forward.target.clone();
     let prepare = |picked: &Picked, credential: Option<&(http::HeaderName, HeaderValue)>| {
-        let mut request = base.clone();
-        let outbound = Outbound {
-            authority: picked.authority(),
-            target: &target,
-            credential,
-            caller: &caller,
-            client,
-            secure,
-            host: &host,
-            interaction: &interaction,
-            traceparent: traceparent.as_ref(),
-            tracestate: trace.as_ref().and_then(TraceContext::tracestate),
-            whole: Some(whole),
-            plain,
-            websocket: false,
-        };
-        prepare_request(&mut request, &outbound)?;
-        for_whole(&mut request, rewritten);
-        Ok(request)
+        let mut parts = http::Request::new(()).into_parts().0; // HTTP/1.1
+        (parts.method, parts.uri, parts.headers) = (method.clone(), target.clone(), fields.clone());
+        address(&mut parts.headers, picked.authority(), credential)?;
+        Ok(parts.into())
     };
-    let parcel = Parcel { pool: &pool, method: base.method.clone(), body, deadline: forward.deadline };
+    let parcel = Parcel { pool: &pool, method: method.clone(), body, deadline: forward.deadline };
     let mut tried = Tried::default();
-    let sent = while_wanted(session, base.method.is_safe(), pin!(send(&parcel, &mut tried, &prepare))).await;
+    let sent = while_wanted(session, method.is_safe(), pin!(send(&parcel, &mut tried, &prepare))).await;
     ctx.note(|facts| (facts.backend, facts.attempts) = (tried.last().cloned(), tried.attempts()));
     let answer = sent?;
     let waited = answer.waited;
@@ -149,13 +130,12 @@ fn whole(method: &Method, body: Option<&Bytes>) -> Whole {
     }
 }
 
-fn for_whole(request: &mut RequestHeader, rewritten: bool) {
-    request.remove_header(&header::TRANSFER_ENCODING); // The body is framed by its length.
-    request.set_version(Version::HTTP_11);
+fn for_whole(fields: &mut HeaderMap, rewritten: bool) {
+    fields.remove(header::TRANSFER_ENCODING); // The body is framed by its length.
     if rewritten {
         // Parts of, and conditions on, a representation that the caller never sees.
         for name in [header::RANGE, header::IF_RANGE, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
-            request.remove_header(&name);
+            fields.remove(&name);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The `RateLimit-Policy` and `RateLimit` fields (draft-ietf-httpapi-ratelimit-headers-11), rendered here only.
 
-use std::fmt::Write;
-
+use bytes::Bytes;
 use http::HeaderValue;
 
 use super::meter::{Meter, Reading};
 use super::{LIMITS_MAX, Limit, LimitKind};
+use crate::domain::push_number;
 
 /// Both fields of one answer, as Structured Field lists of Strings (RFC 9651 §3.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,20 +37,20 @@ impl Template {
     }
 
     pub fn render(&self, readings: &[Reading; LIMITS_MAX]) -> RateLimitFields {
-        let mut text = String::with_capacity(self.capacity);
+        let mut text = Vec::with_capacity(self.capacity);
         for (prefix, reading) in self.prefixes.iter().zip(readings) {
             if !text.is_empty() {
-                text.push_str(", ");
+                text.extend_from_slice(b", ");
             }
-            text.push_str(prefix);
-            // Writing to a String cannot fail.
-            let _infallible = match reading.more_in_secs() {
-                Some(secs) => write!(text, "{};t={secs}", reading.remaining),
-                None => write!(text, "{}", reading.remaining),
-            };
+            text.extend_from_slice(prefix.as_bytes());
+            push_number(&mut text, reading.remaining.into(), 1);
+            if let Some(secs) = reading.more_in_secs() {
+                text.extend_from_slice(b";t=");
+                push_number(&mut text, secs.into(), 1);
+            }
         }
         // Invariant: names are of a narrow alphabet, so this is always a field value.
-        let limit = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
+        let limit = HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static(""));
         RateLimitFields { policy: self.policy.clone(), limit }
     }
 }

@@ -182,7 +182,7 @@ impl AccessLine {
         line.hex("trace_id", &self.trace_id);
         line.hex("span_id", &self.span_id);
         line.text("listener", &self.listener);
-        line.plain("peer", self.peer);
+        line.address("peer", self.peer);
         line.text("protocol", self.protocol);
         text(&mut line, "tls", self.tls);
         line.text("method", self.method);

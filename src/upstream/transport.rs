@@ -45,7 +45,17 @@ impl Transport {
     ///
     /// A connection that was waited for in vain (`silent`) takes no further exchange: with HTTP/2 it may never speak again,
     /// and whoever shared it would wait as long.
-    pub async fn release(&self, mut session: HttpSession, peer: &HttpPeer, clean: bool, silent: bool) {
+    pub async fn release(&self, session: HttpSession, peer: &HttpPeer, clean: bool, silent: bool) {
+        match session {
+            HttpSession::H1(session) if clean && speaks_http1_only(peer) => {
+                self.http1.release_http_session(session, peer, peer.options.idle_timeout).await;
+            }
+            // In a box: the usual way need not have room for the others.
+            session => Box::pin(self.retire(session, peer, clean, silent)).await,
+        }
+    }
+
+    async fn retire(&self, mut session: HttpSession, peer: &HttpPeer, clean: bool, silent: bool) {
         if let (true, HttpSession::H2(stream)) = (silent, &session) {
             stream.conn.mark_shutdown();
         }
@@ -55,12 +65,7 @@ impl Transport {
                 return;
             }
         }
-        match session {
-            HttpSession::H1(session) if speaks_http1_only(peer) => {
-                self.http1.release_http_session(session, peer, peer.options.idle_timeout).await;
-            }
-            session => Box::pin(self.either.release_http_session(session, peer, peer.options.idle_timeout)).await,
-        }
+        self.either.release_http_session(session, peer, peer.options.idle_timeout).await;
     }
 
     /// Remembers that this back end asked for HTTP/1.1.
