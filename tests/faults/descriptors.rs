@@ -59,11 +59,14 @@ async fn without_descriptors_nothing_spins_and_nothing_dies() {
         assert!(matches!(end.status(), 200 | 503), "who is in goes on, or hears that we cannot: {end:?}");
     }
     assert!(sent[1..].iter().any(|sent| sent.status() == 200), "{sent:?}");
-    // For another institution a connection would be needed, and there is no descriptor for it. Nor is there one for what is
-    // streamed, whose refusal ends the caller's connection too: its body was not read. So that comes last.
+    // For another institution a connection would be needed, and there is no descriptor for it; nor for what is streamed, whose
+    // refusal ends the caller's connection too, for its body was not read: so that comes last. Where a kept connection could
+    // not be had again, which the refusals above tell, its descriptor has become free, and either may be served.
+    let freed = sent.iter().any(|sent| sent.status() == 503);
     for (api, kind) in [("depot", Kind::Create), ("shop", Kind::Note)] {
         let end = inside.call(api, kind).await;
-        assert_eq!(end.status(), 503, "our own want is not the caller's fault: {end:?} after {sent:?}");
+        let expected = end.status() == 503 || (freed && end.status() == 200);
+        assert!(expected, "our own want is not the caller's fault: {end:?} after {sent:?}");
         sent.push(end);
     }
 
