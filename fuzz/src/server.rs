@@ -193,7 +193,7 @@ fn registry(key: &SigningKey) -> Registry {
     let registration = ClientRegistration {
         client_id: client.id.clone(),
         authentication: ClientAuthentication::PrivateKeyJwt,
-        keys: ClientKeys::inline(&json!({ "keys": [key.public_jwk()] })).unwrap().0,
+        keys: ClientKeys::inline(&json!({ "keys": [key.public_jwk()] })).unwrap(),
         profile: Profile::Fapi2Security,
         sender_constraint: SenderConstraint::Bearer,
         resource_server: true,
