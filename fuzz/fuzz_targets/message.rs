@@ -90,11 +90,11 @@ fuzz_target!(|bytes: &[u8]| {
         }
         Ok(other) => panic!("{other:?}"),
         Err(_) => {
-            // Refused, although serde_json takes it: a name twice, or too deep.
+            // Refused, although serde_json takes it: a name twice, too deep, or an exponent beyond an i64.
             if let Ok(value) = lenient {
                 let shorter = serde_json::to_vec(&value).unwrap_or_default();
                 let twice = members(bytes) > members(&shorter);
-                assert!(twice || depth(&value) > 64, "refused without a reason: {value}");
+                assert!(twice || depth(&value) > 64 || longest_exponent(bytes) > 17, "refused without a reason: {value}");
             }
         }
     }
@@ -136,4 +136,25 @@ fn members(text: &[u8]) -> usize {
         }
     }
     count
+}
+
+/// Digits of the longest exponent outside of texts.
+fn longest_exponent(text: &[u8]) -> usize {
+    let (mut longest, mut digits, mut inside, mut escaped) = (0, None, false, false);
+    for byte in text {
+        digits = match (byte, digits) {
+            (b'e' | b'E', _) if !inside => Some(0),
+            (b'+' | b'-', Some(0)) => Some(0),
+            (b'0'..=b'9', Some(count)) => Some(count + 1),
+            _ => None,
+        };
+        longest = longest.max(digits.unwrap_or(0));
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if inside => escaped = true,
+            b'"' => inside = !inside,
+            _ => {}
+        }
+    }
+    longest
 }
