@@ -30,6 +30,7 @@ mod profile;
 mod pushed;
 mod registration;
 mod request_object;
+mod requested_claims;
 mod resource;
 mod response;
 mod revocation;
@@ -83,6 +84,7 @@ pub use registration::{
     CibaDelivery, ClientAuthentication, ClientKeys, ClientMetadata, ClientRegistration, GrantType, GrantTypes,
     ResponseMode, SecretHash, SenderConstraint, SubjectType, TlsSubject,
 };
+pub use requested_claims::{ClaimsPlace, RequestedClaims};
 pub use response::{AuthorizationError, AuthorizationResponse, Outcome};
 pub use revocation::{load_revocations, purge_revocations};
 pub use server::{Answer, AuthorizationServer, Clients, OutstandingRequests, Parts, Request};
