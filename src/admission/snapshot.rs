@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::authn::dpop::{DpopProofs, ExternalUrls};
 use crate::authn::{Authenticator, Challenges};
 use crate::contract::{Contract, Mode};
-use crate::domain::{ApiId, Environment, OperationId, OperationIndex, ScopeSet, Thumbprint};
+use crate::domain::{ApiId, ByListener, Environment, OperationId, OperationIndex, ScopeSet, Thumbprint};
 use crate::hub::{ImplicitPartners, Institution, Registry};
 use crate::policy::PolicySet;
 use crate::quota::Quotas;
@@ -79,11 +79,11 @@ pub struct Snapshot {
     /// Position = [`OperationIndex`].
     pub operations: Vec<Operation>,
     pub authenticator: Arc<Authenticator>,
-    pub challenges: Challenges,
+    pub challenges: ByListener<Challenges>,
     /// The same through all snapshots: it remembers which proofs were used.
     pub dpop: Arc<DpopProofs>,
     /// By what names callers address the gateway, for their proofs.
-    pub external_urls: ExternalUrls,
+    pub external_urls: ByListener<ExternalUrls>,
     pub registry: Registry,
     /// Clients that registered themselves; none while only compiling.
     pub dynamic: Option<DynamicPartners>,

@@ -124,9 +124,9 @@ impl Stage {
             .unwrap(),
             operations: operations(self.mode, &institution, pool),
             authenticator: Arc::new(authenticator),
-            challenges: Challenges::new(None),
+            challenges: ByListener::new(Challenges::new(None), None, &[]),
             dpop: crate::authn::dpop::tests::proofs(),
-            external_urls: ExternalUrls::new([OURS]),
+            external_urls: ExternalUrls::by_listener(OURS, None, &[]),
             registry: self.registry(subscription),
             dynamic: None,
             issuer: OURS.into(),
@@ -297,7 +297,9 @@ impl Scene {
         headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}")).unwrap());
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let head = Head { method: &method, path, query: None, headers: &headers, connection: &self.connection };
-        let code = |rejection: Rejection| rejection.problem(&self.snapshot.challenges, Scheme::Bearer).kind.code();
+        let code = |rejection: Rejection| {
+            rejection.problem(self.snapshot.challenges.of(&self.connection), Scheme::Bearer).kind.code()
+        };
         let pending = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let pending = pending.block_on(admit_head(&self.snapshot, &head, now())).map_err(code)?;
         let body = parse_body(Some("application/json"), body.as_bytes()).unwrap_or(Body::Opaque);

@@ -14,7 +14,7 @@ mod scope;
 mod time;
 
 pub use certificate::{ChainTrust, PeerCertificate, SubjectAltNames, Thumbprint};
-pub use connection::{Connection, Downstream, InWork, TlsFacts};
+pub use connection::{ByListener, Connection, Downstream, InWork, TlsFacts};
 pub use id::{
     ApiId, ClientId, IdError, InstitutionId, InteractionId, OperationId, OperationIndex, PlanId, ProductId, TenantId,
 };

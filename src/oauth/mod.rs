@@ -76,6 +76,7 @@ pub use introspection::{Introspected, IntrospectionResponse, OneOrSeveral};
 pub use key_ring::{
     ACCESS_TOKEN_LIFETIME_MAX, KeyRing, KeyRingError, KeyStatus, NEXT_KEY_PUBLISHED_MIN, RingChange, Urgency,
 };
+pub use metadata::resource_metadata_url;
 pub use notification::{Notification, Notifier};
 pub use outstanding::{Full, OutstandingLimits};
 pub use profile::{AssertionAudience, Fapi1Variant, Profile};

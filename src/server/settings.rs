@@ -8,7 +8,7 @@ use rustls_pki_types::pem::PemObject;
 
 use crate::config::{AccessLogSettings, Configuration, Diagnostic, Place};
 use crate::endpoint::InForce;
-use crate::front::Trust;
+use crate::front::{ClientCertificate, ListenerSettings, Trust};
 use crate::oauth::{DetailTypes, Directories, Profile, RegistrationAdmission, Rules, Settings};
 use crate::outbound::Outbound;
 use crate::proxy::guard::{GuardSettings, Hosts};
@@ -52,6 +52,7 @@ pub fn oauth_settings(configuration: &Configuration) -> Settings {
     Settings {
         issuer: gateway.issuer.clone(),
         mtls_url: gateway.mtls_url.clone(),
+        mtls_listeners: mtls_listeners(configuration),
         resource: gateway.public_url.clone(),
         api_resources: Vec::new(),
         access_token_lifetime: tokens.access_token_lifetime,
@@ -71,6 +72,22 @@ pub fn oauth_settings(configuration: &Configuration) -> Settings {
         scopes_supported: Vec::new(),
         trusted_issuers: configuration.issuers.iter().map(|located| located.value.issuer.clone()).collect(),
     }
+}
+
+/// The listeners that callers know by `mtls_url`: those that ask for a client certificate. One that merely asks, and is the
+/// only way in without, is known by both URLs and counts as public.
+pub(super) fn mtls_listeners(configuration: &Configuration) -> Vec<Arc<str>> {
+    let listeners = &configuration.gateway.listeners;
+    let asks = |listener: &ListenerSettings| {
+        listener.tls.as_ref().map_or(ClientCertificate::None, |tls| tls.client_certificate)
+    };
+    let open = listeners.iter().any(|listener| asks(listener) == ClientCertificate::None);
+    let mtls = listeners.iter().filter(|listener| match asks(listener) {
+        ClientCertificate::Required => true,
+        ClientCertificate::Optional => open,
+        ClientCertificate::None => false,
+    });
+    mtls.map(|listener| listener.name.as_str().into()).collect()
 }
 
 /// The settings with what the catalogue says: APIs, scopes, and types of authorization details.

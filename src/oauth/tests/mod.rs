@@ -246,6 +246,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         issuer: ISSUER.into(),
         mtls_url: Some(MTLS.into()),
+        mtls_listeners: vec!["mtls".into()],
         resource: RESOURCE.into(),
         api_resources: vec![format!("{RESOURCE}/bank"), format!("{RESOURCE}/shop")],
         access_token_lifetime: Duration::from_secs(300),
