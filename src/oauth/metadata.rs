@@ -109,9 +109,17 @@ fn mtls_base(settings: &Settings) -> Option<String> {
     settings.mtls_url.as_ref().map(|url| format!("{url}{}", path_of(&settings.issuer)))
 }
 
+/// What some client may sign with (FAPI 2.0 §5.4.1-1b), by the one name that is taken.
+fn algorithms(settings: &Settings) -> Vec<&'static str> {
+    let taken =
+        |algorithm: &Algorithm| settings.profiles.iter().any(|profile| profile.algorithms().contains(algorithm));
+    let taken = |algorithm: &Algorithm| settings.profiles.is_empty() || taken(algorithm);
+    ClientKeys::ALGORITHMS.into_iter().filter(taken).map(Algorithm::as_str).collect()
+}
+
 fn authorization_server(settings: &Settings, signing: &[Algorithm]) -> Value {
     let methods = methods(settings);
-    let algorithms = json!(ClientKeys::ALGORITHMS.map(|algorithm| algorithm.as_str()));
+    let algorithms = json!(algorithms(settings));
     let signing = json!(signing.iter().map(|algorithm| algorithm.as_str()).collect::<Vec<_>>());
     let mut members = Map::new();
     let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);

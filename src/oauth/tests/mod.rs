@@ -1,6 +1,7 @@
 //! A small authorization server in memory, and what it must and must not do.
 
 mod about_tokens;
+mod algorithms;
 mod backchannel;
 mod by_assertion;
 mod by_certificate;
