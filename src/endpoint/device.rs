@@ -115,6 +115,8 @@ impl Device {
             (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY)),
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
             (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+            (super::OPENER_POLICY, HeaderValue::from_static("same-origin")),
+            (super::PERMISSIONS_POLICY, HeaderValue::from_static(super::NOTHING_PERMITTED)),
         ];
         (fields, html).into_response()
     }

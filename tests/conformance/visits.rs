@@ -112,6 +112,18 @@ async fn front(suite: &Suite, party: &Party<'_>, report: &mut Report) {
                 "x-frame-options",
             ),
             ("RFC 9700 4.2.4", "no referrer", page.field("referrer-policy") == "no-referrer", "referrer-policy"),
+            (
+                "HTML 7.1.3",
+                "no window is shared",
+                page.field("cross-origin-opener-policy") == "same-origin",
+                "cross-origin-opener-policy",
+            ),
+            (
+                "Permissions Policy 9.1",
+                "no device is used",
+                page.field("permissions-policy").contains("camera=()"),
+                "permissions-policy",
+            ),
             ("RFC 6749 10.3", "not stored", page.field("cache-control").contains("no-store"), "cache-control"),
             (
                 "FAPI2-SP 5.2.3-3",
