@@ -29,6 +29,8 @@ pub enum Rejection {
     UnknownPartner,
     #[error("no subscription contains the operation")]
     NotSubscribed,
+    #[error("the caller must name the exchange, and does not")]
+    InteractionUnnamed,
     #[error("the token lacks a scope")]
     ScopeMissing { required: ScopeSet },
     #[error("the user was not authenticated in the way that the operation needs, or too long ago")]
@@ -89,6 +91,7 @@ impl Rejection {
                 with_challenges(Kind::TokenInvalid, challenges.for_error(&AuthnError::ClientUnknown, scheme))
             }
             Self::NotSubscribed => Problem::new(Kind::NotSubscribed),
+            Self::InteractionUnnamed => Problem::new(Kind::InteractionUnnamed),
             Self::ScopeMissing { required } => Problem::new(Kind::ScopeMissing)
                 .member("scope", required.to_string())
                 .header(WWW_AUTHENTICATE, challenges.insufficient_scope(required, scheme)),

@@ -54,6 +54,8 @@ struct Stage {
     tenant: PartnerStatus,
     /// The issuer that speaks for the registered client, if it is not ours.
     speaks: Option<&'static str>,
+    /// Who names exchanges, by the profile of the product and of the client.
+    naming: [InteractionNaming; 2],
 }
 
 const PERMIT_ALL: &str = "@id(\"all\") permit (principal, action, resource);";
@@ -69,6 +71,7 @@ impl Default for Stage {
             environment: Environment::Sandbox,
             tenant: PartnerStatus::Active,
             speaks: None,
+            naming: Default::default(),
         }
     }
 }
@@ -170,6 +173,7 @@ impl Stage {
             id: ProductId::parse("banking").unwrap(),
             name: "Banking".into(),
             risk: self.risk,
+            interaction_naming: self.naming[0],
             operations: [OperationIndex(0), OperationIndex(1)].into_iter().collect(),
         };
         Subscription { product: Arc::new(product), plan, environment: self.environment }
@@ -192,7 +196,8 @@ impl Stage {
             scopes: ScopeSet::default(),
         };
         let issuer = self.speaks.map(Arc::from);
-        Registry::new([tenant], [Partner { client: Arc::new(client), issuer, subscriptions: Box::new([subscription]) }])
+        let (client, subscriptions) = (Arc::new(client), Box::new([subscription]) as Box<_>);
+        Registry::new([tenant], [Partner { client, issuer, interaction_naming: self.naming[1], subscriptions }])
     }
 }
 
@@ -293,7 +298,17 @@ impl Scene {
 
     /// The kind of problem, if it does not pass.
     fn ask(&self, token: &str, method: Method, path: &str, body: &str) -> Result<Admitted, &'static str> {
-        let mut headers = HeaderMap::new();
+        self.ask_with(HeaderMap::new(), token, method, path, body)
+    }
+
+    fn ask_with(
+        &self,
+        mut headers: HeaderMap,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: &str,
+    ) -> Result<Admitted, &'static str> {
         headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}")).unwrap());
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let head = Head { method: &method, path, query: None, headers: &headers, connection: &self.connection };
@@ -366,6 +381,35 @@ fn each_question_has_its_refusal() {
         ("a body where none is taken", &token, Method::GET, "/bank/accounts/1", "{}", "contract-violated"),
     ] {
         assert_eq!(scene.ask(token, method, path, body).err(), Some(expected), "{name}");
+    }
+}
+
+/// Open Finance Brasil BR-AS-23; FAPI 1.0 Baseline §6.2.1-11 elsewhere.
+#[test]
+fn who_must_name_the_exchange_does_so_once_and_by_a_uuid() {
+    use InteractionNaming::{Optional, Required};
+    let uuid = "93bac548-d2de-4546-b106-880a5018460d";
+    for naming in [[Optional, Optional], [Required, Optional], [Optional, Required], [Required, Required]] {
+        let scene = Stage { naming, ..Stage::default() }.set();
+        let token = scene.token(&[]);
+        for (name, ids, named) in [
+            ("a UUID", &[uuid][..], true),
+            ("in capitals", &["93BAC548-D2DE-4546-B106-880A5018460D"], true),
+            ("nothing", &[], false),
+            ("an empty one", &[""], false),
+            ("a text", &["my-call-1"], false),
+            ("a UUID in braces", &["{93bac548-d2de-4546-b106-880a5018460d}"], false),
+            ("no hyphens", &["93bac548d2de4546b106880a5018460d"], false),
+            ("two", &[uuid, uuid], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for id in ids {
+                headers.append("x-fapi-interaction-id", HeaderValue::from_str(id).unwrap());
+            }
+            let asked = scene.ask_with(headers, &token, Method::GET, "/bank/accounts/1", "");
+            let demanded = naming.contains(&Required);
+            assert_eq!(asked.err(), (demanded && !named).then_some("interaction-unnamed"), "{name}, {naming:?}");
+        }
     }
 }
 

@@ -481,10 +481,12 @@ fn registry(ops: &[Op], quotas: &Quotas, scopes: &ScopeSet) -> Registry {
     let plan = quotas.compile(&Plan { id: PlanId::parse("free").unwrap(), limits: vec![limit] }).unwrap();
     let mut operations = OperationSet::default();
     (0..ops.len()).for_each(|index| operations.insert(OperationIndex(u32::try_from(index).unwrap())));
-    let product =
-        Product { id: ProductId::parse("reading").unwrap(), name: "Reading".into(), risk: Risk::Low, operations };
+    let interaction_naming = InteractionNaming::Optional;
+    let id = ProductId::parse("reading").unwrap();
+    let product = Product { id, name: "Reading".into(), risk: Risk::Low, interaction_naming, operations };
     let subscription = Subscription { product: Arc::new(product), plan, environment: Environment::Sandbox };
-    Registry::new([tenant], [Partner { client, issuer: None, subscriptions: Box::new([subscription]) }])
+    let subscriptions = Box::new([subscription]);
+    Registry::new([tenant], [Partner { client, issuer: None, interaction_naming, subscriptions }])
 }
 
 fn policies(ops: &[Op]) -> PolicySet {
