@@ -84,6 +84,10 @@ pub async fn admit_head(snapshot: &Arc<Snapshot>, head: &Head<'_>, now: Timestam
     if !operation.scopes.is_subset(&caller.token.scopes) {
         return Err(Rejection::ScopeMissing { required: operation.scopes.clone() }); // RFC 6750 §3.1
     }
+    if let Some(required) = operation.authorization_details_type.as_ref().filter(|name| !caller.token.is_granted(name))
+    {
+        return Err(Rejection::DetailsMissing { required: Arc::clone(required) }); // RFC 9396 §9
+    }
     if let Some(step_up) = operation.step_up.as_ref().filter(|step_up| !step_up.is_met_by(&caller.token, now)) {
         return Err(Rejection::StepUp { required: step_up.clone() }); // RFC 9470 §3
     }
@@ -156,6 +160,7 @@ impl Pending {
             data_jurisdictions: &operation.institution.data_jurisdictions,
             sender_constrained: self.caller.token.is_sender_constrained(),
             scopes: &self.caller.token.scopes,
+            detail_types: self.caller.token.detail_types(),
             amount,
             amount_expected: operation.amount.is_some(),
         };

@@ -34,6 +34,8 @@ pub struct Operation {
     pub response_contract: Mode,
     pub amount: Option<AmountAt>,
     pub step_up: Option<StepUp>,
+    /// What a token must be granted beyond scopes: details of this type (RFC 9396 §2.1).
+    pub authorization_details_type: Option<Arc<str>>,
     pub sandbox: Option<Arc<Pool>>,
     pub live: Option<Arc<Pool>>,
     /// Replaces the pool's total deadline.

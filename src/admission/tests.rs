@@ -56,6 +56,8 @@ struct Stage {
     speaks: Option<&'static str>,
     /// Who names exchanges, by the profile of the product and of the client.
     naming: [InteractionNaming; 2],
+    /// Whether the product contains all operations, or all but `bank.elsewhere`.
+    everything: bool,
 }
 
 const PERMIT_ALL: &str = "@id(\"all\") permit (principal, action, resource);";
@@ -72,6 +74,7 @@ impl Default for Stage {
             tenant: PartnerStatus::Active,
             speaks: None,
             naming: Default::default(),
+            everything: false,
         }
     }
 }
@@ -174,7 +177,7 @@ impl Stage {
             name: "Banking".into(),
             risk: self.risk,
             interaction_naming: self.naming[0],
-            operations: [OperationIndex(0), OperationIndex(1)].into_iter().collect(),
+            operations: (0..if self.everything { 3 } else { 2 }).map(OperationIndex).collect(),
         };
         Subscription { product: Arc::new(product), plan, environment: self.environment }
     }
@@ -265,6 +268,7 @@ fn operations(mode: Mode, institution: &Arc<Institution>, pool: &Arc<Pool>) -> V
         amount: (spec.id.as_str() == "bank.pay")
             .then(|| AmountAt { amount: "/amount".into(), currency: "/currency".into() }),
         step_up: None,
+        authorization_details_type: (spec.id.as_str() == "bank.elsewhere").then(|| "payment".into()),
         sandbox: Some(Arc::clone(pool)),
         live: None,
         timeout: None,
@@ -411,6 +415,43 @@ fn who_must_name_the_exchange_does_so_once_and_by_a_uuid() {
             assert_eq!(asked.err(), (demanded && !named).then_some("interaction-unnamed"), "{name}, {naming:?}");
         }
     }
+}
+
+/// RFC 9396 §9: what was granted decides, whoever made the token.
+#[test]
+fn an_operation_may_demand_details_of_a_type() {
+    let scene = Stage { everything: true, ..Stage::default() }.set();
+    let details = |details: serde_json::Value| scene.token(&[("authorization_details", details)]);
+    let missing = Some("authorization-details-missing");
+    for (name, token, expected) in [
+        ("of the type", details(json!([{ "type": "payment", "amount": "1.00" }])), None),
+        ("among others", details(json!([{ "type": "account" }, { "type": "payment" }])), None),
+        ("none", scene.token(&[]), missing),
+        ("an empty list", details(json!([])), missing),
+        ("of another type", details(json!([{ "type": "payments" }, { "type": "Payment" }])), missing),
+        ("a type that is a list", details(json!([{ "type": ["payment"] }])), missing),
+        ("a text and not an object", details(json!(["payment"])), missing),
+        ("deeper down", details(json!([{ "type": "account", "more": { "type": "payment" } }])), missing),
+    ] {
+        assert_eq!(scene.ask(&token, Method::GET, "/bank/elsewhere", "").err(), expected, "{name}");
+    }
+    assert_eq!(scene.read().err(), None, "another operation asks for none");
+}
+
+/// What policies see of it.
+#[test]
+fn policies_see_the_types_of_the_details() {
+    const ONLY: &str = "@id(\"only\") permit (principal, action, resource) \
+                        when { context.authorization_details_types.contains(\"payment\") };";
+    let scene = Stage { policies: ONLY, ..Stage::default() }.set();
+    let read = |details: serde_json::Value| {
+        let token = scene.token(&[("authorization_details", details)]);
+        scene.ask(&token, Method::GET, "/bank/accounts/1", "").err()
+    };
+    assert_eq!(read(json!([{ "type": "payment" }])), None);
+    assert_eq!(read(json!([{ "type": "account" }])), Some("policy-refused"));
+    assert_eq!(read(json!([])), Some("policy-refused"), "and no answer of before is taken for it");
+    assert_eq!(read(json!([{ "type": "account" }, { "type": "payment" }])), None);
 }
 
 #[test]

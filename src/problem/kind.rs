@@ -100,6 +100,9 @@ kinds! {
     ScopeMissing "scope-missing" FORBIDDEN "The token lacks a scope."
         "The operation requires a scope that the token was not granted."
         "Request a token with the scope that the WWW-Authenticate field names.";
+    DetailsMissing "authorization-details-missing" FORBIDDEN "The token lacks authorization details."
+        "The operation requires that the user granted details of a type (RFC 9396), and the token has none of it."
+        "Ask for a token with `authorization_details` of the type that `authorization_details_type` names; the metadata list all types.";
     NotSubscribed "not-subscribed" FORBIDDEN "The client has no subscription to this operation."
         "No product to which the client subscribes contains this operation."
         "Subscribe the client to a product that contains the operation.";

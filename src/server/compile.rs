@@ -16,7 +16,7 @@ use crate::front::ServerCertificate;
 use crate::oauth::{AuthorizationServer, DetailTypes, Profile, resource_metadata_url};
 use crate::outbound::Outbound;
 
-use super::drafts::{Api, Draft, detail_types, drafts, settle_scopes};
+use super::drafts::{Api, Draft, check_detail_types, detail_types, drafts, settle_scopes};
 use super::entitlements::{
     Products, dynamic_subscriptions, outside_issuers, plans, products, registered_certificates, registry,
 };
@@ -121,6 +121,9 @@ fn assemble(
     let drafts = drafts(&apis, &hints, mistakes);
     let routes = routes(&drafts, mistakes);
     let detail_types = detail_types(&apis, mistakes);
+    if let Some(types) = &detail_types {
+        check_detail_types(&drafts, types, &hints, mistakes);
+    }
     let plans = plans(configuration, services, mistakes);
     let products = products(configuration, &drafts, &hints, mistakes);
     let policies = policies::compile(configuration, &world::world(configuration, &drafts), mistakes);

@@ -442,6 +442,7 @@ fn operations(ops: &[Op], pool: &Arc<Pool>, institution: &Arc<Institution>, scop
         response_contract: op.response,
         amount: None,
         step_up: None,
+        authorization_details_type: None,
         sandbox: Some(Arc::clone(pool)),
         live: None,
         timeout: op.timeout,
