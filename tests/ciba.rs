@@ -1,15 +1,10 @@
 //! Decoupled approval against the real binary: poll, ping, refusal, expiry, and what clients may know of users.
 
-use std::io::{Read, Write};
-use std::sync::Arc;
-
 use clearway::sandbox::pki::Identity;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use crate::harness::certificates::{client_identity, http, pki_folder};
+use crate::harness::host::Host;
 use crate::harness::secure::form;
 use crate::harness::token::claims;
 use crate::harness::visit::site;
@@ -142,44 +137,12 @@ async fn a_refused_and_an_expired_request_end_in_their_errors() {
     assert_eq!(error(&post(&gateway, "acme-tls", "/oauth/backchannel", &unknown).await), (400, "unknown_user_id"));
 }
 
-/// A client's notification endpoint: answers each request with `status`, and tells what came.
-fn receiver(status: &'static str) -> (String, mpsc::UnboundedReceiver<String>) {
-    let folder = pki_folder();
-    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
-    let certificates = CertificateDer::pem_slice_iter(&read("server.pem")).collect::<Result<Vec<_>, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_slice(&read("server.key")).unwrap();
-    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key).unwrap();
-    let config = Arc::new(config);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("https://localhost:{}/notified", listener.local_addr().unwrap().port());
-    let (send, receive) = mpsc::unbounded_channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let mut tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            let mut tls = rustls::Stream::new(&mut tls, &mut stream);
-            let mut text = String::new();
-            let mut chunk = [0; 4096];
-            while !text.contains('}') {
-                match tls.read(&mut chunk) {
-                    Ok(count) if count > 0 => text.push_str(std::str::from_utf8(&chunk[..count]).unwrap()),
-                    _ => break,
-                }
-            }
-            let answer =
-                format!("HTTP/1.1 {status}\r\nlocation: https://localhost/elsewhere\r\ncontent-length: 0\r\n\r\n");
-            let _sent = tls.write_all(answer.as_bytes()).and_then(|()| tls.flush());
-            if send.send(text).is_err() {
-                return;
-            }
-        }
-    });
-    (url, receive)
-}
-
 #[tokio::test]
 async fn a_client_is_pinged_once_after_each_decision_and_no_redirect_is_followed() {
-    let (url, mut notified) = receiver("302 Found");
+    let host = Host::bind();
+    let url = host.url("/notified");
+    let elsewhere = "302 Found\r\nlocation: https://localhost/elsewhere";
+    let mut notified = host.serve(&pki_folder(), String::new(), elsewhere);
     let (_backend, _site, gateway) = rig(&url).await;
     for (decision, status) in [("approve", 200), ("deny", 400)] {
         let id = ask(&gateway, "acme-second", &[("client_notification_token", BEARER)]).await;

@@ -266,6 +266,43 @@ async fn a_key_is_enough_for_a_regulated_product_on_either_listener() {
     assert_eq!(problem(response).await, refused(403, "policy-refused"));
 }
 
+/// RFC 9449 §4.3, 9 and RFC 9728 §3.3: the two listeners have two names, and neither answers to the other's.
+#[tokio::test]
+async fn each_listener_is_called_by_its_own_name() {
+    let backend = Backend::agreeable().await;
+    let site = site(&backend);
+    site.edit("config/gateway.yaml", "mtls_url: https://localhost", "mtls_url: https://mtls.test");
+    let gateway = site.start().await;
+    let key = Key::generate(Algorithm::Es256);
+    let token = bound_to(&key, json!({ "client_id": "theirs", "tenant": "acme", "scope": "vault shop" }));
+    let clients = [
+        ("public", http(None), "https://localhost"),
+        ("mtls", http(Some(client_identity("acme-tls"))), "https://mtls.test"),
+    ];
+    for (listener, client, name) in &clients {
+        for path in ["/vault/balances", "/usage"] {
+            for (_, _, called) in &clients {
+                let proof = key.sign(&proof_header(&key), &proof_claims(&token, "GET", &format!("{called}{path}")));
+                let request =
+                    client.get(gateway.https(listener, path)).header("authorization", format!("DPoP {token}"));
+                let response = request.header("dpop", proof).send().await.unwrap();
+                let expected = if called == name { 200 } else { 401 };
+                assert_eq!(response.status(), expected, "{path} as {called} at {listener}");
+            }
+        }
+        let well_known = "/.well-known/oauth-protected-resource";
+        for path in ["", "/vault"] {
+            let told = client.get(gateway.https(listener, &format!("{well_known}{path}"))).send().await.unwrap();
+            assert_eq!(told.json::<Value>().await.unwrap()["resource"], json!(format!("{name}{path}")), "{listener}");
+        }
+        for path in ["/vault/balances", "/usage", "/oauth/userinfo"] {
+            let refused = client.get(gateway.https(listener, path)).send().await.unwrap();
+            let named = format!("resource_metadata=\"{name}{well_known}\"");
+            assert!(challenges(&refused)[0].contains(&named), "{path} at {listener}: {:?}", challenges(&refused));
+        }
+    }
+}
+
 #[tokio::test]
 async fn usage_takes_a_proof_as_operations_do() {
     let backend = Backend::agreeable().await;

@@ -9,6 +9,7 @@
 
 mod architecture;
 mod audit;
+mod authorization_details;
 mod bounds;
 mod browser;
 mod catalogue;

@@ -164,8 +164,11 @@ async fn an_assertion_is_used_once_even_by_two_at_once_and_across_a_kill() {
         assert_eq!(response.status(), 200, "{client}");
     }
 
+    let held = async |gateway: &Gateway| gateway.metric("clearway_held", "what=\"client_assertions\"").await;
+    assert_eq!(held(&gateway).await, 4.0);
     gateway.kill();
     let gateway = site.start().await;
+    assert_eq!(held(&gateway).await, 4.0);
     assert_eq!(token_by_assertion(&gateway, &once).await.0, 401, "a kill forgets no replay mark");
     assert_eq!(token_by_assertion(&gateway, &contended).await.0, 401);
 }

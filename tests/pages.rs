@@ -6,7 +6,8 @@ use crate::harness::certificates::{client_identity, http};
 use crate::harness::secure::{encode, form};
 use crate::harness::token::{GATEWAY, claims};
 use crate::harness::visit::{
-    Borrowed, CLIENT, PASSWORD, Reader, USERNAME, VERIFIER, hidden, owned, page_of, parameters, push, redeem, site,
+    Borrowed, CLIENT, PASSWORD, Reader, USERNAME, VERIFIER, answer_to_push, hidden, owned, page_of, parameters, push,
+    redeem, site,
 };
 use crate::harness::{Backend, Gateway, Site, field, json as json_of, run};
 
@@ -38,6 +39,7 @@ fn assert_guarded(name: &str, response: &reqwest::Response) {
         ("x-frame-options", "DENY"),
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "no-referrer"),
+        ("cross-origin-opener-policy", "same-origin"),
         ("cache-control", "no-store"),
         ("strict-transport-security", "max-age=31536000; includeSubDomains"),
         // FAPI 2.0 §5.2.3-3
@@ -45,6 +47,10 @@ fn assert_guarded(name: &str, response: &reqwest::Response) {
     ] {
         assert_eq!(field(response, field_name), expected, "{name}: {field_name}");
     }
+    let permissions: Vec<_> = field(response, "permissions-policy").split(", ").collect();
+    let off = permissions.iter().all(|feature| feature.ends_with("=()"));
+    let named = ["camera=()", "geolocation=()", "payment=()", "publickey-credentials-get=()", "usb=()"];
+    assert!(off && named.iter().all(|feature| permissions.contains(feature)), "{name}: {permissions:?}");
     let policy = field(response, "content-security-policy");
     assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{name}: {policy}");
     assert!(!policy.contains("unsafe"), "{name}: {policy}");
@@ -410,4 +416,18 @@ async fn metadata_says_where_and_what_for() {
     let metadata: Value = response.json().await.unwrap();
     assert_eq!(metadata["authorization_endpoint"], json!(format!("{GATEWAY}/oauth/authorize")));
     assert_eq!(metadata["acr_values_supported"], json!(["urn:clearway:acr:password"]));
+}
+
+#[tokio::test]
+async fn pushed_requests_end_at_the_clients_share() {
+    let backend = Backend::agreeable().await;
+    let site = site(&backend);
+    site.append("config/gateway.yaml", "tokens: { outstanding_max: 10, outstanding_per_client_max: 3 }\n");
+    let gateway = site.start().await;
+    let all = (0..8).map(|_| answer_to_push(&gateway, REDIRECT, &[]));
+    let answers = futures_util::future::join_all(all).await;
+    assert_eq!(answers.iter().filter(|(status, _)| *status == 201).count(), 3, "{answers:?}");
+    assert!(answers.iter().all(|(status, _)| matches!(status, 201 | 429)), "{answers:?}");
+    assert_eq!(gateway.metric("clearway_held", "what=\"pushed_requests\"").await, 3.0);
+    assert_eq!(gateway.metric("clearway_held_max", "what=\"pushed_requests\"").await, 10.0);
 }

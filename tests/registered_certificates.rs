@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::harness::certificates::{client_identity, http};
 use crate::harness::secure::form;
 use crate::harness::token::{Key, now, unique, with};
-use crate::harness::{Backend, Gateway, Site, json as read};
+use crate::harness::{Backend, Gateway, Site, field, json as read, problem, refused};
 use crate::registration::{Host, INITIAL, allowing, directory_key, jwks, register, site, text};
 
 /// Subject attributes by their object identifiers.
@@ -276,7 +276,7 @@ async fn brazil_registers_software_by_its_certificate() {
     assert_eq!(status, 201, "{made}");
     let (status, body) = token(&gateway, &text(&made, "client_id"), &own).await;
     assert_eq!((status, &body["expires_in"]), (200, &json!(300)), "{body}");
-    assert_eq!(call(&gateway, &text(&body, "access_token"), &own).await, 200);
+    names_its_calls(&gateway, &text(&body, "access_token"), &own).await;
 
     // RFC 7592: the registration access token and the certificate, both.
     for (name, identity, expected) in
@@ -291,6 +291,17 @@ async fn brazil_registers_software_by_its_certificate() {
     let metadata: Value = http(None).get(url).send().await.unwrap().json().await.unwrap();
     let alias = metadata["mtls_endpoint_aliases"]["registration_endpoint"].as_str().unwrap_or_default();
     assert!(alias.ends_with("/oauth/register"), "{metadata}");
+}
+
+/// BR-AS-23, and FAPI 1.0 Baseline §6.2.1-11: a call has a name, and its caller hears it again.
+async fn names_its_calls(gateway: &Gateway, token: &str, identity: &Identity) {
+    let call = || http(Some(identity)).get(gateway.https("mtls", "/shop/items")).bearer_auth(token);
+    let name = "c770aef3-6784-41f7-8e0e-ff5f97bddb3a";
+    let answer = call().header("x-fapi-interaction-id", name).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), field(&answer, "x-fapi-interaction-id")), (200, name));
+    for (what, request) in [("another", call().header("x-fapi-interaction-id", "mine")), ("none", call())] {
+        assert_eq!(problem(request.send().await.unwrap()).await, refused(400, "interaction-unnamed"), "{what}");
+    }
 }
 
 /// BR-AS-13, BR-AS-22: the operator hears what the profile demands.

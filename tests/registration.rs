@@ -256,6 +256,7 @@ async fn a_flood_of_registrations_ends_at_its_bound() {
     let statuses: Vec<u16> = futures_util::future::join_all(all).await.into_iter().map(|(status, _)| status).collect();
     assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 5, "{statuses:?}");
     assert!(statuses.iter().all(|status| matches!(status, 201 | 403)), "{statuses:?}");
+    assert_eq!(gateway.metric("clearway_held", "what=\"registered_clients\"").await, 5.0);
     for (name, token) in [("none", ""), ("another", "another-initial-access-token"), ("a prefix", &INITIAL[..10])] {
         let (status, body) = register(&gateway, token, &metadata).await;
         assert_eq!((status, body["error"].as_str()), (401, Some("invalid_token")), "{name}");

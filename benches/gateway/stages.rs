@@ -195,6 +195,7 @@ fn admission(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
         data_jurisdictions: &operation.institution.data_jurisdictions,
         sender_constrained: false,
         scopes: &caller.token.scopes,
+        detail_types: caller.token.detail_types(),
         amount: None,
         amount_expected: false,
     };

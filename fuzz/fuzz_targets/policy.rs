@@ -83,6 +83,7 @@ fn decides(set: &PolicySet, same: &PolicySet, operation: u32) {
         data_jurisdictions: &data,
         sender_constrained: true,
         scopes: &scopes,
+        detail_types: &[],
         amount: Some(Money::new(100, Currency::parse("GBP").unwrap())),
         amount_expected: operation == 1,
     };

@@ -206,6 +206,7 @@ fn settings() -> Settings {
     Settings {
         issuer: ISSUER.into(),
         mtls_url: None,
+        mtls_listeners: Vec::new(),
         resource: "https://api.example".into(),
         api_resources: vec!["https://api.example/bank".into()],
         access_token_lifetime: Duration::from_secs(300),

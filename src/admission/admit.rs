@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::contract::{Body, Mode};
-use crate::domain::{Connection, Environment, Money, OperationIndex, Risk, Timestamp};
+use crate::domain::{
+    Connection, Environment, InteractionId, InteractionNaming, Money, OperationIndex, Risk, Timestamp,
+};
 use crate::hub::Subscription;
 use crate::policy::{Decision, Permit, Question};
 use crate::problem::FieldError;
@@ -78,14 +80,34 @@ pub async fn admit_head(snapshot: &Arc<Snapshot>, head: &Head<'_>, now: Timestam
     let caller = identify(snapshot, head, now).await?; // RFC 9068 §4, RFC 8705 §3, RFC 9449 §7
     caller.token.check_part(&operation.base_path)?; // RFC 8707 §2
     let subscription = caller.partner.subscription(route.index).ok_or(Rejection::NotSubscribed)?.clone();
+    check_naming(&caller, &subscription, head.headers)?; // Open Finance Brasil BR-AS-23
     if !operation.scopes.is_subset(&caller.token.scopes) {
         return Err(Rejection::ScopeMissing { required: operation.scopes.clone() }); // RFC 6750 §3.1
+    }
+    if let Some(required) = operation.authorization_details_type.as_ref().filter(|name| !caller.token.is_granted(name))
+    {
+        return Err(Rejection::DetailsMissing { required: Arc::clone(required) }); // RFC 9396 §9
     }
     if let Some(step_up) = operation.step_up.as_ref().filter(|step_up| !step_up.is_met_by(&caller.token, now)) {
         return Err(Rejection::StepUp { required: step_up.clone() }); // RFC 9470 §3
     }
     let captures = route.captures.spans(path);
     Ok(Pending { snapshot: Arc::clone(snapshot), operation: route.index, caller, subscription, captures })
+}
+
+/// The caller's own name for the exchange comes back in the answer, whatever it is (FAPI 1.0 Baseline §6.2.1-11); here it is
+/// only asked whether there is one where there must be.
+fn check_naming(caller: &Identified, subscription: &Subscription, headers: &HeaderMap) -> Result<(), Rejection> {
+    let demands = [caller.partner.interaction_naming, subscription.product.interaction_naming];
+    if !demands.contains(&InteractionNaming::Required) {
+        return Ok(());
+    }
+    let mut fields = headers.get_all("x-fapi-interaction-id").iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else { return Err(Rejection::InteractionUnnamed) };
+    match field.to_str().ok().and_then(InteractionId::parse) {
+        Some(_) => Ok(()),
+        None => Err(Rejection::InteractionUnnamed),
+    }
 }
 
 impl Pending {
@@ -138,6 +160,7 @@ impl Pending {
             data_jurisdictions: &operation.institution.data_jurisdictions,
             sender_constrained: self.caller.token.is_sender_constrained(),
             scopes: &self.caller.token.scopes,
+            detail_types: self.caller.token.detail_types(),
             amount,
             amount_expected: operation.amount.is_some(),
         };

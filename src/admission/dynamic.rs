@@ -36,7 +36,9 @@ impl DynamicPartners {
             return Some(known);
         }
         let subscriptions = self.subscriptions.get(&entry.stored.template)?.clone();
-        let partner = Arc::new(Partner { client: Arc::clone(&entry.client), issuer: None, subscriptions });
+        let interaction_naming = entry.registration.profile.interaction_naming();
+        let client = Arc::clone(&entry.client);
+        let partner = Arc::new(Partner { client, issuer: None, interaction_naming, subscriptions });
         self.partners.insert(id.clone(), Arc::clone(&partner));
         Some(partner)
     }

@@ -38,7 +38,7 @@ pub async fn identify(snapshot: &Snapshot, head: &Head<'_>, now: Timestamp) -> R
         Credentials::Dpop { token, proof } => {
             let request = ProvenRequest {
                 method: head.method,
-                urls: &snapshot.external_urls,
+                urls: snapshot.external_urls.of(head.connection),
                 path: head.path,
                 token_hash: None, // The authenticator knows it.
                 space: NonceSpace::Resource,

@@ -29,8 +29,12 @@ pub enum Rejection {
     UnknownPartner,
     #[error("no subscription contains the operation")]
     NotSubscribed,
+    #[error("the caller must name the exchange, and does not")]
+    InteractionUnnamed,
     #[error("the token lacks a scope")]
     ScopeMissing { required: ScopeSet },
+    #[error("the token lacks authorization details of a type")]
+    DetailsMissing { required: Arc<str> },
     #[error("the user was not authenticated in the way that the operation needs, or too long ago")]
     StepUp { required: StepUp },
     #[error("a policy refuses")]
@@ -89,9 +93,13 @@ impl Rejection {
                 with_challenges(Kind::TokenInvalid, challenges.for_error(&AuthnError::ClientUnknown, scheme))
             }
             Self::NotSubscribed => Problem::new(Kind::NotSubscribed),
+            Self::InteractionUnnamed => Problem::new(Kind::InteractionUnnamed),
             Self::ScopeMissing { required } => Problem::new(Kind::ScopeMissing)
                 .member("scope", required.to_string())
                 .header(WWW_AUTHENTICATE, challenges.insufficient_scope(required, scheme)),
+            Self::DetailsMissing { required } => Problem::new(Kind::DetailsMissing)
+                .member("authorization_details_type", required.to_string())
+                .header(WWW_AUTHENTICATE, challenges.insufficient_details(scheme)),
             Self::StepUp { required } => required.problem(challenges, scheme),
             Self::Policy(refusal) => policy(refusal),
             Self::BindingRequired => Problem::new(Kind::BindingRequired),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::authn::dpop::{DpopProofs, ExternalUrls};
 use crate::authn::{Authenticator, Challenges};
 use crate::contract::{Contract, Mode};
-use crate::domain::{ApiId, Environment, OperationId, OperationIndex, ScopeSet, Thumbprint};
+use crate::domain::{ApiId, ByListener, Environment, OperationId, OperationIndex, ScopeSet, Thumbprint};
 use crate::hub::{ImplicitPartners, Institution, Registry};
 use crate::policy::PolicySet;
 use crate::quota::Quotas;
@@ -34,6 +34,8 @@ pub struct Operation {
     pub response_contract: Mode,
     pub amount: Option<AmountAt>,
     pub step_up: Option<StepUp>,
+    /// What a token must be granted beyond scopes: details of this type (RFC 9396 §2.1).
+    pub authorization_details_type: Option<Arc<str>>,
     pub sandbox: Option<Arc<Pool>>,
     pub live: Option<Arc<Pool>>,
     /// Replaces the pool's total deadline.
@@ -79,11 +81,11 @@ pub struct Snapshot {
     /// Position = [`OperationIndex`].
     pub operations: Vec<Operation>,
     pub authenticator: Arc<Authenticator>,
-    pub challenges: Challenges,
+    pub challenges: ByListener<Challenges>,
     /// The same through all snapshots: it remembers which proofs were used.
     pub dpop: Arc<DpopProofs>,
     /// By what names callers address the gateway, for their proofs.
-    pub external_urls: ExternalUrls,
+    pub external_urls: ByListener<ExternalUrls>,
     pub registry: Registry,
     /// Clients that registered themselves; none while only compiling.
     pub dynamic: Option<DynamicPartners>,

@@ -54,6 +54,10 @@ struct Stage {
     tenant: PartnerStatus,
     /// The issuer that speaks for the registered client, if it is not ours.
     speaks: Option<&'static str>,
+    /// Who names exchanges, by the profile of the product and of the client.
+    naming: [InteractionNaming; 2],
+    /// Whether the product contains all operations, or all but `bank.elsewhere`.
+    everything: bool,
 }
 
 const PERMIT_ALL: &str = "@id(\"all\") permit (principal, action, resource);";
@@ -69,6 +73,8 @@ impl Default for Stage {
             environment: Environment::Sandbox,
             tenant: PartnerStatus::Active,
             speaks: None,
+            naming: Default::default(),
+            everything: false,
         }
     }
 }
@@ -124,9 +130,9 @@ impl Stage {
             .unwrap(),
             operations: operations(self.mode, &institution, pool),
             authenticator: Arc::new(authenticator),
-            challenges: Challenges::new(None),
+            challenges: ByListener::new(Challenges::new(None), None, &[]),
             dpop: crate::authn::dpop::tests::proofs(),
-            external_urls: ExternalUrls::new([OURS]),
+            external_urls: ExternalUrls::by_listener(OURS, None, &[]),
             registry: self.registry(subscription),
             dynamic: None,
             issuer: OURS.into(),
@@ -170,7 +176,8 @@ impl Stage {
             id: ProductId::parse("banking").unwrap(),
             name: "Banking".into(),
             risk: self.risk,
-            operations: [OperationIndex(0), OperationIndex(1)].into_iter().collect(),
+            interaction_naming: self.naming[0],
+            operations: (0..if self.everything { 3 } else { 2 }).map(OperationIndex).collect(),
         };
         Subscription { product: Arc::new(product), plan, environment: self.environment }
     }
@@ -192,7 +199,8 @@ impl Stage {
             scopes: ScopeSet::default(),
         };
         let issuer = self.speaks.map(Arc::from);
-        Registry::new([tenant], [Partner { client: Arc::new(client), issuer, subscriptions: Box::new([subscription]) }])
+        let (client, subscriptions) = (Arc::new(client), Box::new([subscription]) as Box<_>);
+        Registry::new([tenant], [Partner { client, issuer, interaction_naming: self.naming[1], subscriptions }])
     }
 }
 
@@ -260,6 +268,7 @@ fn operations(mode: Mode, institution: &Arc<Institution>, pool: &Arc<Pool>) -> V
         amount: (spec.id.as_str() == "bank.pay")
             .then(|| AmountAt { amount: "/amount".into(), currency: "/currency".into() }),
         step_up: None,
+        authorization_details_type: (spec.id.as_str() == "bank.elsewhere").then(|| "payment".into()),
         sandbox: Some(Arc::clone(pool)),
         live: None,
         timeout: None,
@@ -293,11 +302,23 @@ impl Scene {
 
     /// The kind of problem, if it does not pass.
     fn ask(&self, token: &str, method: Method, path: &str, body: &str) -> Result<Admitted, &'static str> {
-        let mut headers = HeaderMap::new();
+        self.ask_with(HeaderMap::new(), token, method, path, body)
+    }
+
+    fn ask_with(
+        &self,
+        mut headers: HeaderMap,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: &str,
+    ) -> Result<Admitted, &'static str> {
         headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}")).unwrap());
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let head = Head { method: &method, path, query: None, headers: &headers, connection: &self.connection };
-        let code = |rejection: Rejection| rejection.problem(&self.snapshot.challenges, Scheme::Bearer).kind.code();
+        let code = |rejection: Rejection| {
+            rejection.problem(self.snapshot.challenges.of(&self.connection), Scheme::Bearer).kind.code()
+        };
         let pending = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let pending = pending.block_on(admit_head(&self.snapshot, &head, now())).map_err(code)?;
         let body = parse_body(Some("application/json"), body.as_bytes()).unwrap_or(Body::Opaque);
@@ -365,6 +386,72 @@ fn each_question_has_its_refusal() {
     ] {
         assert_eq!(scene.ask(token, method, path, body).err(), Some(expected), "{name}");
     }
+}
+
+/// Open Finance Brasil BR-AS-23; FAPI 1.0 Baseline §6.2.1-11 elsewhere.
+#[test]
+fn who_must_name_the_exchange_does_so_once_and_by_a_uuid() {
+    use InteractionNaming::{Optional, Required};
+    let uuid = "93bac548-d2de-4546-b106-880a5018460d";
+    for naming in [[Optional, Optional], [Required, Optional], [Optional, Required], [Required, Required]] {
+        let scene = Stage { naming, ..Stage::default() }.set();
+        let token = scene.token(&[]);
+        for (name, ids, named) in [
+            ("a UUID", &[uuid][..], true),
+            ("in capitals", &["93BAC548-D2DE-4546-B106-880A5018460D"], true),
+            ("nothing", &[], false),
+            ("an empty one", &[""], false),
+            ("a text", &["my-call-1"], false),
+            ("a UUID in braces", &["{93bac548-d2de-4546-b106-880a5018460d}"], false),
+            ("no hyphens", &["93bac548d2de4546b106880a5018460d"], false),
+            ("two", &[uuid, uuid], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for id in ids {
+                headers.append("x-fapi-interaction-id", HeaderValue::from_str(id).unwrap());
+            }
+            let asked = scene.ask_with(headers, &token, Method::GET, "/bank/accounts/1", "");
+            let demanded = naming.contains(&Required);
+            assert_eq!(asked.err(), (demanded && !named).then_some("interaction-unnamed"), "{name}, {naming:?}");
+        }
+    }
+}
+
+/// RFC 9396 §9: what was granted decides, whoever made the token.
+#[test]
+fn an_operation_may_demand_details_of_a_type() {
+    let scene = Stage { everything: true, ..Stage::default() }.set();
+    let details = |details: serde_json::Value| scene.token(&[("authorization_details", details)]);
+    let missing = Some("authorization-details-missing");
+    for (name, token, expected) in [
+        ("of the type", details(json!([{ "type": "payment", "amount": "1.00" }])), None),
+        ("among others", details(json!([{ "type": "account" }, { "type": "payment" }])), None),
+        ("none", scene.token(&[]), missing),
+        ("an empty list", details(json!([])), missing),
+        ("of another type", details(json!([{ "type": "payments" }, { "type": "Payment" }])), missing),
+        ("a type that is a list", details(json!([{ "type": ["payment"] }])), missing),
+        ("a text and not an object", details(json!(["payment"])), missing),
+        ("deeper down", details(json!([{ "type": "account", "more": { "type": "payment" } }])), missing),
+    ] {
+        assert_eq!(scene.ask(&token, Method::GET, "/bank/elsewhere", "").err(), expected, "{name}");
+    }
+    assert_eq!(scene.read().err(), None, "another operation asks for none");
+}
+
+/// What policies see of it.
+#[test]
+fn policies_see_the_types_of_the_details() {
+    const ONLY: &str = "@id(\"only\") permit (principal, action, resource) \
+                        when { context.authorization_details_types.contains(\"payment\") };";
+    let scene = Stage { policies: ONLY, ..Stage::default() }.set();
+    let read = |details: serde_json::Value| {
+        let token = scene.token(&[("authorization_details", details)]);
+        scene.ask(&token, Method::GET, "/bank/accounts/1", "").err()
+    };
+    assert_eq!(read(json!([{ "type": "payment" }])), None);
+    assert_eq!(read(json!([{ "type": "account" }])), Some("policy-refused"));
+    assert_eq!(read(json!([])), Some("policy-refused"), "and no answer of before is taken for it");
+    assert_eq!(read(json!([{ "type": "account" }, { "type": "payment" }])), None);
 }
 
 #[test]

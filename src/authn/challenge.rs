@@ -75,6 +75,12 @@ impl Challenges {
         self.render(scheme, &[("error", "insufficient_scope"), ("error_description", description), ("scope", &scope)])
     }
 
+    /// RFC 6750 §3.1: 403. RFC 9396 has no code of its own for a resource; to ask for a scope would not help.
+    pub fn insufficient_details(&self, scheme: Scheme) -> HeaderValue {
+        let description = "The token lacks authorization details of the type that the operation needs.";
+        self.render(scheme, &[("error", "insufficient_scope"), ("error_description", description)])
+    }
+
     /// RFC 9470 §3: 401, with the authentication that the operation needs. `acr_values` must be quotable.
     pub fn insufficient_authentication(
         &self,

@@ -29,4 +29,4 @@ pub use issuer::Issuer;
 pub use remote_keys::RemoteKeys;
 pub use revocations::{REVOCATIONS_MAX, Revocations};
 pub use settings::{IssuerSettings, JwksSource, UnknownPartners};
-pub use token::{Binding, DETAILS_BYTES_MAX, VerifiedToken};
+pub use token::{Binding, DETAILS_BYTES_MAX, Details, VerifiedToken};

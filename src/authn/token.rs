@@ -1,5 +1,6 @@
 //! What a verified access token says.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -20,6 +21,15 @@ pub enum Binding {
     DpopKey(Thumbprint),
 }
 
+/// What was granted beyond scopes (RFC 9396 §9.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Details {
+    /// An array, of [`DETAILS_BYTES_MAX`] at most.
+    pub json: Arc<str>,
+    /// What it is about (§2.1), each type once, sorted. What names no type is about nothing that is known here.
+    pub types: Arc<[Box<str>]>,
+}
+
 /// The claims of an access token whose issuer, audience, signature and form have been checked.
 #[derive(Debug)]
 pub struct VerifiedToken {
@@ -36,8 +46,7 @@ pub struct VerifiedToken {
     /// How the user was authenticated, and when (RFC 9470 §6.1): none where no user was.
     pub acr: Option<Arc<str>>,
     pub auth_time: Option<Timestamp>,
-    /// What was granted beyond scopes, as JSON text: an array (RFC 9396 §9.1), of [`DETAILS_BYTES_MAX`] at most.
-    pub authorization_details: Option<Arc<str>>,
+    pub authorization_details: Option<Details>,
     pub binding: Option<Binding>,
     pub issued_at: Option<Timestamp>,
     pub expires_at: Timestamp,
@@ -91,6 +100,16 @@ impl VerifiedToken {
         }
     }
 
+    /// The types of what was granted beyond scopes, each once, sorted.
+    pub fn detail_types(&self) -> &[Box<str>] {
+        self.authorization_details.as_ref().map_or(&[], |details| &*details.types)
+    }
+
+    /// Whether it was granted details of this type.
+    pub fn is_granted(&self, detail_type: &str) -> bool {
+        self.detail_types().iter().any(|name| **name == *detail_type)
+    }
+
     /// Whether whoever presents the token has to prove possession of a key (FAPI 2.0 §5.3.4-5).
     pub const fn is_sender_constrained(&self) -> bool {
         self.binding.is_some()
@@ -114,11 +133,15 @@ pub(super) fn read_binding(claims: &Claims) -> Result<Option<Binding>, AuthnErro
 }
 
 /// Reads `authorization_details`. One that cannot be kept is refused: without it the token would seem to be for more.
-pub(super) fn read_details(claims: &Claims) -> Result<Option<Arc<str>>, AuthnError> {
+pub(super) fn read_details(claims: &Claims) -> Result<Option<Details>, AuthnError> {
     match claims.get("authorization_details") {
         None => Ok(None),
-        Some(details @ Value::Array(_)) => match details.to_string() {
-            text if text.len() <= DETAILS_BYTES_MAX => Ok(Some(text.into())),
+        Some(details @ Value::Array(all)) => match details.to_string() {
+            text if text.len() <= DETAILS_BYTES_MAX => {
+                let types = all.iter().filter_map(|one| one.get("type").and_then(Value::as_str));
+                let types: BTreeSet<&str> = types.collect();
+                Ok(Some(Details { json: text.into(), types: types.into_iter().map(Box::from).collect() }))
+            }
             _ => Err(AuthnError::ClaimValue("authorization_details")),
         },
         Some(_) => Err(AuthnError::ClaimValue("authorization_details")),

@@ -37,6 +37,8 @@ pub struct OperationSettings {
     pub scopes: Option<ScopeSet>,
     pub amount: Option<AmountPointers>,
     pub step_up: Option<StepUpSettings>,
+    /// A type that some API declares; where it is written.
+    pub authorization_details_type: Option<Located<String>>,
     pub timeout: Option<Duration>,
     pub body_bytes_max: Option<u64>,
     pub websocket: bool,
@@ -122,6 +124,9 @@ fn operation(entry: &Entry<'_>) -> Located<OperationSettings> {
         scopes: entry.optional("scopes", scalar::scopes),
         amount: entry.section("amount").and_then(|section| amount(&section)),
         step_up: entry.section("step_up").map(|section| step_up(&section)),
+        authorization_details_type: entry.optional("authorization_details_type", |entry, node| {
+            Ok(Located { value: scalar::text(entry, node)?, place: entry.place_of(node) })
+        }),
         timeout: entry.optional("timeout", scalar::duration),
         body_bytes_max: entry.optional("body_bytes_max", scalar::bytes),
         websocket: entry.or("websocket", false, scalar::boolean),

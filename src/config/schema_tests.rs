@@ -155,7 +155,8 @@ fn complete() -> Vec<(&'static str, Value)> {
               "scopes": "a", "default_scope": "b", "operations": { "pay": {
                 "request_contract": "enforce", "response_contract": "enforce", "licence_role": "payment-initiation",
                 "scopes": ["a"], "amount": { "amount": "/a", "currency": "/c" }, "timeout": "1s",
-                "step_up": { "acr_values": ["strong"], "max_age": "5m" }, "body_bytes_max": "1KiB", "websocket": false } } }
+                "step_up": { "acr_values": ["strong"], "max_age": "5m" },
+                "authorization_details_type": "payment", "body_bytes_max": "1KiB", "websocket": false } } }
         ] }),
         ),
         (

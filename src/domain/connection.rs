@@ -26,6 +26,29 @@ pub struct Connection {
     pub certificate: Option<Arc<PeerCertificate>>,
 }
 
+/// What differs by the listener that is called: those for client certificates are known by another URL (RFC 8705 §5).
+#[derive(Debug, Clone)]
+pub struct ByListener<T> {
+    public: T,
+    mtls: Option<T>,
+    /// The names of the listeners that are known by the other URL.
+    mtls_listeners: Box<[Arc<str>]>,
+}
+
+impl<T> ByListener<T> {
+    /// `mtls` is for the named listeners; if there is none, all are alike.
+    pub fn new(public: T, mtls: Option<T>, mtls_listeners: &[Arc<str>]) -> Self {
+        Self { public, mtls, mtls_listeners: mtls_listeners.into() }
+    }
+
+    pub fn of(&self, connection: &Connection) -> &T {
+        match &self.mtls {
+            Some(mtls) if self.mtls_listeners.contains(&connection.listener) => mtls,
+            Some(_) | None => &self.public,
+        }
+    }
+}
+
 /// The connection beneath a request, as its keeper shows it to whoever serves the request. Pingora hands it on as
 /// `ProxyDigest::user_data`, a boxed `Arc<dyn Downstream>`.
 pub trait Downstream: Send + Sync + fmt::Debug {

@@ -104,6 +104,16 @@ pub struct OperationIndex(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct InteractionId(Uuid);
 
+/// Who names an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InteractionNaming {
+    /// The caller may; else we do (FAPI 1.0 Baseline §6.2.1-11).
+    #[default]
+    Optional,
+    /// The caller must (Open Finance Brasil, security profile §5.2.2).
+    Required,
+}
+
 impl InteractionId {
     /// Takes the caller's own id if it is a UUID; anything else is not echoed.
     pub fn parse(text: &str) -> Option<Self> {

@@ -15,10 +15,11 @@ mod scope;
 mod time;
 
 pub use certificate::{ChainTrust, PeerCertificate, SubjectAltNames, Thumbprint};
-pub use connection::{Connection, Downstream, InWork, TlsFacts};
+pub use connection::{ByListener, Connection, Downstream, InWork, TlsFacts};
 pub use digits::{push_address, push_number};
 pub use id::{
-    ApiId, ClientId, IdError, InstitutionId, InteractionId, OperationId, OperationIndex, PlanId, ProductId, TenantId,
+    ApiId, ClientId, IdError, InstitutionId, InteractionId, InteractionNaming, OperationId, OperationIndex, PlanId,
+    ProductId, TenantId,
 };
 pub use json_line::JsonLine;
 pub use money::{Currency, Money, MoneyError};

@@ -52,6 +52,8 @@ struct Shown {
     client: String,
     user: String,
     scopes: String,
+    /// What is asked for of the user by name (OpenID Connect Core §5.5).
+    claims: String,
     binding_message: Option<String>,
     details: Vec<String>,
 }
@@ -113,6 +115,8 @@ impl Device {
             (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY)),
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
             (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+            (super::OPENER_POLICY, HeaderValue::from_static("same-origin")),
+            (super::PERMISSIONS_POLICY, HeaderValue::from_static(super::NOTHING_PERMITTED)),
         ];
         (fields, html).into_response()
     }
@@ -126,6 +130,11 @@ fn shown(waiting: WaitingRequest) -> Shown {
         client: waiting.client.name.to_string(),
         user: request.subject.username.clone(),
         scopes: request.scopes.to_string(),
+        claims: request
+            .claims
+            .as_ref()
+            .map(|claims| claims.all_names(&waiting.client.scopes).join(" "))
+            .unwrap_or_default(),
         binding_message: request.binding_message.clone(),
         details: request.authorization_details.iter().map(ToString::to_string).collect(),
         auth_req_id: waiting.auth_req_id,
@@ -197,7 +206,7 @@ mod tests {
         let page = || Request::get("/device").body(Body::empty()).unwrap();
         let (status, body) = send(&world, page()).await;
         assert_eq!(status, 200);
-        assert!(body.contains(&ids[0]) && body.contains("alice"), "{body}");
+        assert!(body.contains(&ids[0]) && body.contains("alice") && body.contains("<dd>auth_time</dd>"), "{body}");
         assert!(body.contains("Pay &#60;b&#62;") && !body.contains("<b>"), "{body}");
         world.server.decide_backchannel(&ids[0], BackchannelDecision::Deny, world.clock.now()).unwrap();
         assert!(send(&world, page()).await.1.contains("Nothing waits"));

@@ -1,7 +1,7 @@
 //! What do we answer ourselves? The HTTP edges: OAuth, catalogue, usage, portal and operations, on axum.
 //!
 //! Invariants: handlers parse, call one room and render; pages carry no script of others and ask no other host for
-//! anything; every answer says that it must not be sniffed or framed.
+//! anything; every answer says that it must not be sniffed or framed, shares no window with another origin and may use no device.
 
 mod authorize;
 mod catalogue;
@@ -24,7 +24,7 @@ use axum::extract::{FromRequestParts, Path, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use percent_encoding::percent_decode_str;
 
 use crate::admission::Snapshot;
@@ -105,6 +105,16 @@ pub fn router(edge: Edge, oauth: Router) -> Router {
         .layer(middleware::from_fn(security_headers))
 }
 
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+/// Every feature that browsers know by name, for nobody: there is no word for all of them (Permissions Policy §9.1).
+const NOTHING_PERMITTED: &str = "accelerometer=(), ambient-light-sensor=(), attribution-reporting=(), autoplay=(), bluetooth=(), \
+    browsing-topics=(), camera=(), clipboard-read=(), clipboard-write=(), compute-pressure=(), cross-origin-isolated=(), \
+    display-capture=(), encrypted-media=(), fullscreen=(), gamepad=(), geolocation=(), gyroscope=(), hid=(), \
+    identity-credentials-get=(), idle-detection=(), keyboard-map=(), local-fonts=(), magnetometer=(), microphone=(), midi=(), \
+    otp-credentials=(), payment=(), picture-in-picture=(), publickey-credentials-create=(), publickey-credentials-get=(), \
+    screen-wake-lock=(), serial=(), storage-access=(), usb=(), web-share=(), window-management=(), xr-spatial-tracking=()";
+
 async fn not_found(edge: Edge, request: Request) -> Response {
     edge.problem(&Problem::new(Kind::NoSuchResource), interaction(&request))
 }
@@ -156,6 +166,9 @@ async fn security_headers(request: Request, next: Next) -> Response {
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        // A window of another origin holds no handle of ours (HTML §7.1.3), and no page of ours has a use for a device.
+        (OPENER_POLICY, "same-origin"),
+        (PERMISSIONS_POLICY, NOTHING_PERMITTED),
     ] {
         fields.entry(name).or_insert(HeaderValue::from_static(value));
     }

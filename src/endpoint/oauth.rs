@@ -1,11 +1,12 @@
 //! The OAuth endpoints over HTTP. Handlers parse nothing but the envelope: the `oauth` room decides, this file renders.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -49,7 +50,7 @@ pub struct ErrorBody {
 /// The routes below the issuer's path. Each request must carry an `Arc<Connection>` among its extensions.
 pub fn router(server: Shared) -> Router {
     let now = server.load();
-    let (issuer_path, resource_path) = (now.issuer_path(), now.resource_path());
+    let issuer_path = now.issuer_path();
     let oauth = Router::new()
         .route("/oauth/token", post(token))
         .route("/oauth/par", post(pushed))
@@ -64,9 +65,18 @@ pub fn router(server: Shared) -> Router {
     oauth
         .route(&format!("/.well-known/oauth-authorization-server{issuer_path}"), get(authorization_server_metadata))
         .route(&format!("{issuer_path}/.well-known/openid-configuration"), get(openid_configuration))
-        .route(&format!("/.well-known/oauth-protected-resource{resource_path}"), get(protected_resource_metadata))
-        .route(&format!("/.well-known/oauth-protected-resource{resource_path}/{{*api}}"), get(api_metadata))
+        .merge(resource_metadata(&now.resource_paths()))
         .with_state(server)
+}
+
+/// RFC 9728 §3.1, for each path that the resource's names have.
+fn resource_metadata(paths: &BTreeSet<String>) -> Router<Shared> {
+    paths.iter().fold(Router::new(), |router, path| {
+        let well_known = format!("/.well-known/oauth-protected-resource{path}");
+        router
+            .route(&well_known, get(protected_resource_metadata))
+            .route(&format!("{well_known}/{{*api}}"), get(api_metadata))
+    })
 }
 
 /// The description of these operations, for our part of the unified document.
@@ -232,8 +242,11 @@ async fn openid_configuration(State(server): State<Shared>) -> Response {
     operation_id = "oauth.protectedResourceMetadata",
     responses((status = 200, description = "RFC 9728 §3.2.", body = serde_json::Value))
 )]
-async fn protected_resource_metadata(State(server): State<Shared>) -> Response {
-    public(server.load().resource_metadata(), JSON)
+async fn protected_resource_metadata(
+    State(server): State<Shared>,
+    Extension(connection): Extension<Arc<Connection>>,
+) -> Response {
+    public(server.load().resource_metadata(&connection), JSON)
 }
 
 /// Protected resource metadata of one API (RFC 9728 §3.1)
@@ -245,8 +258,12 @@ async fn protected_resource_metadata(State(server): State<Shared>) -> Response {
         (status = 404, description = "No API lies there."),
     )
 )]
-async fn api_metadata(State(server): State<Shared>, Path(api): Path<String>) -> Response {
-    match server.load().api_metadata(&format!("/{api}")) {
+async fn api_metadata(
+    State(server): State<Shared>,
+    Extension(connection): Extension<Arc<Connection>>,
+    Path(api): Path<String>,
+) -> Response {
+    match server.load().api_metadata(&format!("/{api}"), &connection) {
         Some(document) => public(document, JSON),
         None => (StatusCode::NOT_FOUND, NO_STORE).into_response(),
     }

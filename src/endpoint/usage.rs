@@ -59,7 +59,8 @@ pub(super) async fn usage(State(edge): State<Edge>, request: Request) -> Respons
     let identified = match active {
         Ok(identified) => identified,
         Err(rejection) => {
-            let mut response = edge.problem(&rejection.problem(&snapshot.challenges, Scheme::of(&parts.headers)), name);
+            let challenges = snapshot.challenges.of(&connection);
+            let mut response = edge.problem(&rejection.problem(challenges, Scheme::of(&parts.headers)), name);
             if rejection.is_failed_authentication() {
                 response.extensions_mut().insert(AuthenticationFailed);
             }

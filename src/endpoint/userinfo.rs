@@ -47,13 +47,16 @@ struct Document;
 async fn userinfo(State((edge, server)): State<(Edge, Shared)>, request: Request) -> Response {
     let snapshot = Arc::clone(&edge.in_force.load().snapshot);
     let (name, scheme) = (interaction(&request), Scheme::of(request.headers()));
-    let refused = match answer(&edge, &server, &snapshot, request).await {
+    let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
+        return edge.problem(&Problem::new(Kind::Internal), name);
+    };
+    let refused = match answer(&edge, &server, &snapshot, &connection, request).await {
         Ok(response) => return response,
         Err(refused) => refused,
     };
     let (problem, failed) = match &refused {
         Refused::Rejected(rejection) => {
-            (rejection.problem(&snapshot.challenges, scheme), rejection.is_failed_authentication())
+            (rejection.problem(snapshot.challenges.of(&connection), scheme), rejection.is_failed_authentication())
         }
         Refused::Problem(kind) => (Problem::new(*kind), false),
     };
@@ -75,12 +78,17 @@ impl From<Rejection> for Refused {
     }
 }
 
-async fn answer(edge: &Edge, server: &Shared, snapshot: &Snapshot, request: Request) -> Result<Response, Refused> {
+async fn answer(
+    edge: &Edge,
+    server: &Shared,
+    snapshot: &Snapshot,
+    connection: &Connection,
+    request: Request,
+) -> Result<Response, Refused> {
     let now = edge.clock.now();
     let (parts, _) = request.into_parts(); // The body is not `Sync`, and nobody's business.
-    let connection = parts.extensions.get::<Arc<Connection>>().cloned().ok_or(Refused::Problem(Kind::Internal))?;
     let path = parts.uri.path();
-    let head = Head { method: &parts.method, path, query: None, headers: &parts.headers, connection: &connection };
+    let head = Head { method: &parts.method, path, query: None, headers: &parts.headers, connection };
     let identified = identify(snapshot, &head, now).await?;
     identified.check_active()?;
     let claims = server.load_full().userinfo(&identified.token, now).await.map_err(refuse)?;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 
-use crate::domain::{Client, ClientId, Environment, Jurisdiction, PartnerStatus, ScopeSet, Tenant, TenantId};
+use crate::domain::{
+    Client, ClientId, Environment, InteractionNaming, Jurisdiction, PartnerStatus, ScopeSet, Tenant, TenantId,
+};
 use crate::jose::sha256;
 
 use super::{Partner, Subscription};
@@ -74,6 +76,7 @@ impl ImplicitPartners {
         Some(Partner {
             client: Arc::new(client),
             issuer: Some(Arc::clone(&self.issuer)),
+            interaction_naming: InteractionNaming::Optional,
             subscriptions: Box::new([self.template.subscription.clone()]),
         })
     }

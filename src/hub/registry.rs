@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::{
-    Client, ClientId, Environment, InstitutionId, Jurisdiction, OperationIndex, ProductId, Risk, Tenant, TenantId,
+    Client, ClientId, Environment, InstitutionId, InteractionNaming, Jurisdiction, OperationIndex, ProductId, Risk,
+    Tenant, TenantId,
 };
 use crate::quota::CompiledPlan;
 
@@ -25,6 +26,8 @@ pub struct Product {
     pub id: ProductId,
     pub name: String,
     pub risk: Risk,
+    /// What its profile demands of calls.
+    pub interaction_naming: InteractionNaming,
     pub operations: OperationSet,
 }
 
@@ -42,6 +45,8 @@ pub struct Partner {
     pub client: Arc<Client>,
     /// The outside issuer whose tokens speak for it; absent: only our own authorization server's do.
     pub issuer: Option<Arc<str>>,
+    /// What its profile demands of calls.
+    pub interaction_naming: InteractionNaming,
     pub subscriptions: Box<[Subscription]>,
 }
 

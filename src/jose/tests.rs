@@ -249,7 +249,8 @@ fn the_key_decides_the_algorithm() {
     // RFC 9864: the newer name of EdDSA over Ed25519.
     let signer = key(Algorithm::EdDsa);
     let token = signer.sign_raw(&json!({ "alg": "Ed25519", "kid": signer.kid() }).to_string(), "{}");
-    assert!(verify(&keys, &token).is_ok());
+    let verified = verify(&keys, &token).unwrap();
+    assert!(verified.header.is_fully_specified && !verified.header.algorithm_is_of(&OURS));
 }
 
 #[test]
@@ -451,7 +452,8 @@ fn a_type_is_compared_as_a_media_type() {
         ("prefixed twice", Some("application/application/at+jwt"), false),
         ("absent", None, false),
     ] {
-        let header = Header { algorithm: Algorithm::Es256, kid: None, typ: typ.map(str::to_owned) };
+        let header =
+            Header { algorithm: Algorithm::Es256, is_fully_specified: false, kid: None, typ: typ.map(str::to_owned) };
         assert_eq!(header.typ_is("at+jwt"), expected, "{name}");
     }
 }

@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::client_authentication::Authenticated;
 use super::form::Form;
-use super::{AuthorizationServer, GrantType, OAuthError, ResponseMode};
+use super::{AuthorizationServer, GrantType, OAuthError, RequestedClaims, ResponseMode};
 use crate::domain::{ClientId, ScopeSet, Thumbprint};
 
 /// Longest `state` and `nonce` that are echoed, in bytes. Longer ones are refused, never cut (FAPI 2.0 §5.3.2.2-14).
 const ECHO_BYTES_MAX: usize = 4096;
 const NONCE_BYTES_MAX: usize = 512;
-const CLAIMS_BYTES_MAX: usize = 8 * 1024;
 
 /// Invariant: made by [`AuthorizationServer::check_request`] alone.
 #[derive(Debug, Clone)]
@@ -39,8 +38,8 @@ pub struct AuthorizationRequest {
     pub max_age: Option<u64>,
     pub prompt: Prompt,
     pub login_hint: Option<String>,
-    /// The `claims` parameter (OpenID Connect Core §5.5): members `id_token` and `userinfo`.
-    pub claims: Option<Map<String, Value>>,
+    /// OpenID Connect Core §5.5.
+    pub claims: Option<RequestedClaims>,
     /// The code will be worth something to the owner of this key alone (RFC 9449 §10).
     pub dpop_jkt: Option<Thumbprint>,
 }
@@ -58,11 +57,6 @@ pub struct Prompt {
 impl AuthorizationRequest {
     pub fn is_openid(&self) -> bool {
         self.scopes.contains("openid")
-    }
-
-    /// A member of the `claims` parameter, for instance `openbanking_intent_id` of `id_token`.
-    pub fn requested_claim(&self, place: &str, name: &str) -> Option<&Value> {
-        self.claims.as_ref()?.get(place)?.get(name)
     }
 }
 
@@ -108,7 +102,7 @@ impl AuthorizationServer {
                 (true, Some(_), _) | (false, _, Some(_)) => {}
             }
         }
-        let claims = claims(parameters)?;
+        let claims = RequestedClaims::parse(parameters)?;
         Ok(AuthorizationRequest {
             client_id: caller.client.id.clone(),
             redirect_uri,
@@ -120,7 +114,7 @@ impl AuthorizationServer {
             authorization_details: details,
             resources: self.resources(parameters)?,
             acr_values: words(parameters, "acr_values"),
-            acr_essential: essential_acr(claims.as_ref())?,
+            acr_essential: claims.as_ref().map_or(Ok(Vec::new()), RequestedClaims::essential_acr)?,
             max_age: max_age(parameters)?,
             prompt: prompt(parameters)?,
             login_hint: parameters.get("login_hint").map(str::to_owned),
@@ -229,51 +223,6 @@ fn prompt(parameters: &Form) -> Result<Prompt, OAuthError> {
         return Err(OAuthError::InvalidRequest("prompt says none and something else."));
     }
     Ok(prompt)
-}
-
-pub(super) fn claims(parameters: &Form) -> Result<Option<Map<String, Value>>, OAuthError> {
-    let Some(text) = parameters.get("claims") else { return Ok(None) };
-    if text.len() > CLAIMS_BYTES_MAX {
-        return Err(OAuthError::InvalidRequest("claims is too long."));
-    }
-    match crate::jose::parse_strict(text.as_bytes()) {
-        Ok(Value::Object(members)) if ["id_token", "userinfo"].iter().all(|place| is_sound(members.get(*place))) => {
-            Ok(Some(members))
-        }
-        Ok(_) | Err(_) => Err(OAuthError::InvalidRequest("claims is not a JSON object of requests for claims.")),
-    }
-}
-
-/// OpenID Connect Core §5.5: an object of claims, each null or an object; §5.5.1: a `sub` that is asked for is a text.
-fn is_sound(place: Option<&Value>) -> bool {
-    match place {
-        None | Some(Value::Null) => true,
-        Some(Value::Object(claims)) => {
-            let sub = claims.get("sub").and_then(|sub| sub.get("value"));
-            claims.values().all(|claim| claim.is_null() || claim.is_object()) && sub.is_none_or(Value::is_string)
-        }
-        Some(_) => false,
-    }
-}
-
-/// OpenID Connect Core §5.5.1.1: `acr` as an essential claim, with `value` or `values`.
-fn essential_acr(claims: Option<&Map<String, Value>>) -> Result<Vec<String>, OAuthError> {
-    let Some(Value::Object(acr)) = claims.and_then(|claims| claims.get("id_token")?.get("acr")) else {
-        return Ok(Vec::new());
-    };
-    if acr.get("essential") != Some(&Value::Bool(true)) {
-        return Ok(Vec::new());
-    }
-    let malformed = OAuthError::InvalidRequest("The claim acr is not asked for as OpenID Connect says.");
-    match (acr.get("value"), acr.get("values")) {
-        (Some(Value::String(one)), None) => Ok(vec![one.clone()]),
-        (None, Some(Value::Array(many))) => {
-            let texts: Option<Vec<_>> = many.iter().map(|value| value.as_str().map(str::to_owned)).collect();
-            texts.filter(|texts| texts.len() <= 16).ok_or(malformed)
-        }
-        (None, None) => Ok(Vec::new()),
-        (Some(_), _) | (None, Some(_)) => Err(malformed),
-    }
 }
 
 /// RFC 9449 §10.

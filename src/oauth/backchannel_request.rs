@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::assertion::JTI_BYTES_MAX;
-use super::authorization_request::{claims, scopes, words};
+use super::authorization_request::{scopes, words};
 use super::client_authentication::Authenticated;
 use super::form::Form;
 use super::pushed::BESIDE_A_REQUEST_OBJECT;
 use super::request_object::ClientJwt;
-use super::{AuthorizationServer, BackchannelError, CibaDelivery, GrantType, OAuthError, Subject, SubjectType};
+use super::{
+    AuthorizationServer, BackchannelError, CibaDelivery, ClaimsPlace, GrantType, OAuthError, RequestedClaims, Subject,
+    SubjectType,
+};
 use crate::domain::{ScopeSet, Timestamp};
 use crate::jose::UnverifiedToken;
 
@@ -53,8 +56,8 @@ pub struct BackchannelRequest {
     pub authorization_details: Vec<Value>,
     /// RFC 8707: the whole gateway, if there are none.
     pub resources: Vec<String>,
-    /// The `claims` parameter, for intents and userinfo.
-    pub claims: Option<Map<String, Value>>,
+    /// OpenID Connect Core §5.5.
+    pub claims: Option<RequestedClaims>,
     pub(super) lifetime: Duration,
     pub(super) ping: Option<Ping>,
 }
@@ -126,9 +129,9 @@ impl AuthorizationServer {
         }
         let subject = self.hinted(parameters, caller, now).await?;
         let binding_message = binding_message(parameters)?;
-        let claims = claims(parameters)?;
+        let claims = RequestedClaims::parse(parameters)?;
         let details = self.settings.detail_types.check(parameters, &caller.registration.metadata)?;
-        let intent = claims.as_ref().and_then(|claims| claims.get("id_token")?.get("openbanking_intent_id")).is_some();
+        let intent = claims.as_ref().is_some_and(|claims| claims.intent(ClaimsPlace::IdToken).is_some());
         let profile = caller.registration.profile;
         if profile.requires_binding_message() && binding_message.is_none() && details.is_empty() && !intent {
             return Err(OAuthError::InvalidRequest("binding_message is missing."));

@@ -52,22 +52,14 @@ impl Form {
         Ok(Self(parameters))
     }
 
-    /// The parameters that a client signed (RFC 9101 §4). What is not a string is its JSON text, as in a form; `resource`
-    /// may be a list.
+    /// The parameters that a client signed (RFC 9101 §4). Each has the JSON type that it is defined with, or the request is
+    /// refused: nothing is made into something else, and nothing that is meant is left out. Other claims are not parameters.
     pub(super) fn from_claims(claims: &Claims, refuse: fn(&'static str) -> OAuthError) -> Result<Self, OAuthError> {
         let mut parameters = Vec::new();
         for (name, value) in claims.iter() {
-            match value {
-                Value::String(text) => parameters.push((name.to_owned(), text.clone())),
-                Value::Array(values) if name == "resource" => {
-                    let texts = values.iter().map(|value| value.as_str().map(str::to_owned));
-                    let texts: Option<Vec<String>> = texts.collect();
-                    let texts = texts.ok_or(OAuthError::InvalidTarget)?;
-                    parameters.extend(texts.into_iter().map(|text| (name.to_owned(), text)));
-                }
-                Value::Null => {}
-                other => parameters.push((name.to_owned(), other.to_string())),
-            }
+            let Some(shape) = Shape::of(name) else { continue };
+            let values = shape.read(value).ok_or(refuse("A parameter of the request object has another JSON type."))?;
+            parameters.extend(values.into_iter().map(|value| (name.to_owned(), value)));
         }
         if parameters.len() > PARAMETERS_MAX {
             return Err(refuse("The request object has too many parameters."));
@@ -89,6 +81,66 @@ impl Form {
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         let wanted = move |(other, value): &&(String, String)| *other == name && !value.is_empty();
         self.0.iter().filter(wanted).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What a parameter is in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Text,
+    /// RFC 9101 §4: a number; as a text too, since CIBA Core §7.1 wants both taken.
+    Number,
+    /// OpenID Connect Core §5.5, §6.1.
+    Object,
+    /// RFC 9396 §2: of objects.
+    Array,
+    /// RFC 8707 §2: one, or several.
+    Texts,
+}
+
+impl Shape {
+    /// Of the parameters of authorization requests (RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 9449 §10, OpenID Connect Core §3.1.2.1,
+    /// OAuth 2.0 Multiple Response Types §2.1) and backchannel requests (CIBA Core §7.1).
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "response_type"
+            | "client_id"
+            | "redirect_uri"
+            | "scope"
+            | "state"
+            | "nonce"
+            | "response_mode"
+            | "code_challenge"
+            | "code_challenge_method"
+            | "dpop_jkt"
+            | "prompt"
+            | "display"
+            | "ui_locales"
+            | "claims_locales"
+            | "id_token_hint"
+            | "login_hint"
+            | "login_hint_token"
+            | "acr_values"
+            | "binding_message"
+            | "user_code"
+            | "client_notification_token" => Self::Text,
+            "max_age" | "requested_expiry" => Self::Number,
+            "claims" => Self::Object,
+            "authorization_details" => Self::Array,
+            "resource" => Self::Texts,
+            _ => return None,
+        })
+    }
+
+    /// As a form would say it; nothing, if it is of another type.
+    fn read(self, value: &Value) -> Option<Vec<String>> {
+        match (self, value) {
+            (Self::Text | Self::Number | Self::Texts, Value::String(text)) => Some(vec![text.clone()]),
+            (Self::Number, Value::Number(number)) if number.is_u64() => Some(vec![number.to_string()]),
+            (Self::Object, Value::Object(_)) | (Self::Array, Value::Array(_)) => Some(vec![value.to_string()]),
+            (Self::Texts, Value::Array(values)) => values.iter().map(|one| one.as_str().map(str::to_owned)).collect(),
+            (Self::Text | Self::Number | Self::Object | Self::Array | Self::Texts, _) => None,
+        }
     }
 }
 

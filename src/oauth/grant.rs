@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::client_authentication::Authenticated;
 use super::form::Form;
 use super::registration::SecretHash;
-use super::{Approval, AuthorizationServer, GrantType, OAuthError, RevokedToken, StoreError};
+use super::{Approval, AuthorizationServer, GrantType, OAuthError, RequestedClaims, RevokedToken, StoreError};
 use crate::domain::{ClientId, Random, ScopeSet, Timestamp};
 
 /// Unguessable, and no credential: the first part of the `jti` of every access token of a grant, by which all of them
@@ -58,8 +58,8 @@ pub struct Grant {
     pub authorization_details: Vec<Value>,
     /// RFC 8707: the whole gateway, if there are none.
     pub resources: Vec<String>,
-    /// The `claims` parameter, for userinfo.
-    pub claims: Option<Map<String, Value>>,
+    /// What is told of the user beyond what goes without asking (OpenID Connect Core §5.5).
+    pub claims: Option<RequestedClaims>,
     pub acr: Option<Arc<str>>,
     pub auth_time: Timestamp,
     pub created_at: Timestamp,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::client_authentication::Authenticated;
 use super::grant::Grant;
-use super::{AuthorizationServer, ClientRegistration, OAuthError, SubjectType};
+use super::{AuthorizationServer, ClaimsPlace, ClientRegistration, OAuthError, SubjectType};
 use crate::domain::Timestamp;
 use crate::jose::Algorithm;
 
@@ -26,7 +26,7 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<String, OAuthError> {
         let key = self.parts.keys.current();
-        let mut claims = Map::new();
+        let mut claims = self.asked_for(caller, grant);
         let mut add = |name: &str, value: Value| claims.insert(name.to_owned(), value);
         add("iss", json!(self.settings.issuer));
         add("sub", json!(self.subject_for(&caller.registration, &grant.subject)));
@@ -41,13 +41,24 @@ impl AuthorizationServer {
             add("acr", json!(acr));
         }
         add("at_hash", json!(half_hash(key.algorithm(), access_token)));
-        if let Some(intent) = intent(grant, "id_token") {
-            add("openbanking_intent_id", intent.clone());
-        }
         if caller.registration.profile == super::Profile::Fapi1Advanced(super::Fapi1Variant::Uk) {
             add(UK_REFRESH_EXPIRY, json!(grant.expires_at.secs()));
         }
         key.sign("JWT", &Value::Object(claims)).map_err(OAuthError::Signing)
+    }
+
+    /// What the client asked to be told here by name (OpenID Connect Core §5.5). Nothing of a user who is gone.
+    fn asked_for(&self, caller: &Authenticated, grant: &Grant) -> Map<String, Value> {
+        let mut members = Map::new();
+        let Some(asked) = &grant.claims else { return members };
+        if let Some(subject) = self.parts.subjects.by_subject(&grant.subject) {
+            let told = asked.told(ClaimsPlace::IdToken, &caller.client.scopes, grant, &subject);
+            members.extend(told.map(|(name, value)| (name.to_owned(), value)));
+        }
+        if let Some(intent) = asked.intent(ClaimsPlace::IdToken) {
+            members.insert("openbanking_intent_id".to_owned(), intent.clone());
+        }
+        members
     }
 
     /// OpenID Connect Core §8: the same user under another name in each sector, if the client is pairwise. The salt is
@@ -63,11 +74,6 @@ impl AuthorizationServer {
             }
         }
     }
-}
-
-/// The value of `openbanking_intent_id` that the client asked for at this place (UK Open Banking).
-pub(super) fn intent<'a>(grant: &'a Grant, place: &str) -> Option<&'a Value> {
-    grant.claims.as_ref()?.get(place)?.get("openbanking_intent_id")?.get("value")
 }
 
 /// The left half of the hash that the algorithm uses (OpenID Connect Core §3.1.3.6): SHA-512 inside Ed25519.

@@ -220,8 +220,8 @@ impl AuthorizationServer {
             // It is JSON that we parsed and wrote again: it parses.
             authorization_details: token
                 .authorization_details
-                .as_deref()
-                .and_then(|text| serde_json::from_str(text).ok()),
+                .as_ref()
+                .and_then(|details| serde_json::from_str(&details.json).ok()),
             acr: token.acr.as_deref().map(str::to_owned),
             auth_time: token.auth_time.map(Timestamp::secs),
             cnf,

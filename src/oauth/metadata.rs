@@ -1,7 +1,7 @@
 //! The documents by which clients find their way. Only what is true today is in them, and nothing of it follows a
 //! request's Host field.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -9,13 +9,19 @@ use serde_json::{Map, Value, json};
 use super::server::path_of;
 use super::userinfo::CLAIMS_SUPPORTED;
 use super::{AuthorizationServer, ClientKeys, GrantType, Profile, ResponseMode, Settings};
-use crate::authn::dpop;
+use crate::authn::dpop::{self, ExternalUrls};
+use crate::domain::ByListener;
 use crate::jose::Algorithm;
 
 /// The JSON of both documents, written once.
 pub(super) struct Documents {
     pub(super) authorization_server: Bytes,
-    pub(super) protected_resource: Bytes,
+    pub(super) resources: ByListener<ResourceDocuments>,
+}
+
+/// RFC 9728, as one listener serves it.
+pub(super) struct ResourceDocuments {
+    pub(super) whole: Bytes,
     /// Of single APIs, by what follows the resource's own URL.
     pub(super) apis: HashMap<String, Bytes>,
 }
@@ -23,17 +29,21 @@ pub(super) struct Documents {
 impl Documents {
     /// `signing`: what our answers are signed with, and will be.
     pub(super) fn new(settings: &Settings, signing: &[Algorithm]) -> Self {
-        let of = |(path, api): (String, &String)| (path, text(&protected_resource(settings, api)));
+        let mtls = settings.mtls_url.as_deref().map(|url| ResourceDocuments::new(settings, url));
+        let public = ResourceDocuments::new(settings, &settings.resource);
         Self {
             authorization_server: text(&authorization_server(settings, signing)),
-            protected_resource: text(&protected_resource(settings, &settings.resource)),
-            apis: settings
-                .api_resources
-                .iter()
-                .filter_map(|api| Some((path_below(settings, api)?, api)))
-                .map(of)
-                .collect(),
+            resources: ByListener::new(public, mtls, &settings.mtls_listeners),
         }
+    }
+}
+
+impl ResourceDocuments {
+    /// `base` is what all that is served here is called at the listener.
+    fn new(settings: &Settings, base: &str) -> Self {
+        let below = settings.api_resources.iter().filter_map(|api| path_below(settings, api));
+        let of = |path: String| (path.clone(), text(&protected_resource(settings, &format!("{base}{path}"))));
+        Self { whole: text(&protected_resource(settings, base)), apis: below.map(of).collect() }
     }
 }
 
@@ -43,18 +53,17 @@ impl AuthorizationServer {
         path_of(&self.settings.issuer)
     }
 
-    /// The path of the resource, which follows the well-known part (RFC 9728 §3.1); empty for most.
-    pub fn resource_path(&self) -> String {
-        path_of(&self.settings.resource)
+    /// The paths of the resource's names, which follow the well-known part (RFC 9728 §3.1); one empty one for most.
+    pub fn resource_paths(&self) -> BTreeSet<String> {
+        std::iter::once(&self.settings.resource).chain(&self.settings.mtls_url).map(|url| path_of(url)).collect()
     }
+}
 
-    /// Where the RFC 9728 document is, for the `resource_metadata` of a challenge (§5.1): the well-known part stands
-    /// between host and path.
-    pub fn resource_metadata_url(&self) -> String {
-        let path = self.resource_path();
-        let origin = self.settings.resource.strip_suffix(&path).unwrap_or(&self.settings.resource);
-        format!("{origin}/.well-known/oauth-protected-resource{path}")
-    }
+/// Where the RFC 9728 document of a resource is (§3.1): the well-known part stands between host and path.
+pub fn resource_metadata_url(resource: &str) -> String {
+    let path = path_of(resource);
+    let origin = resource.strip_suffix(&path).unwrap_or(resource);
+    format!("{origin}/.well-known/oauth-protected-resource{path}")
 }
 
 /// The methods that a client can use: those by certificate only where a listener asks for one. Secrets are named only
@@ -82,23 +91,35 @@ const AUTHENTICATED: [(&str, &str); 5] = [
 
 /// What a client may call us where its profile allows more than the issuer.
 pub(super) fn assertion_audiences(settings: &Settings) -> Vec<String> {
-    let endpoints =
-        bases(settings).into_iter().flat_map(|base| AUTHENTICATED.map(|(_, path)| format!("{base}/oauth/{path}")));
+    let endpoints = bases(settings).flat_map(|base| AUTHENTICATED.map(|(_, path)| format!("{base}/oauth/{path}")));
     std::iter::once(settings.issuer.clone()).chain(endpoints).collect()
 }
 
 /// The URLs that the endpoints' paths follow.
-pub(super) fn bases(settings: &Settings) -> Vec<String> {
-    std::iter::once(settings.issuer.clone()).chain(mtls_base(settings)).collect()
+fn bases(settings: &Settings) -> impl Iterator<Item = String> {
+    std::iter::once(settings.issuer.clone()).chain(mtls_base(settings))
+}
+
+/// What DPoP proofs call the endpoints, by the listener that they are sent to.
+pub(super) fn external_urls(settings: &Settings) -> ByListener<ExternalUrls> {
+    ExternalUrls::by_listener(&settings.issuer, mtls_base(settings).as_deref(), &settings.mtls_listeners)
 }
 
 fn mtls_base(settings: &Settings) -> Option<String> {
     settings.mtls_url.as_ref().map(|url| format!("{url}{}", path_of(&settings.issuer)))
 }
 
+/// What some client may sign with (FAPI 2.0 §5.4.1-1b), by the one name that is taken.
+fn algorithms(settings: &Settings) -> Vec<&'static str> {
+    let taken =
+        |algorithm: &Algorithm| settings.profiles.iter().any(|profile| profile.algorithms().contains(algorithm));
+    let taken = |algorithm: &Algorithm| settings.profiles.is_empty() || taken(algorithm);
+    ClientKeys::ALGORITHMS.into_iter().filter(taken).map(Algorithm::as_str).collect()
+}
+
 fn authorization_server(settings: &Settings, signing: &[Algorithm]) -> Value {
     let methods = methods(settings);
-    let algorithms = json!(ClientKeys::ALGORITHMS.map(|algorithm| algorithm.as_str()));
+    let algorithms = json!(algorithms(settings));
     let signing = json!(signing.iter().map(|algorithm| algorithm.as_str()).collect::<Vec<_>>());
     let mut members = Map::new();
     let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);
@@ -148,8 +169,7 @@ fn authorization_server(settings: &Settings, signing: &[Algorithm]) -> Value {
     if !types.is_empty() {
         add("authorization_details_types_supported", json!(types)); // RFC 9396 §10
     }
-    let resources: Vec<_> = std::iter::once(&settings.resource).chain(&settings.api_resources).collect();
-    add("protected_resources", json!(resources)); // RFC 9728 §4
+    add("protected_resources", json!(resources(settings))); // RFC 9728 §4
     // Ours: what the profiles mean is in the documentation.
     add(
         "clearway_profiles_supported",
@@ -165,6 +185,18 @@ fn authorization_server(settings: &Settings, signing: &[Algorithm]) -> Value {
         add("mtls_endpoint_aliases", Value::Object(aliases.collect()));
     }
     Value::Object(members)
+}
+
+/// The whole and each API, by both names where there are two.
+fn resources(settings: &Settings) -> Vec<String> {
+    let paths: Vec<_> = settings.api_resources.iter().filter_map(|api| path_below(settings, api)).collect();
+    let bases =
+        std::iter::once(&settings.resource).chain(settings.mtls_url.as_ref().filter(|url| **url != settings.resource));
+    let of = |base: &String| {
+        let apis: Vec<_> = paths.iter().map(|path| format!("{base}{path}")).collect();
+        std::iter::once(base.clone()).chain(apis)
+    };
+    bases.flat_map(of).collect()
 }
 
 /// What follows the whole resource's URL in an API's.

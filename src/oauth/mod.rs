@@ -30,6 +30,7 @@ mod profile;
 mod pushed;
 mod registration;
 mod request_object;
+mod requested_claims;
 mod resource;
 mod response;
 mod revocation;
@@ -75,6 +76,7 @@ pub use introspection::{Introspected, IntrospectionResponse, OneOrSeveral};
 pub use key_ring::{
     ACCESS_TOKEN_LIFETIME_MAX, KeyRing, KeyRingError, KeyStatus, NEXT_KEY_PUBLISHED_MIN, RingChange, Urgency,
 };
+pub use metadata::resource_metadata_url;
 pub use notification::{Notification, Notifier};
 pub use outstanding::{Full, OutstandingLimits};
 pub use profile::{AssertionAudience, Fapi1Variant, Profile};
@@ -83,6 +85,7 @@ pub use registration::{
     CibaDelivery, ClientAuthentication, ClientKeys, ClientMetadata, ClientRegistration, GrantType, GrantTypes,
     ResponseMode, SecretHash, SenderConstraint, SubjectType, TlsSubject,
 };
+pub use requested_claims::{ClaimsPlace, RequestedClaims};
 pub use response::{AuthorizationError, AuthorizationResponse, Outcome};
 pub use revocation::{load_revocations, purge_revocations};
 pub use server::{Answer, AuthorizationServer, Clients, OutstandingRequests, Parts, Request};

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::CertificateNames;
+use crate::domain::InteractionNaming;
 use crate::jose::Algorithm;
 
 /// The security profile of a client.
@@ -123,6 +124,17 @@ impl Profile {
     /// is not asked for more than the client said it needs.
     pub const fn defaults_scope(self) -> bool {
         matches!(self, Self::PlainOauth)
+    }
+
+    /// Open Finance Brasil (BR-AS-23): calls name their exchange, by `x-fapi-interaction-id`.
+    pub const fn interaction_naming(self) -> InteractionNaming {
+        match self {
+            Self::Fapi1Advanced(Fapi1Variant::Brazil) => InteractionNaming::Required,
+            Self::Fapi1Advanced(Fapi1Variant::Base | Fapi1Variant::Uk)
+            | Self::PlainOauth
+            | Self::Fapi2Security
+            | Self::Fapi2MessageSigning => InteractionNaming::Optional,
+        }
     }
 
     /// FAPI-CIBA §5.2.2-2: without a unique context of its own a backchannel request carries a `binding_message`.

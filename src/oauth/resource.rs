@@ -12,15 +12,17 @@ use super::{AuthorizationServer, OAuthError};
 const RESOURCES_MAX: usize = 16;
 
 impl AuthorizationServer {
-    /// RFC 8707 §2: what was asked for, each once; nothing, if nothing was.
+    /// RFC 8707 §2: what was asked for, each once; nothing, if nothing was. What is called by the mutual-TLS listener's name
+    /// is the same resource, which tokens name by its public one.
     pub(super) fn resources(&self, parameters: &Form) -> Result<Vec<String>, OAuthError> {
         let mut asked: Vec<String> = Vec::new();
         for resource in parameters.all("resource") {
-            if !self.is_served(resource) {
+            let resource = self.by_public_name(resource);
+            if !self.is_served(&resource) {
                 return Err(OAuthError::InvalidTarget);
             }
-            if !asked.iter().any(|known| known == resource) {
-                asked.push(resource.to_owned());
+            if !asked.contains(&resource) {
+                asked.push(resource);
             }
         }
         if asked.len() > RESOURCES_MAX { Err(OAuthError::InvalidTarget) } else { Ok(asked) }
@@ -45,6 +47,14 @@ impl AuthorizationServer {
             [] => self.settings.resource.as_str().into(),
             [one] => one.as_str().into(),
             several => json!(several),
+        }
+    }
+
+    fn by_public_name(&self, resource: &str) -> String {
+        let below = self.settings.mtls_url.as_deref().and_then(|mtls| resource.strip_prefix(mtls));
+        match below.filter(|path| path.is_empty() || path.starts_with('/')) {
+            Some(path) => format!("{}{path}", self.settings.resource),
+            None => resource.to_owned(),
         }
     }
 

@@ -79,7 +79,7 @@ impl AuthorizationServer {
         let Some(proof) = read_proof(request.headers).map_err(OAuthError::Dpop)? else { return Ok(None) };
         let proven = ProvenRequest {
             method: &Method::POST,
-            urls: &self.external_urls,
+            urls: self.external_urls.of(request.connection),
             path,
             token_hash: None,
             space: NonceSpace::AuthorizationServer,

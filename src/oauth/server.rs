@@ -17,7 +17,7 @@ use super::{
 };
 use crate::authn::dpop::{DpopProofs, ExternalUrls};
 use crate::authn::{Issuer, Revocations};
-use crate::domain::{Client, ClientId, Clock, Connection, Random};
+use crate::domain::{ByListener, Client, ClientId, Clock, Connection, Random};
 
 /// Where registered clients are found. An index in memory: asked before anything is proven.
 pub trait Clients: Send + Sync {
@@ -106,7 +106,7 @@ pub struct AuthorizationServer {
     /// What a client of FAPI 1.0 may call us in its assertions (RFC 7523 §3, RFC 9126 §2).
     pub(super) audiences: Vec<String>,
     /// What a DPoP proof may call us.
-    pub(super) external_urls: ExternalUrls,
+    pub(super) external_urls: ByListener<ExternalUrls>,
 }
 
 impl AuthorizationServer {
@@ -115,8 +115,7 @@ impl AuthorizationServer {
         Self::check(&settings)?;
         let documents = Documents::new(&settings, &parts.keys.algorithms());
         let audiences = metadata::assertion_audiences(&settings);
-        let bases = metadata::bases(&settings);
-        let external_urls = ExternalUrls::new(bases.iter().map(String::as_str));
+        let external_urls = metadata::external_urls(&settings);
         Ok(Self { settings, parts, documents, audiences, external_urls })
     }
 
@@ -162,14 +161,14 @@ impl AuthorizationServer {
         self.documents.authorization_server.clone()
     }
 
-    /// RFC 9728 §2, JSON.
-    pub fn resource_metadata(&self) -> bytes::Bytes {
-        self.documents.protected_resource.clone()
+    /// RFC 9728 §2, JSON; `resource` is the name of the listener that was called (§3.3).
+    pub fn resource_metadata(&self, connection: &Connection) -> bytes::Bytes {
+        self.documents.resources.of(connection).whole.clone()
     }
 
     /// The same of one API, by what follows the whole resource's URL in its own.
-    pub fn api_metadata(&self, path: &str) -> Option<bytes::Bytes> {
-        self.documents.apis.get(path).cloned()
+    pub fn api_metadata(&self, path: &str, connection: &Connection) -> Option<bytes::Bytes> {
+        self.documents.resources.of(connection).apis.get(path).cloned()
     }
 
     /// The published keys, `application/jwk-set+json`.

@@ -1,5 +1,6 @@
 //! What the operator decides about the authorization server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DetailTypes, Profile, SessionLimits};
@@ -11,6 +12,8 @@ pub struct Settings {
     pub issuer: String,
     /// Base URL of the mutual-TLS endpoints (RFC 8705 §5).
     pub mtls_url: Option<String>,
+    /// The listeners that are called by it, by name.
+    pub mtls_listeners: Vec<Arc<str>>,
     /// The resource identifier that access tokens name as `aud` (RFC 9068 §2.2): the public base URL of the APIs.
     pub resource: String,
     /// Those of single APIs, below it, for tokens that are for less (RFC 8707 §2).

@@ -124,18 +124,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_is_nobodys_costs_as_much() {
-        let sign_in = SignIn::new(users());
         let mut took = [f64::MAX; 2];
-        for round in 0..4 {
+        // The quickest of many says what it costs: a machine with other things to do only adds.
+        for _ in 0..24 {
+            let sign_in = SignIn::new(users()); // One that delays nobody yet.
             for (at, username) in ["alice", "nobody"].into_iter().enumerate() {
                 let begun = Instant::now();
-                let source = IpAddr::from([192, 0, 2, round]);
-                let _refused = sign_in.check(username, "wrong", source, NOW).await;
+                let _refused = sign_in.check(username, "wrong", SOURCE, NOW).await;
                 took[at] = took[at].min(begun.elapsed().as_secs_f64());
             }
+            if (0.5..2.0).contains(&(took[1] / took[0])) {
+                return;
+            }
         }
-        let ratio = took[1] / took[0];
-        assert!((0.3..3.0).contains(&ratio), "{took:?}: the decoy is not the work of a hash");
+        panic!("{took:?}: the decoy is not the work of a hash");
     }
 
     #[tokio::test]

@@ -2,16 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::id_token::intent;
-use super::{AuthorizationServer, Grant, GrantId, StoreError, Subject};
+use super::{AuthorizationServer, ClaimsPlace, Grant, GrantId, StoreError, Subject};
 use crate::authn::VerifiedToken;
 use crate::domain::{ScopeSet, Timestamp};
 
 /// Of users, for metadata and for the `claims` parameter.
 pub(super) const CLAIMS_SUPPORTED: [&str; 9] =
     ["sub", "name", "given_name", "family_name", "preferred_username", "email", "email_verified", "acr", "auth_time"];
-const PROFILE: [&str; 4] = ["name", "given_name", "family_name", "preferred_username"];
-const EMAIL: [&str; 2] = ["email", "email_verified"];
 
 /// Why nothing is said of a user.
 #[derive(Debug, thiserror::Error)]
@@ -48,40 +45,31 @@ impl AuthorizationServer {
     }
 }
 
-/// What of a user is asked for by name (§5.5), and may be told to a client that is entitled to these scopes: a claim that a
-/// scope covers (§5.4) is for those who may have the scope.
-pub(super) fn asked_by_name(claims: Option<&Map<String, Value>>, entitled: &ScopeSet) -> Vec<&'static str> {
-    let asked = claims.and_then(|claims| claims.get("userinfo")).and_then(Value::as_object);
-    let covered = |name: &&str| match *name {
-        name if PROFILE.contains(&name) => entitled.contains("profile"),
-        name if EMAIL.contains(&name) => entitled.contains("email"),
-        _ => true,
-    };
-    let named = |name: &&str| asked.is_some_and(|asked| asked.contains_key(*name));
-    CLAIMS_SUPPORTED.into_iter().filter(named).filter(covered).collect()
-}
-
 /// By the scopes of the token (§5.4), and by the `claims` parameter of the grant (§5.5).
 fn claims(token: &VerifiedToken, grant: &Grant, entitled: &ScopeSet, subject: &Subject) -> Map<String, Value> {
-    let by_scope = |scope: &str, names: &[&'static str]| {
-        if token.scopes.contains(scope) { names.to_vec() } else { Vec::new() }
-    };
-    let mut names = [by_scope("profile", &PROFILE), by_scope("email", &EMAIL)].concat();
-    names.extend(asked_by_name(grant.claims.as_ref(), entitled));
-    let mut members = Map::new();
-    for name in names {
-        if let Some(value) = claim(name, grant, subject) {
-            members.insert(name.to_owned(), value);
-        }
-    }
-    if let Some(intent) = intent(grant, "userinfo") {
+    let by_scope = |name: &&str| scope_of(name).is_some_and(|scope| token.scopes.contains(scope));
+    let told = |name: &'static str| Some((name, claim(name, grant, subject)?));
+    let by_scope = CLAIMS_SUPPORTED.into_iter().filter(by_scope).filter_map(told);
+    let asked = grant.claims.as_ref();
+    let by_name = asked.into_iter().flat_map(|asked| asked.told(ClaimsPlace::Userinfo, entitled, grant, subject));
+    let mut members: Map<_, _> = by_scope.chain(by_name).map(|(name, value)| (name.to_owned(), value)).collect();
+    if let Some(intent) = asked.and_then(|asked| asked.intent(ClaimsPlace::Userinfo)) {
         members.insert("openbanking_intent_id".into(), intent.clone());
     }
     members
 }
 
+/// Which scope covers a claim (§5.4); none for what says who the user is to the client, and how they were authenticated.
+pub(super) fn scope_of(claim: &str) -> Option<&'static str> {
+    match claim {
+        "name" | "given_name" | "family_name" | "preferred_username" => Some("profile"),
+        "email" | "email_verified" => Some("email"),
+        _ => None,
+    }
+}
+
 /// What is not known is left out, never null (§5.3.2).
-fn claim(name: &str, grant: &Grant, subject: &Subject) -> Option<Value> {
+pub(super) fn claim(name: &str, grant: &Grant, subject: &Subject) -> Option<Value> {
     let text = |value: &Option<String>| value.as_ref().map(|text| json!(text));
     match name {
         "name" => text(&subject.name),

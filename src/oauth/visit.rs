@@ -13,11 +13,10 @@ use serde_json::Value;
 use super::approval::{Approved, approve};
 use super::form::Form;
 use super::sign_in::SignIn;
-use super::userinfo::asked_by_name;
 use super::{
     Approval, Approving, AuthorizationError, AuthorizationRequest, AuthorizationResponse, AuthorizationServer,
-    DecisionError, NotOpen, OAuthError, Opened, Outcome, SessionId, Sessions, SignInError, SignedIn, Users, VisitAct,
-    VisitEvent,
+    DecisionError, NotOpen, OAuthError, Opened, Outcome, RequestedClaims, SessionId, Sessions, SignInError, SignedIn,
+    Users, VisitAct, VisitEvent,
 };
 use crate::domain::{Client, ClientId, PartnerStatus, Random, Timestamp};
 
@@ -267,7 +266,7 @@ impl AuthorizationServer {
                 tenant_name: visitor.opened.client.tenant.name.clone(),
                 user: signed_in.user.name.clone().unwrap_or_else(|| signed_in.user.username.clone()),
                 scopes: request.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
-                claims: asked_by_name(request.claims.as_ref(), &visitor.opened.client.scopes),
+                claims: names_asked(request, &visitor.opened.client),
                 authorization_details: request.authorization_details.clone(),
             })),
             Next::End(error) => self.end(visitor, error),
@@ -319,7 +318,7 @@ impl AuthorizationServer {
     /// OpenID Connect Core §3.1.2.2: who asks for one user must not be answered about another. The client knows users by the
     /// subjects that it sees.
     fn is_asked_for(&self, request: &AuthorizationRequest, signed_in: &SignedIn) -> bool {
-        let asked = request.requested_claim("id_token", "sub").and_then(|sub| sub.get("value")?.as_str());
+        let asked = request.claims.as_ref().and_then(RequestedClaims::subject);
         let Some(asked) = asked else { return true };
         let found = self.parts.clients.find(&request.client_id);
         found.is_some_and(|(_, registration)| *self.subject_for(&registration, &signed_in.user.subject) == *asked)
@@ -423,6 +422,10 @@ fn handle(form: &Form) -> Result<Handle, Stopped> {
 
 fn stopped(error: OAuthError) -> Stopped {
     Stopped::InvalidRequest(error.description())
+}
+
+fn names_asked(request: &AuthorizationRequest, client: &Client) -> Vec<&'static str> {
+    request.claims.as_ref().map(|claims| claims.all_names(&client.scopes)).unwrap_or_default()
 }
 
 fn is_active(client: &Client) -> bool {

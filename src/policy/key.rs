@@ -106,6 +106,14 @@ impl KeyPlan {
             }
             key.push(0);
         }
+        if self.facts.has(Fact::DetailTypes) {
+            // A type may be any text: its length makes the list read back in one way only.
+            key.extend((question.detail_types.len() as u64).to_le_bytes());
+            for name in question.detail_types {
+                key.extend((name.len() as u64).to_le_bytes());
+                key.extend(name.as_bytes());
+            }
+        }
         if self.facts.has(Fact::LicenceRole) {
             key.push(action.licence_role.map_or(0, |role| role as u8 + 1));
         }

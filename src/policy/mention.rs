@@ -22,6 +22,7 @@ pub(super) enum Fact {
     Product,
     SenderConstrained,
     Scopes,
+    DetailTypes,
     LicenceRole,
     /// Whether there is one; its parts are facts of their own.
     Amount,
@@ -31,7 +32,7 @@ pub(super) enum Fact {
 }
 
 impl Fact {
-    const ALL: [(Self, &'static str); 18] = [
+    const ALL: [(Self, &'static str); 19] = [
         (Self::Action, "action"),
         (Self::ClientStatus, "principal.status"),
         (Self::ClientEnvironment, "principal.environment"),
@@ -45,6 +46,7 @@ impl Fact {
         (Self::Product, "context.product"),
         (Self::SenderConstrained, "context.sender_constrained"),
         (Self::Scopes, "context.scopes"),
+        (Self::DetailTypes, "context.authorization_details_types"),
         (Self::LicenceRole, "context.licence_role"),
         (Self::Amount, "context.amount"),
         (Self::AmountMinorUnits, "context.amount.minor_units"),

@@ -50,6 +50,8 @@ pub struct Question<'a> {
     pub sender_constrained: bool,
     /// What the token was granted.
     pub scopes: &'a ScopeSet,
+    /// The types of what it was granted beyond scopes (RFC 9396 §2.1), each once, sorted.
+    pub detail_types: &'a [Box<str>],
     /// The sum of money that the request moves, if one was found.
     pub amount: Option<Money>,
     /// Whether the operation declares where its amount stands.

@@ -142,6 +142,10 @@ impl Vocabulary {
                 question.scopes.iter().map(|scope| RestrictedExpression::new_string(scope.as_str().to_owned()));
             Some(RestrictedExpression::new_set(scopes))
         });
+        pair(Fact::DetailTypes, "authorization_details_types", &|| {
+            let types = question.detail_types.iter().map(|name| RestrictedExpression::new_string(name.to_string()));
+            Some(RestrictedExpression::new_set(types))
+        });
         pair(Fact::LicenceRole, "licence_role", &|| {
             action.licence_role.map(|role| reference(&self.licence_role, role.as_str()))
         });

@@ -29,6 +29,7 @@ type Call = {
   product: Product,
   sender_constrained: Bool, // the token is bound to a key that the caller proved
   scopes: Set<String>, // of the token
+  authorization_details_types: Set<String>, // of what the token was granted beyond scopes (RFC 9396)
   licence_role?: LicenceRole, // which the operation demands
   amount?: Money, // which the request moves
   amount_expected: Bool // the operation declares where its amount stands

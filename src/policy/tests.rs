@@ -112,6 +112,7 @@ struct Call {
     data_jurisdictions: Vec<Jurisdiction>,
     sender_constrained: bool,
     scopes: ScopeSet,
+    detail_types: Vec<Box<str>>,
     amount: Option<Money>,
     amount_expected: bool,
 }
@@ -144,6 +145,7 @@ impl Call {
             data_jurisdictions: ["GB", "IE"].map(|code| Jurisdiction::parse(code).unwrap()).into(),
             sender_constrained: true,
             scopes: ScopeSet::parse("accounts").unwrap(),
+            detail_types: Vec::new(),
             amount: pays.then(|| money(10_000, "GBP")),
             amount_expected: pays,
         }
@@ -170,6 +172,7 @@ impl Call {
             data_jurisdictions: &self.data_jurisdictions,
             sender_constrained: self.sender_constrained,
             scopes: &self.scopes,
+            detail_types: &self.detail_types,
             amount: self.amount,
             amount_expected: self.amount_expected,
         }

@@ -94,9 +94,15 @@ kinds! {
     CertificateUntrusted "certificate-untrusted" UNAUTHORIZED "The client certificate is not trusted."
         "The certificate of this connection leads to no partner CA that is in force, and no client registered it."
         "Use a certificate of a listed CA, or register your self-signed certificate.";
+    InteractionUnnamed "interaction-unnamed" BAD_REQUEST "The request must name its interaction."
+        "The profile of the client or of the product demands a UUID in the field x-fapi-interaction-id (Open Finance Brasil), and the request has none, several, or something else there."
+        "Send one x-fapi-interaction-id with a new UUID (RFC 9562) for each request; the answer carries it too.";
     ScopeMissing "scope-missing" FORBIDDEN "The token lacks a scope."
         "The operation requires a scope that the token was not granted."
         "Request a token with the scope that the WWW-Authenticate field names.";
+    DetailsMissing "authorization-details-missing" FORBIDDEN "The token lacks authorization details."
+        "The operation requires that the user granted details of a type (RFC 9396), and the token has none of it."
+        "Ask for a token with `authorization_details` of the type that `authorization_details_type` names; the metadata list all types.";
     NotSubscribed "not-subscribed" FORBIDDEN "The client has no subscription to this operation."
         "No product to which the client subscribes contains this operation."
         "Subscribe the client to a product that contains the operation.";

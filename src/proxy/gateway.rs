@@ -151,12 +151,12 @@ impl Gateway {
 
     fn problem(&self, session: &Session, ctx: &RequestContext, error: &Error) -> Option<Problem> {
         match &ctx.refusal {
-            Some(Refusal::Rejected(rejection)) => match &ctx.snapshot {
-                Some(snapshot) => {
+            Some(Refusal::Rejected(rejection)) => match (&ctx.snapshot, &ctx.connection) {
+                (Some(snapshot), Some(connection)) => {
                     let scheme = Scheme::of(&session.req_header().headers);
-                    Some(rejection.problem(&snapshot.challenges, scheme))
+                    Some(rejection.problem(snapshot.challenges.of(connection), scheme))
                 }
-                None => Some(Problem::new(Kind::Internal)),
+                (Some(_) | None, _) => Some(Problem::new(Kind::Internal)),
             },
             Some(Refusal::Said(problem)) => Some((**problem).clone()),
             Some(Refusal::Failed(fault)) => fault.problem(),

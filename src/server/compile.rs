@@ -10,13 +10,13 @@ use crate::authn::Challenges;
 use crate::authn::dpop::ExternalUrls;
 use crate::catalogue::{Collision, Documents, Edge, ImportedApi, MergeIssue, import, publish, settle};
 use crate::config::{ApiSettings, Configuration, Diagnostic, Hints, Located, Place};
-use crate::domain::{ApiId, OperationId, OperationIndex};
+use crate::domain::{ApiId, ByListener, OperationId, OperationIndex};
 use crate::endpoint::{InForce, Pages, own_document};
 use crate::front::ServerCertificate;
-use crate::oauth::{AuthorizationServer, DetailTypes, Profile};
+use crate::oauth::{AuthorizationServer, DetailTypes, Profile, resource_metadata_url};
 use crate::outbound::Outbound;
 
-use super::drafts::{Api, Draft, detail_types, drafts, settle_scopes};
+use super::drafts::{Api, Draft, check_detail_types, detail_types, drafts, settle_scopes};
 use super::entitlements::{
     Products, dynamic_subscriptions, outside_issuers, plans, products, registered_certificates, registry,
 };
@@ -121,6 +121,9 @@ fn assemble(
     let drafts = drafts(&apis, &hints, mistakes);
     let routes = routes(&drafts, mistakes);
     let detail_types = detail_types(&apis, mistakes);
+    if let Some(types) = &detail_types {
+        check_detail_types(&drafts, types, &hints, mistakes);
+    }
     let plans = plans(configuration, services, mistakes);
     let products = products(configuration, &drafts, &hints, mistakes);
     let policies = policies::compile(configuration, &world::world(configuration, &drafts), mistakes);
@@ -134,7 +137,7 @@ fn assemble(
         routes: routes?,
         operations: operations?,
         authenticator: authenticator?,
-        challenges: Challenges::new(Some(&services.resource_metadata_url(configuration))),
+        challenges: challenges(configuration),
         dpop: Arc::clone(&services.dpop),
         external_urls: external_urls(configuration),
         registry: registry(configuration, &products, &plans),
@@ -157,10 +160,19 @@ fn assemble(
     Some((in_force, detail_types?))
 }
 
-/// Both listeners are this gateway: a proof may name it by either.
-fn external_urls(configuration: &Configuration) -> ExternalUrls {
+/// A proof names the gateway as the listener is called to which it is sent (RFC 9449 §4.3, 9).
+fn external_urls(configuration: &Configuration) -> ByListener<ExternalUrls> {
     let gateway = &configuration.gateway;
-    ExternalUrls::new([gateway.public_url.as_str()].into_iter().chain(gateway.mtls_url.as_deref()))
+    let listeners = settings::mtls_listeners(configuration);
+    ExternalUrls::by_listener(&gateway.public_url, gateway.mtls_url.as_deref(), &listeners)
+}
+
+/// They name the metadata of the resource as the caller knows it (RFC 9728 §3.3).
+fn challenges(configuration: &Configuration) -> ByListener<Challenges> {
+    let gateway = &configuration.gateway;
+    let of = |url: &str| Challenges::new(Some(&resource_metadata_url(url)));
+    let mtls = gateway.mtls_url.as_deref().map(of);
+    ByListener::new(of(&gateway.public_url), mtls, &settings::mtls_listeners(configuration))
 }
 
 type SettingsById<'c> = HashMap<&'c ApiId, &'c Located<ApiSettings>>;

@@ -94,6 +94,22 @@ pub(super) fn detail_types(apis: &[Api<'_>], mistakes: &mut Mistakes) -> Option<
     }
 }
 
+/// A type that no API declares could never be granted, so the operation could never be called.
+pub(super) fn check_detail_types(drafts: &[Draft<'_>], types: &DetailTypes, hints: &Hints, mistakes: &mut Mistakes) {
+    for demanded in drafts.iter().filter_map(|draft| draft.settings.authorization_details_type.as_ref()) {
+        if types.names().any(|name| name == demanded.value) {
+            continue;
+        }
+        let message = format!("no API declares the authorization details type `{}`", demanded.value);
+        let diagnostic = Diagnostic::new(demanded.place.clone(), message);
+        mistakes.push(match hints.near(&demanded.value, types.names()) {
+            Some(near) => diagnostic.remedy(format!("did you mean `{near}`?")),
+            None => diagnostic
+                .remedy("types are declared in the root member `x-clearway-authorization-details` of a document"),
+        });
+    }
+}
+
 /// Our own paths come first, so what lies on one of them could never be called. A template such as `/{a}/{b}` may
 /// stand beside them: it takes what they leave.
 fn check_own_paths(api: Api<'_>, operation: &ImportedOperation, mistakes: &mut Mistakes) {

@@ -8,6 +8,7 @@ use crate::authn::{IssuerSettings, UnknownPartners};
 use crate::config::{Configuration, Diagnostic, Hints, RegistrationSettings, Selector};
 use crate::domain::{ApiId, OperationIndex, PlanId, ProductId, Thumbprint};
 use crate::hub::{ImplicitPartners, Partner, Product, Registry, Subscription, Template};
+use crate::oauth::Profile;
 use crate::quota::CompiledPlan;
 
 use super::Services;
@@ -95,6 +96,7 @@ pub(super) fn products(
             id: settings.id.clone(),
             name: settings.name.clone(),
             risk: settings.risk,
+            interaction_naming: settings.profile.interaction_naming(),
             operations: selected.into_iter().collect(),
         };
         products.insert(settings.id.clone(), Arc::new(product));
@@ -117,7 +119,13 @@ pub(super) fn registry(configuration: &Configuration, products: &Products, plans
     let partners = configuration.clients.iter().map(|located| {
         let client = Arc::clone(&located.value.client);
         let subscriptions = subscriptions.remove(client.id.as_str()).unwrap_or_default().into();
-        Partner { client, issuer: located.value.issuer.as_deref().map(Arc::from), subscriptions }
+        let profile = located.value.registration.as_ref().map(|registration| registration.profile);
+        Partner {
+            client,
+            issuer: located.value.issuer.as_deref().map(Arc::from),
+            interaction_naming: profile.map(Profile::interaction_naming).unwrap_or_default(),
+            subscriptions,
+        }
     });
     let partners: Vec<Partner> = partners.collect();
     Registry::new(configuration.tenants.iter().cloned(), partners)

@@ -97,6 +97,11 @@ pub(super) fn operations(
             response_contract: draft.settings.response_contract.unwrap_or(settings.response_contract),
             amount: draft.amount.clone(),
             step_up: draft.step_up.clone(),
+            authorization_details_type: draft
+                .settings
+                .authorization_details_type
+                .as_ref()
+                .map(|at| at.value.as_str().into()),
             sandbox: pool(Environment::Sandbox),
             live: pool(Environment::Live),
             timeout: draft.settings.timeout,

@@ -137,8 +137,12 @@ impl Shared {
         let in_force = self.in_force.load();
         let snapshot = &in_force.snapshot;
         let holds = |what, (held, max): (usize, usize)| self.services.metrics.holds(what, held as u64, max as u64);
-        let connections_max = self.foundation().gateway.limits.connections_max;
-        holds("connections", (self.front.connections_open(), connections_max));
+        let foundation = self.foundation();
+        holds("connections", (self.front.connections_open(), foundation.gateway.limits.connections_max));
+        holds("registered_clients", (self.parts.dynamic.len(), foundation.gateway.registered_clients_max));
+        for (what, held, max) in self.parts.outstanding.held() {
+            holds(what, (held, max));
+        }
         holds("body_bytes", self.budget.held_bytes());
         holds("dpop_proofs", (self.services.dpop.remembered(), DPOP_MARKS_MAX));
         holds("sessions", self.services.visitors.held());
@@ -147,6 +151,7 @@ impl Shared {
         holds("quota_clients", (clients, ACCOUNTS_MAX));
         holds("quota_counters", (counters, COUNTERS_MAX));
         let metrics = &self.services.metrics;
+        metrics.holds_for_a_time("client_assertions", self.store.marks_held());
         metrics.holds("verified_tokens", snapshot.authenticator.remembered_tokens(), CACHED_TOKENS_MAX);
         metrics.holds("policy_bytes", snapshot.policies.memory_bytes(), MEMORY_BYTES_MAX);
         let partners = snapshot.outside_issuers.values().map(|issuer| issuer.partners.remembered()).max().unwrap_or(0);

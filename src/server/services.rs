@@ -194,15 +194,6 @@ impl Services {
         }
     }
 
-    /// URL of the protected resource's metadata: the well-known part stands between host and path (RFC 9728 §3.1).
-    pub(super) fn resource_metadata_url(&self, configuration: &Configuration) -> String {
-        let url = &configuration.gateway.public_url;
-        let host_at = url.find("://").map_or(0, |at| at + 3);
-        let path_at = url.get(host_at..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| host_at + at);
-        let (origin, path) = url.split_at(path_at);
-        format!("{origin}/.well-known/oauth-protected-resource{path}")
-    }
-
     /// The partners of a new snapshot that registered themselves.
     pub(super) fn dynamic_partners(
         &self,

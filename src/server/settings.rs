@@ -8,7 +8,7 @@ use rustls_pki_types::pem::PemObject;
 
 use crate::config::{AccessLogSettings, Configuration, Diagnostic, Place};
 use crate::endpoint::InForce;
-use crate::front::Trust;
+use crate::front::{ClientCertificate, ListenerSettings, Trust};
 use crate::oauth::{DetailTypes, Directories, Profile, RegistrationAdmission, Rules, Settings};
 use crate::outbound::Outbound;
 use crate::proxy::guard::{GuardSettings, Hosts};
@@ -52,6 +52,7 @@ pub fn oauth_settings(configuration: &Configuration) -> Settings {
     Settings {
         issuer: gateway.issuer.clone(),
         mtls_url: gateway.mtls_url.clone(),
+        mtls_listeners: mtls_listeners(configuration),
         resource: gateway.public_url.clone(),
         api_resources: Vec::new(),
         access_token_lifetime: tokens.access_token_lifetime,
@@ -71,6 +72,25 @@ pub fn oauth_settings(configuration: &Configuration) -> Settings {
         scopes_supported: Vec::new(),
         trusted_issuers: configuration.issuers.iter().map(|located| located.value.issuer.clone()).collect(),
     }
+}
+
+/// The listeners that callers know by `mtls_url`: those that ask for a client certificate. One that merely asks, and is the
+/// only way in without, is known by both URLs and counts as public.
+pub(super) fn mtls_listeners(configuration: &Configuration) -> Vec<Arc<str>> {
+    asking(&configuration.gateway.listeners)
+}
+
+fn asking(listeners: &[ListenerSettings]) -> Vec<Arc<str>> {
+    let asks = |listener: &ListenerSettings| {
+        listener.tls.as_ref().map_or(ClientCertificate::None, |tls| tls.client_certificate)
+    };
+    let open = listeners.iter().any(|listener| asks(listener) == ClientCertificate::None);
+    let mtls = listeners.iter().filter(|listener| match asks(listener) {
+        ClientCertificate::Required => true,
+        ClientCertificate::Optional => open,
+        ClientCertificate::None => false,
+    });
+    mtls.map(|listener| listener.name.as_str().into()).collect()
 }
 
 /// The settings with what the catalogue says: APIs, scopes, and types of authorization details.
@@ -145,5 +165,39 @@ pub(super) fn partner_trust(configuration: &Configuration) -> Result<Vec<Certifi
     match Trust::new(&roots, HashSet::new()) {
         Ok(_) => Ok(roots),
         Err(error) => Err(Diagnostic::new(Place::file("gateway.yaml"), chain(&error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::front::ListenerTls;
+
+    #[test]
+    fn listeners_that_ask_for_certificates_are_called_by_the_other_url() {
+        use ClientCertificate::{None as Never, Optional, Required};
+        for (name, asked, expected) in [
+            ("one of each", &[Some(Never), Some(Required)][..], &["1"][..]),
+            ("plain HTTP behind a proxy", &[None, Some(Required)], &["1"]),
+            ("one that asks beside one that does not", &[Some(Optional), Some(Never)], &["0"]),
+            ("one that merely asks, alone", &[Some(Optional)], &[]),
+            ("one that asks beside one that demands", &[Some(Optional), Some(Required)], &["1"]),
+            ("demanded everywhere", &[Some(Required), Some(Required)], &["0", "1"]),
+            ("none", &[Some(Never)], &[]),
+        ] {
+            let listener = |(at, asked): (usize, &Option<ClientCertificate>)| ListenerSettings {
+                name: at.to_string(),
+                address: ([127, 0, 0, 1], 0).into(),
+                tls: asked.map(|client_certificate| ListenerTls {
+                    certificate_file: "server.pem".into(),
+                    private_key_file: "server.key".into(),
+                    alternative: None,
+                    client_certificate,
+                }),
+            };
+            let listeners: Vec<_> = asked.iter().enumerate().map(listener).collect();
+            let found = asking(&listeners);
+            assert_eq!(found.iter().map(|name| &**name).collect::<Vec<_>>(), expected, "{name}");
+        }
     }
 }

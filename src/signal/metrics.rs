@@ -52,7 +52,7 @@ struct All {
     audit_healthy: Level,
     access_dropped: Arc<Tally>,
     connection_ends: Capped<Tally>,
-    held: Mutex<BTreeMap<&'static str, (i64, i64)>>,
+    held: Mutex<BTreeMap<&'static str, (i64, Option<i64>)>>,
 }
 
 /// A number that goes up and down.
@@ -253,9 +253,18 @@ impl Metrics {
 
     /// How full something is that outside input can fill; set it before [`Self::render`]. `what` is a name of ours.
     pub fn holds(&self, what: &'static str, held: u64, max: u64) {
+        self.level(what, held, Some(max));
+    }
+
+    /// The same of what is bounded by time alone: there is no number that would mean full.
+    pub fn holds_for_a_time(&self, what: &'static str, held: u64) {
+        self.level(what, held, None);
+    }
+
+    fn level(&self, what: &'static str, held: u64, max: Option<u64>) {
         let level = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let mut all = self.all.held.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(what, (level(held), level(max)));
+        all.insert(what, (level(held), max.map(level)));
     }
 
     /// Counts the lines that the access log drops; for [`super::AccessLog::open`].
@@ -405,8 +414,8 @@ impl Exposition {
         }
         let help = "The most that it may fill";
         let mut most = family(encoder, "clearway_held_max", help, MetricType::Gauge)?;
-        for (what, (_, max)) in &held {
-            Level(AtomicI64::new(*max)).encode(most.encode_family(&[("what", *what)])?)?;
+        for (what, max) in held.iter().filter_map(|(what, (_, max))| Some((what, (*max)?))) {
+            Level(AtomicI64::new(max)).encode(most.encode_family(&[("what", *what)])?)?;
         }
         Ok(())
     }

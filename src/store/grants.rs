@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::Store;
 use super::fault::{Fault, within_deadline};
 use crate::domain::{ClientId, ScopeSet, Timestamp};
-use crate::oauth::{Grant, GrantId, GrantStore, SecretHash, StoreError};
+use crate::oauth::{Grant, GrantId, GrantStore, RequestedClaims, SecretHash, StoreError};
 
 /// Rows that one statement removes, so that other writers get their turn in between.
 const PURGED_AT_ONCE: i64 = 1_000;
@@ -31,7 +31,7 @@ struct Body {
     #[serde(default, skip_serializing)]
     resource: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    claims: Option<Map<String, Value>>,
+    claims: Option<RequestedClaims>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     acr: Option<Arc<str>>,
     /// Microseconds since 1970.

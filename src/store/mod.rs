@@ -18,6 +18,8 @@ mod secrets;
 mod windows;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::SqlitePool;
@@ -35,6 +37,8 @@ pub struct Store {
     /// A few, which cannot write.
     reader: SqlitePool,
     path: PathBuf,
+    /// How many one-time marks there are, for a gauge: counted at the start and at each purge, and kept up between.
+    marks: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -42,11 +46,19 @@ impl Store {
     /// program, or that is none, is refused and left as it is.
     pub async fn open(path: &Path) -> Result<Self, StoreOpenError> {
         let (writer, reader) = open::open(path).await?;
-        Ok(Self { writer, reader, path: path.to_owned() })
+        let store = Self { writer, reader, path: path.to_owned(), marks: Arc::default() };
+        let counted = store.count_marks().await;
+        counted.map_err(|source| StoreOpenError::Failed { path: path.to_owned(), source })?;
+        Ok(store)
     }
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How many client assertions and signed backchannel requests are remembered as used.
+    pub fn marks_held(&self) -> u64 {
+        self.marks.load(Ordering::Relaxed)
     }
 
     /// Waits for what is under way, folds the write-ahead log into the file and lets go of it. Later calls fail.

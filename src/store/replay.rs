@@ -1,5 +1,7 @@
 //! One-time marks: a client assertion is taken once.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use aws_lc_rs::digest::{Context, Digest, SHA256};
 
@@ -23,7 +25,9 @@ impl ReplayStore for Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let digest = digest(client, jti);
-        Ok(within_deadline(self.insert_mark(digest.as_ref(), expires_at, now)).await?)
+        let fresh = within_deadline(self.insert_mark(digest.as_ref(), expires_at, now)).await?;
+        self.marks.fetch_add(u64::from(fresh), Ordering::Relaxed);
+        Ok(fresh)
     }
 
     async fn purge(&self, now: Timestamp) -> Result<(), StoreError> {
@@ -32,13 +36,21 @@ impl ReplayStore for Store {
         loop {
             let call = sqlx::query(purge).bind(now.micros()).bind(PURGED_AT_ONCE).execute(&self.writer);
             if within_deadline(call).await?.rows_affected() == 0 {
-                return Ok(());
+                break;
             }
         }
+        Ok(within_deadline(self.count_marks()).await?)
     }
 }
 
 impl Store {
+    /// Counts the marks anew.
+    pub(super) async fn count_marks(&self) -> Result<(), sqlx::Error> {
+        let marks: i64 = sqlx::query_scalar("SELECT count(*) FROM replay_marks").fetch_one(&self.reader).await?;
+        self.marks.store(marks.unsigned_abs(), Ordering::Relaxed);
+        Ok(())
+    }
+
     async fn insert_mark(&self, digest: &[u8], expires_at: Timestamp, now: Timestamp) -> Result<bool, Fault> {
         // A transaction, so that a call that is given up leaves no mark behind.
         let mut change = self.writer.begin_with("BEGIN IMMEDIATE").await?;

@@ -149,10 +149,13 @@ async fn expired_marks_go_away_when_they_are_purged() {
         assert!(store.mark(&client(), &format!("new{n}"), secs(100), secs(2)).await.unwrap());
     }
     assert!(!store.mark(&client(), "old1", secs(1), NOW).await.unwrap(), "a later clock elsewhere forgets none");
+    assert_eq!(store.marks_held(), 23);
     ReplayStore::purge(&store, secs(2)).await.unwrap();
+    assert_eq!(store.marks_held(), 3);
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM replay_marks").fetch_one(&store.reader).await.unwrap();
     assert_eq!(left, 3);
     store.close().await;
+    assert_eq!(place.open().await.marks_held(), 3, "counted anew after a restart");
 }
 
 #[tokio::test]

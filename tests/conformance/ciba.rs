@@ -1,14 +1,18 @@
 //! Decoupled approval (CIBA Core 1.0), decided at the demo's simulated authentication device.
 
 use clearway::jose::Algorithm;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::party::{Answer, Parameters, Party, Suite, changed};
 use super::report::Report;
 use crate::harness::token::{Key, claims, now, signing_input, unique, with};
+use crate::harness::within;
 
 const BAD: &[u16] = &[400];
 const REQUEST: &[&str] = &["invalid_request"];
+/// What the server authenticates itself with at the client.
+const BEARER: &str = "a-token-of-128-random-bits-at-least";
 const GRANT_TYPE: &str = "urn:openid:params:grant-type:ciba";
 
 fn request(suite: &Suite) -> Parameters {
@@ -49,9 +53,24 @@ pub async fn run(suite: &Suite, report: &mut Report) {
     decisions(suite, &party, report).await;
     report.area("Signed decoupled requests");
     signed(suite, &party, report).await;
+}
+
+/// A client of `--clients` whose endpoint that is: its host may be called, also by clients that register themselves.
+pub fn client_at(endpoint: &str) -> Value {
+    json!([{
+        "client_id": "pinged", "jwks": { "keys": [Key::generate(Algorithm::Es256).jwk] }, "dpop_bound_access_tokens": true,
+        "grant_types": [GRANT_TYPE], "backchannel_token_delivery_mode": "ping",
+        "backchannel_client_notification_endpoint": endpoint,
+    }])
+}
+
+/// What arrives at the endpoint.
+type Notified = mpsc::UnboundedReceiver<String>;
+
+pub async fn pinged(suite: &Suite, endpoint: &str, notified: Notified, report: &mut Report) {
     if suite.offers("registration_endpoint") && !suite.told["initial_access_token"].is_null() {
         report.area("Decoupled approval by ping");
-        ping(suite, report).await;
+        ping(suite, endpoint, notified, report).await;
     }
 }
 
@@ -111,13 +130,13 @@ async fn signed(suite: &Suite, party: &Party<'_>, report: &mut Report) {
     report.refused("CIBA 7.1.1", "a parameter beside it", &answer, BAD, REQUEST);
 }
 
-/// A client that wants to be told registers itself. That nobody is at its endpoint changes nothing for it.
-async fn ping(suite: &Suite, report: &mut Report) {
+/// A client that wants to be told registers itself.
+async fn ping(suite: &Suite, endpoint: &str, mut notified: Notified, report: &mut Report) {
     let key = Key::generate(Algorithm::Es256);
     let metadata = json!({
         "grant_types": [GRANT_TYPE], "token_endpoint_auth_method": "private_key_jwt", "jwks": { "keys": [key.jwk] },
         "dpop_bound_access_tokens": true, "scope": "openid accounts", "backchannel_token_delivery_mode": "ping",
-        "backchannel_client_notification_endpoint": "https://localhost:9999/ping",
+        "backchannel_client_notification_endpoint": endpoint,
     });
     let token = suite.told["initial_access_token"].as_str();
     for (clause, name, changes) in [
@@ -148,15 +167,41 @@ async fn ping(suite: &Suite, report: &mut Report) {
     {
         report.refused("CIBA 7.1", &format!("{name} to be pinged with"), &ask(notification).await, BAD, REQUEST);
     }
-    let asked = ask("a-token-of-128-random-bits-at-least").await;
-    report.accepted("CIBA 7.3", "a request to be pinged", &asked);
-    let id = asked.text("auth_req_id");
-    report.refused("CIBA 11", "it may ask before", &poll(&party, id).await, BAD, &["authorization_pending"]);
-    let body = crate::harness::secure::encode(&[("auth_req_id", id), ("action", "approve")]);
-    let device = suite.told["authentication_device"]["url"].as_str().unwrap();
-    let decided = suite.anonymous.post(device).header("content-type", "application/x-www-form-urlencoded").body(body);
-    report.accepted("CIBA 8", "the user approves", &Answer::to(decided).await);
-    report.accepted("CIBA 10.1", "tokens after the ping", &poll(&party, id).await);
+    for (action, code) in [("approve", None), ("deny", Some("access_denied"))] {
+        let asked = ask(BEARER).await;
+        report.accepted("CIBA 7.3", "a request to be pinged", &asked);
+        let id = asked.text("auth_req_id");
+        report.refused("CIBA 11", "it may ask before", &poll(&party, id).await, BAD, &["authorization_pending"]);
+        report.holds("CIBA 10.2", "nobody is pinged before the decision", notified.try_recv().is_err(), id);
+        let body = crate::harness::secure::encode(&[("auth_req_id", id), ("action", action)]);
+        let device = suite.told["authentication_device"]["url"].as_str().unwrap();
+        let decided = suite.anonymous.post(device).header("content-type", "application/x-www-form-urlencoded");
+        report.accepted("CIBA 8", &format!("the user's device says {action}"), &Answer::to(decided.body(body)).await);
+        let ping = within("the ping", notified.recv()).await.unwrap();
+        is_sound(&ping, endpoint, id, report);
+        let answer = poll(&party, id).await;
+        match code {
+            None => report.accepted("CIBA 10.1", "tokens after the ping", &answer),
+            Some(code) => report.refused("CIBA 11", "no tokens after a ping of a refusal", &answer, BAD, &[code]),
+        }
+    }
+    report.holds("CIBA 10.2", "each decision is told once", notified.try_recv().is_err(), "");
+}
+
+/// CIBA Core §10.2: a POST of JSON with the one member, and the client's own token.
+fn is_sound(ping: &str, endpoint: &str, id: &str, report: &mut Report) {
+    let (head, body) = ping.split_once("\r\n\r\n").unwrap_or_default();
+    let mut lines = head.lines();
+    let path = endpoint.split_at(endpoint.rfind('/').unwrap()).1;
+    let line = lines.next() == Some(&*format!("POST {path} HTTP/1.1"));
+    report.holds("CIBA 10.2", "the ping is a POST to the endpoint", line, ping);
+    let fields: Vec<_> = lines.filter_map(|line| line.split_once(": ")).collect();
+    let field = |name: &str| fields.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| *value);
+    let bearer = field("authorization") == Some(&*format!("Bearer {BEARER}"));
+    report.holds("CIBA 10.2", "it carries the client_notification_token", bearer, ping);
+    report.holds("CIBA 10.2", "it is JSON", field("content-type") == Some("application/json"), ping);
+    let said: Value = serde_json::from_str(body).unwrap_or_default();
+    report.holds("CIBA 10.2", "it tells the auth_req_id and nothing else", said == json!({ "auth_req_id": id }), ping);
 }
 
 async fn poll(party: &Party<'_>, id: &str) -> Answer {

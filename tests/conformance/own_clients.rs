@@ -1,20 +1,17 @@
 //! What an official suite writes into `--clients`, and no more: RFC 7591 metadata with every default left to the server.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clearway::jose::Algorithm;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::party::{Answer, Demo, Party, Suite, changed};
 use super::report::Report;
 use crate::harness::certificates::pki;
+use crate::harness::host::{Host, NO_CONTENT};
 use crate::harness::token::{Key, claims};
 
 const GRANTS: [&str; 3] = ["authorization_code", "refresh_token", "client_credentials"];
@@ -23,13 +20,13 @@ const GRANTS: [&str; 3] = ["authorization_code", "refresh_token", "client_creden
 async fn clients_that_leave_the_defaults_to_the_server_conform() {
     let folder = tempfile::tempdir().unwrap();
     let (state, file) = (folder.path().join("demo"), folder.path().join("clients.json"));
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let near = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let host = Host::bind();
+    let near = host.url("");
     let keys: [Arc<Key>; 5] = std::array::from_fn(|_| Arc::new(Key::generate(Algorithm::Es256)));
     std::fs::write(&file, clients(&keys, &near).to_string()).unwrap();
     let _demo = Demo::start(&state, &["--clients", file.to_str().unwrap()]);
     let suite = Suite::read(&state).await;
-    let notified = host(listener, &state.join("pki"), json!({ "keys": [keys[4].jwk] }).to_string());
+    let notified = host.serve(&state.join("pki"), json!({ "keys": [keys[4].jwk] }).to_string(), NO_CONTENT);
     let before = std::fs::read(state.join("clients.json")).unwrap();
     let second_demo = std::process::Command::new(env!("CARGO_BIN_EXE_clearway"))
         .args(["demo", "--free-ports", "--state"])
@@ -200,40 +197,4 @@ async fn pinged(suite: &Suite, key: &Arc<Key>, mut notified: mpsc::UnboundedRece
     let ping = tokio::time::timeout(Duration::from_secs(30), notified.recv()).await.ok().flatten().unwrap_or_default();
     let good = ping.starts_with("POST /notified") && ping.contains(BEARER) && ping.contains(id);
     report.holds("CIBA 10.2", "the client is pinged", good, &ping);
-}
-
-/// An HTTPS host with the demo's own server certificate: serves `jwks`, and tells what was posted.
-fn host(listener: TcpListener, pki: &Path, jwks: String) -> mpsc::UnboundedReceiver<String> {
-    let chain = CertificateDer::pem_file_iter(pki.join("server.pem")).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_file(pki.join("server.key")).unwrap();
-    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
-    let config = Arc::new(config);
-    let (send, receive) = mpsc::unbounded_channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let mut tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            let mut tls = rustls::Stream::new(&mut tls, &mut stream);
-            let mut text = String::new();
-            let mut chunk = [0; 4096];
-            let whole = |text: &str| text.contains('}') || (text.starts_with("GET ") && text.ends_with("\r\n\r\n"));
-            while !whole(&text) {
-                match tls.read(&mut chunk) {
-                    Ok(count) if count > 0 => text.push_str(&String::from_utf8_lossy(&chunk[..count])),
-                    _ => break,
-                }
-            }
-            let (status, body) = if text.starts_with("GET ") { ("200 OK", &*jwks) } else { ("204 No Content", "") };
-            let length = body.len();
-            let kind = "content-type: application/json\r\nconnection: close";
-            let answer = format!("HTTP/1.1 {status}\r\n{kind}\r\ncontent-length: {length}\r\n\r\n{body}");
-            let _sent = tls.write_all(answer.as_bytes()).and_then(|()| tls.flush());
-            tls.conn.send_close_notify();
-            let _flushed = tls.flush();
-            if text.starts_with("POST ") && send.send(text).is_err() {
-                return;
-            }
-        }
-    });
-    receive
 }

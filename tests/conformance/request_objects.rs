@@ -47,6 +47,22 @@ async fn accepted(party: &Party<'_>, report: &mut Report) {
     ] {
         report.accepted(clause, name, &signed(party, changes).await);
     }
+    for (name, value) in [
+        ("state", json!(7)),
+        ("nonce", json!(7)),
+        ("state", json!(["s"])),
+        ("nonce", json!({})),
+        ("scope", json!(["openid", "accounts"])),
+        ("redirect_uri", json!([party.redirect_uri()])),
+        ("response_type", json!(true)),
+        ("code_challenge", json!(1)),
+        ("claims", json!("{}")),
+        ("authorization_details", json!({ "type": "account_information" })),
+        ("resource", json!({})),
+    ] {
+        let answer = signed(party, json!({ name: value })).await;
+        report.refused("RFC 9101 6.3", &format!("{name} as {value}"), &answer, BAD, &["invalid_request_object"]);
+    }
     for typ in ["JWT", "OAUTH-AUTHZ-REQ+JWT", "application/oauth-authz-req+jwt"] {
         let answer = party.push_object(&party.key.jwt(typ, &party.object_claims())).await;
         report.accepted("FAPI2-MS 5.3.1-5", &format!("typ {typ}"), &answer);

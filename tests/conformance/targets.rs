@@ -13,7 +13,7 @@ const TARGET: &[&str] = &["invalid_target"];
 pub async fn run(suite: &Suite, report: &mut Report) {
     report.area("Resource indicators");
     let named = suite.metadata["protected_resources"].as_array().cloned().unwrap_or_default();
-    let named: Vec<String> = named.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let mut named: Vec<String> = named.iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let whole = suite.told["public_url"].as_str().unwrap();
     report.holds(
         "RFC 9728 4",
@@ -22,6 +22,7 @@ pub async fn run(suite: &Suite, report: &mut Report) {
         &named.join(" "),
     );
     documents(suite, whole, &named, report).await;
+    named.retain(|resource| resource.starts_with(whole)); // The others are the same by another name.
     // The API that the suite's first call is about, and another one.
     let url = suite.told["apis"][0]["mtls_url"].as_str().unwrap();
     let path = url.strip_prefix(suite.told["mtls_url"].as_str().unwrap()).unwrap();
@@ -41,13 +42,18 @@ pub async fn run(suite: &Suite, report: &mut Report) {
 }
 
 async fn documents(suite: &Suite, whole: &str, named: &[String], report: &mut Report) {
+    let mtls = suite.told["mtls_url"].as_str().unwrap();
+    let party = suite.party("suite-mtls-1");
     for resource in named {
-        let below = resource.strip_prefix(whole).unwrap_or_default();
-        let url = format!("{whole}/.well-known/oauth-protected-resource{below}");
-        let answer = Answer::to(suite.anonymous.get(url)).await;
+        let base = if resource.starts_with(mtls) { mtls } else { whole };
+        let below = resource.strip_prefix(base).unwrap_or_default();
+        let url = format!("{base}/.well-known/oauth-protected-resource{below}");
+        let answer = Answer::to(party.http.get(url)).await;
         let says = answer.text("resource") == resource;
         report.holds("RFC 9728 3.3", &format!("metadata of {resource} is its own"), says, &answer.told());
     }
+    let both = named.iter().any(|one| one == mtls);
+    report.holds("RFC 9728 4", "protected_resources has the whole by its other name", both, &named.join(" "));
     let answer = Answer::to(suite.anonymous.get(format!("{whole}/.well-known/oauth-protected-resource/none"))).await;
     report.holds("RFC 9728 3", "what is no resource has no metadata", answer.status == 404, &answer.told());
 }
@@ -59,12 +65,14 @@ async fn alone(party: &Party<'_>, url: &str, [whole, own, other]: [&str; 3], rep
         parameters.extend(resources.iter().map(|resource| ("resource".to_owned(), (*resource).to_owned())));
         party.post_bound("token", &parameters).await
     };
+    let alias = own.replacen(whole, party.suite.told["mtls_url"].as_str().unwrap(), 1);
     for (name, resources, aud, good) in [
         ("none", vec![], json!(whole), true),
         ("the whole", vec![whole], json!(whole), true),
         ("one API", vec![own], json!(own), true),
         ("two APIs", vec![own, other], json!([own, other]), true),
         ("one API twice", vec![own, own], json!(own), true),
+        ("one API by both its names", vec![own, &alias], json!(own), true),
         ("another API", vec![other], json!(other), false),
     ] {
         let answer = token(&resources).await;

@@ -22,6 +22,7 @@ pub async fn run(suite: &Suite, report: &mut Report) {
         audiences(suite, &suite.party(id), report).await;
         objects(&suite.party(id), report).await;
     }
+    named_calls(suite, report).await;
     for id in FAPI2 {
         let party = suite.party(id);
         for (name, aud) in [
@@ -37,6 +38,37 @@ pub async fn run(suite: &Suite, report: &mut Report) {
         let answer = push(&suite.party(id), json!({}), json!({ "id_token_hint": "e30.e30.x" })).await;
         let good = (answer.status == 201) == taken;
         report.holds("BR-AS-21", &format!("{id}: id_token_hint is taken: {taken}"), good, &answer.told());
+    }
+}
+
+/// Open Finance Brasil: calls name their exchange, and hear that name again, in refusals too.
+async fn named_calls(suite: &Suite, report: &mut Report) {
+    let url = suite.told["apis"][0]["mtls_url"].as_str().unwrap();
+    let id = "c770aef3-6784-41f7-8e0e-ff5f97bddb3a";
+    for (name, demanded) in [("suite-fapi1", false), ("suite-fapi1-uk", false), ("suite-fapi1-brazil", true)] {
+        let party = suite.party(name);
+        let answer = party.own_token("accounts").await;
+        let call = async |ids: &[&str]| {
+            let request = party.http.get(url).bearer_auth(answer.text("access_token"));
+            Answer::to(ids.iter().fold(request, |request, id| request.header("x-fapi-interaction-id", *id))).await
+        };
+        let named = call(&[id]).await;
+        report.accepted("BR-AS-23", &format!("{name}: a call with a name"), &named);
+        report.holds(
+            "FAPI1-BASE 6.2.1-11",
+            &format!("{name}: it comes back"),
+            named.field("x-fapi-interaction-id") == id,
+            &named.told(),
+        );
+        for (what, ids) in [("without a name", &[][..]), ("by no UUID", &["call-1"]), ("by two names", &[id, id])] {
+            let answer = call(ids).await;
+            // Of others the bank's own contract may want a UUID, where there is one at all.
+            let refused = answer.status == 400 && answer.body["code"] == "interaction-unnamed";
+            let good = refused == demanded && (demanded || !ids.is_empty() || answer.status == 200);
+            report.holds("BR-AS-23", &format!("{name}: a call {what}, refused: {demanded}"), good, &answer.told());
+            let told = answer.field("x-fapi-interaction-id").len() == 36;
+            report.holds("FAPI1-BASE 6.2.1-11", &format!("{name}: a call {what} gets a UUID"), told, &answer.told());
+        }
     }
 }
 

@@ -112,6 +112,18 @@ async fn front(suite: &Suite, party: &Party<'_>, report: &mut Report) {
                 "x-frame-options",
             ),
             ("RFC 9700 4.2.4", "no referrer", page.field("referrer-policy") == "no-referrer", "referrer-policy"),
+            (
+                "HTML 7.1.3",
+                "no window is shared",
+                page.field("cross-origin-opener-policy") == "same-origin",
+                "cross-origin-opener-policy",
+            ),
+            (
+                "Permissions Policy 9.1",
+                "no device is used",
+                page.field("permissions-policy").contains("camera=()"),
+                "permissions-policy",
+            ),
             ("RFC 6749 10.3", "not stored", page.field("cache-control").contains("no-store"), "cache-control"),
             (
                 "FAPI2-SP 5.2.3-3",
@@ -262,8 +274,19 @@ async fn asked_for(suite: &Suite, report: &mut Report) {
 
 /// Claims by name: the user reads of them, and they are told to who may have the scope that covers them.
 async fn by_name(suite: &Suite, party: &Party<'_>, report: &mut Report) {
-    let claims = json!({ "userinfo": { "email": null, "auth_time": null } }).to_string();
+    let asked = json!({ "email": { "essential": true }, "auth_time": null, "phone_number": null,
+        "name": { "value": "Nobody" } });
+    let claims = json!({ "userinfo": asked, "id_token": asked }).to_string();
     let answer = redeem(party, &code(party, &[("claims", &claims)]).await, &[]).await;
+    let said = crate::harness::token::claims(answer.text("id_token"));
+    let told = said["email"].is_string() && said["phone_number"].is_null();
+    report.holds("OIDC Core 5.5", "claims that are asked for by name in the ID token", told, &answer.told());
+    report.holds(
+        "OIDC Core 5.5.1",
+        "another value than that asked for is not told",
+        said["name"].is_null(),
+        &answer.told(),
+    );
     let user = party.call(&party.endpoint("userinfo"), answer.text("access_token")).await;
     report.holds("OIDC Core 5.5", "a claim that no scope covers", user.body["auth_time"].is_i64(), &user.told());
     report.holds("OIDC Core 5.5", "a claim of a scope that it may have", user.body["email"].is_string(), &user.told());
@@ -272,6 +295,11 @@ async fn by_name(suite: &Suite, party: &Party<'_>, report: &mut Report) {
     let told = pairwise.call(&pairwise.endpoint("userinfo"), apart.text("access_token")).await;
     let kept = told.status == 200 && told.body["email"].is_null();
     report.holds("OIDC Core 5.5", "a claim of a scope that the client may not have", kept, &told.told());
+    let kept = crate::harness::token::claims(apart.text("id_token"))["email"].is_null();
+    report.holds("OIDC Core 5.5", "nor is it in its ID token", kept, &apart.told());
+    let unasked = redeem(party, &code(party, &[]).await, &[]).await;
+    let none = crate::harness::token::claims(unasked.text("id_token"))["email"].is_null();
+    report.holds("OIDC Core 5.4", "what nobody asked for is not in the ID token", none, &unasked.told());
     let url = pushed(party, &[("claims", &claims)]).await;
     let mut browser = Browser::new(suite);
     let user = &suite.told["users"][0];

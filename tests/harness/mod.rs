@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod forge;
 pub mod gateway;
 pub mod h2c;
+pub mod host;
 pub mod link;
 pub mod secure;
 pub mod site;

@@ -65,6 +65,13 @@ pub fn redirect_uri(client: &Backend) -> String {
 
 /// A pushed request of [`CLIENT`]; `more` adds parameters or replaces them.
 pub async fn push(gateway: &Gateway, redirect_uri: &str, more: &[(&str, &str)]) -> String {
+    let (status, body) = answer_to_push(gateway, redirect_uri, more).await;
+    assert_eq!(status, 201, "{body}");
+    body["request_uri"].as_str().unwrap().to_owned()
+}
+
+/// The same, with whatever comes of it.
+pub async fn answer_to_push(gateway: &Gateway, redirect_uri: &str, more: &[(&str, &str)]) -> (u16, Value) {
     let challenge = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, VERIFIER.as_bytes());
     let challenge = URL_SAFE_NO_PAD.encode(challenge);
     let mut fields = vec![
@@ -79,9 +86,7 @@ pub async fn push(gateway: &Gateway, redirect_uri: &str, more: &[(&str, &str)]) 
     fields.retain(|(name, _)| !more.iter().any(|(other, _)| name == other));
     fields.extend(more);
     let client = http(Some(client_identity(CLIENT)));
-    let (status, body) = super::json(form(gateway, "mtls", &client, "/oauth/par", &fields).await).await;
-    assert_eq!(status, 201, "{body}");
-    body["request_uri"].as_str().unwrap().to_owned()
+    super::json(form(gateway, "mtls", &client, "/oauth/par", &fields).await).await
 }
 
 /// The client's token request for a code.

@@ -1,6 +1,9 @@
 //! Is a proof for this URL? `htu` against what the operator says the gateway is called.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::domain::ByListener;
 
 /// The URLs under which one server is known, as base URLs that a request's path is appended to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,15 @@ impl ExternalUrls {
             }
         }
         Self(bases)
+    }
+
+    /// Listeners for client certificates are called by `mtls`, the others by `public` (RFC 9449 §4.3, 9). If no listener
+    /// is for certificates alone, one serves both names.
+    pub fn by_listener(public: &str, mtls: Option<&str>, mtls_listeners: &[Arc<str>]) -> ByListener<Self> {
+        if mtls_listeners.is_empty() {
+            return ByListener::new(Self::new([public].into_iter().chain(mtls)), None, &[]);
+        }
+        ByListener::new(Self::new([public]), mtls.map(|url| Self::new([url])), mtls_listeners)
     }
 
     /// Whether `htu` is one of the bases with `path` behind it. Compared without query and fragment (RFC 9449 §4.3, 9)
@@ -152,6 +164,26 @@ fn without_dots(path: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_listener_is_called_by_its_own_name() {
+        let at = |listener: &str| {
+            let peer = ([127, 0, 0, 1], 9).into();
+            crate::domain::Connection { listener: listener.into(), peer, tls: None, certificate: None }
+        };
+        let (public, mtls) = ("https://api.example", "https://mtls.example:8444");
+        for (name, url, listeners, listener, expected) in [
+            ("both apart", Some(mtls), &["tls"][..], "open", [true, false]),
+            ("both apart", Some(mtls), &["tls"], "tls", [false, true]),
+            ("one for both", Some(mtls), &[], "open", [true, true]),
+            ("no other name", None, &["tls"], "tls", [true, false]),
+        ] {
+            let listeners: Vec<_> = listeners.iter().map(|name| Arc::from(*name)).collect();
+            let urls = ExternalUrls::by_listener(public, url, &listeners);
+            let contained = [public, mtls].map(|base| urls.of(&at(listener)).contain(&format!("{base}/a"), "/a"));
+            assert_eq!(contained, expected, "{name}, {listener}");
+        }
+    }
 
     #[test]
     fn a_url_is_compared_as_a_url_and_not_as_text() {

@@ -282,7 +282,16 @@ async fn what_a_token_says_of_its_user_is_kept() {
     claims["authorization_details"] = json!([{ "type": "payment", "amount": "1.00" }]);
     let token = world.check(&world.token(&claims), 1100).await.unwrap();
     assert_eq!((token.acr.as_deref(), token.auth_time), (Some("urn:strong"), Some(at(900))));
-    assert_eq!(token.authorization_details.as_deref(), Some(r#"[{"type":"payment","amount":"1.00"}]"#));
+    let details = token.authorization_details.as_ref().unwrap();
+    assert_eq!(&*details.json, r#"[{"type":"payment","amount":"1.00"}]"#);
+    for (name, details, types) in [
+        ("several, one twice", json!([{ "type": "b" }, { "type": "a" }, { "type": "b" }]), &["a", "b"][..]),
+        ("none", json!([]), &[]),
+        ("no type", json!([{ "amount": 1 }, "a", 1, { "type": 2 }, { "type": "c" }]), &["c"]),
+    ] {
+        let token = world.check(&world.token(&with("authorization_details", details)), 1100).await.unwrap();
+        assert_eq!(token.detail_types().iter().map(|name| &**name).collect::<Vec<_>>(), types, "{name}");
+    }
     for (name, claim, value) in [("a class", "acr", json!(1)), ("a time", "auth_time", json!("yesterday"))] {
         let token = world.check(&world.token(&with(claim, value)), 1100).await.unwrap();
         assert_eq!((token.acr.as_deref(), token.auth_time), (None, None), "{name} of another type proves nothing");

@@ -62,7 +62,9 @@ impl World {
     }
 
     pub(super) async fn asked_to(&self, client: &str, message: &str) -> String {
-        self.ask(client, &changed("binding_message", message)).await.unwrap().auth_req_id
+        let mut all = changed("binding_message", message);
+        all.push(("claims", r#"{"id_token":{"auth_time":null}}"#));
+        self.ask(client, &all).await.unwrap().auth_req_id
     }
 
     /// The code of the error, or nothing.

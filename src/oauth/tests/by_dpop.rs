@@ -39,10 +39,20 @@ fn headers(proofs: &[&str]) -> HeaderMap {
 }
 
 async fn token(world: &World, proofs: &[&str], more: &[(&str, &str)]) -> Result<Answer<TokenResponse>, OAuthError> {
+    token_at(world, "public", proofs, more).await
+}
+
+async fn token_at(
+    world: &World,
+    listener: &str,
+    proofs: &[&str],
+    more: &[(&str, &str)],
+) -> Result<Answer<TokenResponse>, OAuthError> {
     let assertion = world.assertion("d", &format!("d{}", NEXT.fetch_add(1, Ordering::SeqCst)));
     let mut all = with_assertion(&assertion);
     all.extend(more);
-    let (headers, body, connection) = (headers(proofs), encode(&all), connection(None));
+    let (headers, body) = (headers(proofs), encode(&all));
+    let connection = Connection { listener: listener.into(), ..connection(None) };
     world.server.token(Request { headers: &headers, body: body.as_bytes(), connection: &connection }).await
 }
 
@@ -104,11 +114,24 @@ async fn a_proof_binds_the_token_and_each_flaw_of_it_is_refused() {
         ("ten seconds ago", json!({ "iat": NOW - 10 })),
         ("a query and a fragment", json!({ "htu": format!("{ISSUER}/oauth/token?a=b#c") })),
         ("capitals and the default port", json!({ "htu": "HTTPS://AS.EXAMPLE:443/oauth/token" })),
-        ("the alias", json!({ "htu": format!("{MTLS}/oauth/token") })),
         ("a claim that nobody knows", json!({ "x": 1 })),
     ] {
         let good = proof_for(&key, "/oauth/token", changes);
         assert!(token(&world, &[&good], &CREDENTIALS).await.is_ok(), "{name}");
+    }
+}
+
+/// RFC 9449 §4.3, 9: the endpoint among `mtls_endpoint_aliases` is another URL.
+#[tokio::test]
+async fn a_proof_names_the_listener_that_was_called() {
+    let world = world_of(|world| vec![dpop_client(world, "d")]).await;
+    let (key, _) = SigningKey::generate(Algorithm::Es256).unwrap();
+    for (listener, base, good) in
+        [("public", ISSUER, true), ("public", MTLS, false), ("mtls", MTLS, true), ("mtls", ISSUER, false)]
+    {
+        let proof = proof_for(&key, "/oauth/token", json!({ "htu": format!("{base}/oauth/token") }));
+        let outcome = token_at(&world, listener, &[&proof], &CREDENTIALS).await.map(drop).map_err(|error| error.code());
+        assert_eq!(outcome, if good { Ok(()) } else { Err("invalid_dpop_proof") }, "{base} at {listener}");
     }
 }
 

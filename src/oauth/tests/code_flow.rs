@@ -333,19 +333,83 @@ async fn brazil_takes_no_id_token_hint() {
     }
 }
 
-/// A request object as FAPI 2.0 Message Signing wants it, with one claim changed; null removes it.
-fn object(world: &World, name: &str, value: Value) -> String {
+fn object_claims(world: &World) -> Value {
     let now = world.clock.now().secs();
     let mut claims = json!({ "iss": "m", "client_id": "m", "aud": ISSUER, "nbf": now, "exp": now + 300, "iat": now });
     for (n, v) in request_parameters() {
         claims[n] = v.into();
     }
     claims["response_mode"] = "jwt".into();
+    claims
+}
+
+/// A request object as FAPI 2.0 Message Signing wants it, with one claim changed; null removes it.
+fn object(world: &World, name: &str, value: Value) -> String {
+    let mut claims = object_claims(world);
     match value {
         Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
         value => claims[name] = value,
     }
     world.key.sign("oauth-authz-req+jwt", &claims).unwrap()
+}
+
+/// RFC 9101 §4, §6.3.
+#[tokio::test]
+async fn what_is_signed_has_the_json_type_that_it_is_defined_with() {
+    let world = world_of(|world| vec![code_client(world, "m", Profile::Fapi2MessageSigning)]).await;
+    let push = async |claim: &str, value: Value| {
+        let mut claims = object_claims(&world);
+        claims[claim] = value;
+        let object = world.key.sign("oauth-authz-req+jwt", &claims).unwrap();
+        world.push("m", &[("request".to_owned(), object)]).await.map(drop).map_err(|error| error.code())
+    };
+    let texts = [
+        "response_type",
+        "redirect_uri",
+        "scope",
+        "state",
+        "nonce",
+        "response_mode",
+        "code_challenge",
+        "code_challenge_method",
+        "dpop_jkt",
+        "prompt",
+        "display",
+        "ui_locales",
+        "claims_locales",
+        "id_token_hint",
+        "login_hint",
+        "acr_values",
+    ];
+    for name in texts {
+        for value in [json!(7), json!(true), json!(null), json!(["s"]), json!({ "s": 1 })] {
+            assert_eq!(push(name, value.clone()).await, Err("invalid_request_object"), "{name}: {value}");
+        }
+    }
+    for (name, value, good) in [
+        ("max_age", json!(60), true),
+        ("max_age", json!("60"), true),
+        ("max_age", json!(60.5), false),
+        ("max_age", json!(-1), false),
+        ("max_age", json!(true), false),
+        ("claims", json!({ "id_token": { "acr": null } }), true),
+        ("claims", json!(r#"{"id_token":{"acr":null}}"#), false),
+        ("claims", json!([]), false),
+        ("claims", json!(1), false),
+        ("authorization_details", json!("[]"), false),
+        ("authorization_details", json!({ "type": "payment" }), false),
+        ("authorization_details", json!(null), false),
+        ("resource", json!(RESOURCE), true),
+        ("resource", json!([RESOURCE]), true),
+        ("resource", json!([RESOURCE, 1]), false),
+        ("resource", json!(1), false),
+        // No parameters, and so nobody's business here.
+        ("jti", json!(1), true),
+        ("x", json!(null), true),
+    ] {
+        let expected = if good { Ok(()) } else { Err("invalid_request_object") };
+        assert_eq!(push(name, value.clone()).await, expected, "{name}: {value}");
+    }
 }
 
 #[tokio::test]

@@ -53,7 +53,10 @@ fn authorization_server() -> Value {
         "claims_parameter_supported": true,
         "prompt_values_supported": ["none", "login", "consent"],
         "scopes_supported": ["accounts", "payments"],
-        "protected_resources": ["https://api.example", "https://api.example/bank", "https://api.example/shop"],
+        "protected_resources": [
+            "https://api.example", "https://api.example/bank", "https://api.example/shop",
+            "https://mtls.as.example", "https://mtls.as.example/bank", "https://mtls.as.example/shop",
+        ],
         "clearway_profiles_supported": ["fapi2-security"],
         "tls_client_certificate_bound_access_tokens": true,
         "mtls_endpoint_aliases": {
@@ -72,7 +75,7 @@ async fn the_metadata_says_what_is_true_and_no_more() {
     let world = world().await;
     assert_eq!(json_of(&world.server.metadata()), authorization_server());
     assert_eq!(
-        json_of(&world.server.resource_metadata()),
+        json_of(&world.server.resource_metadata(&connection(None))),
         json!({
             "resource": "https://api.example",
             "authorization_servers": ["https://as.example"],
@@ -82,6 +85,22 @@ async fn the_metadata_says_what_is_true_and_no_more() {
             "tls_client_certificate_bound_access_tokens": true,
         })
     );
+}
+
+/// RFC 9728 §3.3: `resource` is what the URL of the document was made of.
+#[tokio::test]
+async fn each_listener_names_the_resource_as_it_is_called_there() {
+    let world = world().await;
+    for (listener, base) in [("public", RESOURCE), ("mtls", MTLS)] {
+        let connection = Connection { listener: listener.into(), ..connection(None) };
+        let whole = json_of(&world.server.resource_metadata(&connection));
+        assert_eq!(whole["resource"], base);
+        for path in ["/bank", "/shop"] {
+            let api = json_of(&world.server.api_metadata(path, &connection).unwrap());
+            assert_eq!(api["resource"], format!("{base}{path}"), "{listener}");
+        }
+        assert!(world.server.api_metadata("/none", &connection).is_none());
+    }
 }
 
 #[tokio::test]
@@ -99,7 +118,7 @@ async fn what_is_not_offered_is_not_announced() {
     ] {
         assert_eq!(metadata.get(absent), None, "{absent}");
     }
-    let resource = json_of(&world.server.resource_metadata());
+    let resource = json_of(&world.server.resource_metadata(&connection(None)));
     assert_eq!(
         resource.as_object().unwrap().keys().collect::<Vec<_>>(),
         ["resource", "authorization_servers", "bearer_methods_supported", "dpop_signing_alg_values_supported"]
@@ -109,7 +128,7 @@ async fn what_is_not_offered_is_not_announced() {
 #[tokio::test]
 async fn outside_issuers_are_named_for_the_resource_only() {
     let world = world_with(Settings { trusted_issuers: vec!["https://idp.example".into()], ..settings() }).await;
-    let resource = json_of(&world.server.resource_metadata());
+    let resource = json_of(&world.server.resource_metadata(&connection(None)));
     assert_eq!(resource["authorization_servers"], json!([ISSUER, "https://idp.example"]));
     assert_eq!(json_of(&world.server.metadata())["issuer"], ISSUER);
 }
@@ -128,7 +147,7 @@ async fn an_issuer_with_a_path_has_its_documents_where_both_standards_look() {
     ] {
         let world = world_with(Settings { issuer: issuer.into(), resource: resource.into(), ..settings() }).await;
         assert_eq!(world.server.issuer_path(), issuer_path, "{name}");
-        assert_eq!(world.server.resource_metadata_url(), metadata_url, "{name}");
+        assert_eq!(resource_metadata_url(resource), metadata_url, "{name}");
         let metadata = json_of(&world.server.metadata());
         assert_eq!(metadata["token_endpoint"], format!("{issuer}/oauth/token"), "{name}");
         let alias = &metadata["mtls_endpoint_aliases"]["token_endpoint"];

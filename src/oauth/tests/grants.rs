@@ -89,6 +89,7 @@ async fn scopes_are_those_asked_for_or_all() {
         ("one", vec![("scope", "payments")], "payments"),
         ("in another order", vec![("scope", "payments accounts")], "accounts payments"),
         ("with the resource", vec![("scope", "accounts"), ("resource", RESOURCE)], "accounts"),
+        ("with its other name", vec![("scope", "accounts"), ("resource", MTLS)], "accounts"),
         (
             "with the resource twice",
             vec![("scope", "accounts"), ("resource", RESOURCE), ("resource", RESOURCE)],

@@ -1,6 +1,7 @@
 //! A small authorization server in memory, and what it must and must not do.
 
 mod about_tokens;
+mod algorithms;
 mod backchannel;
 mod by_assertion;
 mod by_certificate;
@@ -246,6 +247,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         issuer: ISSUER.into(),
         mtls_url: Some(MTLS.into()),
+        mtls_listeners: vec!["mtls".into()],
         resource: RESOURCE.into(),
         api_resources: vec![format!("{RESOURCE}/bank"), format!("{RESOURCE}/shop")],
         access_token_lifetime: Duration::from_secs(300),

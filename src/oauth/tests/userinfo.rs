@@ -75,9 +75,60 @@ async fn claims_follow_the_scopes_and_what_was_asked_for() {
             r#"{"userinfo":{"email":null,"phone_number":null,"openbanking_intent_id":{"value":"i-1"}},"id_token":{"name":null}}"#,
             json!({ "sub": "user-1", "email": "alice@example.com", "openbanking_intent_id": "i-1" }),
         ),
+        (
+            "of a value that is not the user's",
+            "alice",
+            "openid",
+            r#"{"userinfo":{"email":{"value":"bob@example.com"},"name":{"values":["alice of Example"]}}}"#,
+            json!({ "sub": "user-1", "name": "alice of Example" }),
+        ),
     ] {
         let body = tokens(&world, user, scope, claims).await;
         assert_eq!(userinfo(&world, &body.access_token).await.unwrap(), expected, "{name}");
+    }
+}
+
+/// OpenID Connect Core §5.5, in the first ID token and in that of a refresh.
+#[tokio::test]
+async fn the_id_token_tells_what_it_was_asked_for_by_name() {
+    let world = rig(false, true).await;
+    let all = json!({ "id_token": { "email": null, "name": null, "phone_number": null, "iss": { "value": "x" } } });
+    for (name, user, claims, expected) in [
+        ("nothing", "alice", json!({}), json!({})),
+        ("at the other place", "alice", json!({ "userinfo": { "email": null } }), json!({})),
+        (
+            "by name, and what does not exist",
+            "alice",
+            all.clone(),
+            json!({ "email": "alice@example.com", "name": "alice of Example" }),
+        ),
+        ("what is not known of the user", "bob", all, json!({ "name": "bob of Example" })),
+        (
+            "essential",
+            "alice",
+            json!({ "id_token": { "email": { "essential": true } } }),
+            json!({ "email": "alice@example.com" }),
+        ),
+        (
+            "of values, one right and one wrong",
+            "alice",
+            json!({ "id_token": { "email": { "value": "bob@example.com" },
+                "preferred_username": { "values": ["bob", "alice"] } } }),
+            json!({ "preferred_username": "alice" }),
+        ),
+    ] {
+        let body = tokens(&world, user, "openid", &claims.to_string()).await;
+        let refresh = [("grant_type", "refresh_token"), ("refresh_token", body.refresh_token.as_deref().unwrap())];
+        let again = world.redeem("a", &refresh).await.unwrap();
+        for token in [body.id_token.unwrap(), again.id_token.unwrap()] {
+            let mut said = super::about_tokens::payload(&token);
+            assert_eq!(said["iss"], ISSUER, "{name}: what is asked for replaces nothing");
+            let told = |name: &&str| said.get(*name).is_some();
+            let mut own = vec!["iss", "sub", "aud", "iat", "exp", "auth_time", "acr", "at_hash"];
+            assert!(own.iter().all(told), "{name}: {said}");
+            own.drain(..).for_each(|claim| drop(said.as_object_mut().unwrap().remove(claim)));
+            assert_eq!(said, expected, "{name}");
+        }
     }
 }
 

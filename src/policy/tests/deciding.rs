@@ -201,7 +201,7 @@ fn ids_are_remembered_by_what_policies_call_them() {
 }
 
 /// Conditions that read facts in every way that the language has.
-const CONDITIONS: [&str; 16] = [
+const CONDITIONS: [&str; 17] = [
     r#"context.risk == Risk::"low""#,
     r#"(if context.sender_constrained then principal.tenant else principal.tenant).status == Status::"active""#,
     r#"context has amount && context.amount.minor_units + 1 > 100"#,
@@ -215,6 +215,7 @@ const CONDITIONS: [&str; 16] = [
     r#"principal in [Tenant::"acme", Tenant::"umbrella"] && context.environment == Environment::"live""#,
     r#"principal.tenant == Tenant::"umbrella" || principal == Client::"acme-batch""#,
     r#"action in [Action::"bank.GetAccounts"] || context.amount_expected"#,
+    r#"context.authorization_details_types.contains("payment") && !context.authorization_details_types.contains("pay")"#,
     r#"{who: principal, what: context.product}.what == Product::"accounts""#,
     r#"principal has tenant.licences && principal.tenant.licences.isEmpty()"#,
     r#"principal.environment == Environment::"sandbox" && context.scopes.contains("accounts")"#,
@@ -229,6 +230,7 @@ prop_compose! {
         client in prop_oneof![Just("acme-app"), Just("acme-batch"), Just("other")],
         product in prop_oneof![Just("accounts"), Just("payments")],
         scopes in prop_oneof![Just(""), Just("accounts"), Just("payments"), Just("accounts payments"), Just("x")],
+        details in prop_oneof![Just(""), Just("payment"), Just("pay"), Just("pay payment"), Just("payment x")],
     ) -> Call {
         Call::new(OperationIndex(operation))
             .tenant(|it| {
@@ -247,6 +249,7 @@ prop_compose! {
                 call.amount = amount.map(|(units, currency)| money(units, currency));
                 call.product = ProductId::parse(product).unwrap();
                 call.scopes = ScopeSet::parse(scopes).unwrap();
+                call.detail_types = details.split_whitespace().map(Box::from).collect();
             })
     }
 }

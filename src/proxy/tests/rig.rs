@@ -395,9 +395,9 @@ fn snapshot(ops: &[Op], pool: &Arc<Pool>, key: &SigningKey, buffered_client_byte
         routes: routes(ops),
         operations: operations(ops, pool, &institution, &scopes),
         authenticator: Arc::new(authenticator),
-        challenges: Challenges::new(None),
+        challenges: ByListener::new(Challenges::new(None), None, &[]),
         dpop: crate::authn::dpop::tests::proofs(),
-        external_urls: ExternalUrls::new([ISSUER]),
+        external_urls: ExternalUrls::by_listener(ISSUER, None, &[]),
         registry: registry(ops, &quotas, &scopes),
         dynamic: None,
         issuer: ISSUER.into(),
@@ -442,6 +442,7 @@ fn operations(ops: &[Op], pool: &Arc<Pool>, institution: &Arc<Institution>, scop
         response_contract: op.response,
         amount: None,
         step_up: None,
+        authorization_details_type: None,
         sandbox: Some(Arc::clone(pool)),
         live: None,
         timeout: op.timeout,
@@ -481,10 +482,12 @@ fn registry(ops: &[Op], quotas: &Quotas, scopes: &ScopeSet) -> Registry {
     let plan = quotas.compile(&Plan { id: PlanId::parse("free").unwrap(), limits: vec![limit] }).unwrap();
     let mut operations = OperationSet::default();
     (0..ops.len()).for_each(|index| operations.insert(OperationIndex(u32::try_from(index).unwrap())));
-    let product =
-        Product { id: ProductId::parse("reading").unwrap(), name: "Reading".into(), risk: Risk::Low, operations };
+    let interaction_naming = InteractionNaming::Optional;
+    let id = ProductId::parse("reading").unwrap();
+    let product = Product { id, name: "Reading".into(), risk: Risk::Low, interaction_naming, operations };
     let subscription = Subscription { product: Arc::new(product), plan, environment: Environment::Sandbox };
-    Registry::new([tenant], [Partner { client, issuer: None, subscriptions: Box::new([subscription]) }])
+    let subscriptions = Box::new([subscription]);
+    Registry::new([tenant], [Partner { client, issuer: None, interaction_naming, subscriptions }])
 }
 
 fn policies(ops: &[Op]) -> PolicySet {

@@ -80,6 +80,7 @@ fn is_refused(snapshot: &Snapshot) -> bool {
         data_jurisdictions: &operation.institution.data_jurisdictions,
         sender_constrained: false,
         scopes: &operation.scopes,
+        detail_types: &[],
         amount: None,
         amount_expected: false,
     };
@@ -133,6 +134,35 @@ fn a_step_up_is_demanded_by_the_operator_else_by_the_document() {
             let in_force = folder.compile().unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
             assert_eq!(in_force.snapshot.operations[0].step_up, Some(expected), "{name}");
         }
+    });
+}
+
+#[test]
+fn details_are_demanded_of_a_type_that_some_api_declares() {
+    run(|| {
+        let folder = Folder::new();
+        let mut bank: serde_json::Value =
+            serde_json::from_str(&document(&[("/accounts", "accounts")], &json!({}))).unwrap();
+        bank["x-clearway-authorization-details"] = json!({ "payment": { "type": "object" } });
+        folder.write("bank.json", &bank.to_string());
+        let demand = |name: &str| {
+            let more = format!(
+                "base_path: /bank\n    operations:\n      accounts:\n        authorization_details_type: {name}"
+            );
+            let apis = APIS.replace(
+                "{ id: bank, institution: bank, document: bank.json, base_path: /bank }",
+                &format!("id: bank\n    institution: bank\n    document: bank.json\n    {more}"),
+            );
+            assert!(apis.contains(name), "{apis}");
+            folder.write("apis.yaml", &apis);
+        };
+        demand("payment");
+        let in_force = folder.compile().unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+        assert_eq!(in_force.snapshot.operations[0].authorization_details_type.as_deref(), Some("payment"));
+        demand("paymant");
+        let found = folder.mistakes();
+        let expected = "apis.yaml:9:37: no API declares the authorization details type `paymant`\n    remedy: did you mean `payment`?";
+        assert!(found.iter().any(|mistake| mistake.contains(expected)), "{found:#?}");
     });
 }
 

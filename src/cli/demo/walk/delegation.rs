@@ -1,11 +1,12 @@
-//! Other ways to a user's or a client's authorization: decoupled approval, registration by oneself, step-up.
+//! Other ways to a user's or a client's authorization: decoupled approval, registration by oneself, step-up, details.
 
 use anyhow::{Context, ensure};
 use http::Method;
 use serde_json::json;
 
-use super::outside::{Outside, form};
+use super::outside::{Outside, form, fresh_id};
 use super::partner::{Partner, Told};
+use super::policies;
 use super::reading::ACCOUNTS;
 use super::reply::{Reply, list, text};
 use super::report::Report;
@@ -14,7 +15,7 @@ use crate::jose::{Algorithm, SigningKey};
 
 const CIBA: &str = "urn:openid:params:grant-type:ciba";
 pub(super) async fn walk(outside: &Outside<'_>, told: &Told, report: &mut Report) {
-    report.theme("Decoupled approval, registration, step-up");
+    report.theme("Decoupled approval, registration, step-up, details");
     let expected = "pending, then tokens for the same user's accounts";
     report.check("CIBA: polled, approved on the device", expected, decoupled(outside, told)).await;
     report.check("CIBA: refused on the device", "400 access_denied", denied(outside, told)).await;
@@ -23,6 +24,8 @@ pub(super) async fn walk(outside: &Outside<'_>, told: &Told, report: &mut Report
     report.check("a client registers and calls", expected, registered(outside, told)).await;
     let expected = "401 with acr_values and max_age; met, 200";
     report.check("a step-up, refused, then satisfied", expected, stepped_up(outside, told)).await;
+    let expected = "403 authorization-details-missing; granted, 200";
+    report.check("a payment's details, once they are granted", expected, detailed(outside, told)).await;
 }
 
 /// Rings at the user's device; answers the `auth_req_id`.
@@ -95,6 +98,28 @@ async fn registered(outside: &Outside<'_>, told: &Told) -> anyhow::Result<String
     Reply::to(outside.public(Method::DELETE, path).bearer_auth(registration_token)).await?.expect(204)?;
     partner.call(ACCOUNTS, token).await?.expect(401)?;
     Ok(format!("{}, {} accounts; removed, 401", partner.id, list(&accounts, "/Data/Account").len()))
+}
+
+/// RFC 9396 §9: a scope is not enough where `apis.yaml` demands details.
+async fn detailed(outside: &Outside<'_>, told: &Told) -> anyhow::Result<String> {
+    let instruction = fresh_id().replace('-', "");
+    let consent = policies::post(outside, policies::CONSENTS, &policies::order("10.00", &instruction, None)).await?;
+    let consent = consent.expect(201)?.json()?;
+    let order = policies::order("10.00", &instruction, Some(text(&consent, "/Data/ConsentId")));
+    let paid = policies::post(outside, policies::PAYMENTS, &order).await?.expect(201)?.json()?;
+    let path = format!("{}/{}/payment-details", policies::PAYMENTS, text(&paid, "/Data/DomesticPaymentId"));
+    let partner = Partner::of_the_suite(outside, told, "suite-dpop-1")?;
+    let own = partner.tokens(&[("grant_type", "client_credentials"), ("scope", "payments")]).await?;
+    let refused = partner.call(&path, text(&own, "/access_token")).await?;
+    let problem = refused.problem(403, "authorization-details-missing")?;
+    let demanded = text(&problem, "/authorization_details_type");
+    refused.expect_in_field("www-authenticate", "error=\"insufficient_scope\"")?;
+    let valid = told.clients.pointer("/authorization_details/valid/0").context("no example in clients.json")?;
+    ensure!(text(valid, "/0/type") == demanded, "the operation demands {demanded}");
+    let details = valid.to_string();
+    let granted = partner.approved(&[("scope", "openid payments"), ("authorization_details", &details)]).await?;
+    partner.call(&path, text(&granted, "/access_token")).await?.expect(200)?;
+    Ok(format!("403; then {demanded}, 200"))
 }
 
 /// RFC 9470 §3, §4: the client asks for what the challenge names.

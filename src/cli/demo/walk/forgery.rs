@@ -154,7 +154,7 @@ async fn refused(outside: &Outside<'_>, forge: Forge) -> anyhow::Result<String> 
     let received = outside.bank_received();
     let reply = call(outside, &token).await?;
     reply.problem(401, "token-invalid")?;
-    let metadata = format!("resource_metadata=\"{}/.well-known/oauth-protected-resource\"", outside.demo.public_url);
+    let metadata = format!("resource_metadata=\"{}/.well-known/oauth-protected-resource\"", outside.demo.mtls_url); // RFC 9728 §3.3
     for part in ["Bearer ", "error=\"invalid_token\"", &metadata] {
         reply.expect_in_field("www-authenticate", part)?;
     }

@@ -132,7 +132,7 @@ impl<'a> Partner<'a> {
     /// Pushes an authorization request (RFC 9126 §2) and returns the path of its page.
     pub async fn push(&self, more: &[(&str, &str)]) -> anyhow::Result<String> {
         let challenge = URL_SAFE_NO_PAD.encode(sha256(VERIFIER.as_bytes()));
-        let fields = [
+        let mut fields = vec![
             ("response_type", "code"),
             ("redirect_uri", &self.redirect_uri),
             ("scope", "openid accounts"),
@@ -140,7 +140,9 @@ impl<'a> Partner<'a> {
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
         ];
-        let reply = self.post("pushed_authorization_request", &[&fields[..], more].concat()).await?;
+        fields.retain(|(name, _)| !more.iter().any(|(other, _)| other == name));
+        fields.extend(more);
+        let reply = self.post("pushed_authorization_request", &fields).await?;
         let answer = reply.expect(201)?.json()?;
         let uri = text(&answer, "/request_uri").replace(':', "%3A");
         ensure!(!uri.is_empty(), "no request_uri: {answer}");

@@ -10,7 +10,7 @@ use super::reply::{Reply, list, text};
 use super::report::Report;
 
 pub(super) const CONSENTS: &str = "/open-banking/v4.0/pisp/domestic-payment-consents";
-const PAYMENTS: &str = "/open-banking/v4.0/pisp/domestic-payments";
+pub(super) const PAYMENTS: &str = "/open-banking/v4.0/pisp/domestic-payments";
 
 pub(super) async fn walk(outside: &Outside<'_>, report: &mut Report) {
     report.theme("Compliance policies");
