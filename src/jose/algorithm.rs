@@ -7,7 +7,7 @@ use std::str::FromStr;
 pub enum Algorithm {
     Ps256,
     Es256,
-    /// Ed25519 only (RFC 8037).
+    /// Ed25519 only (RFC 8037, RFC 9864).
     EdDsa,
     /// Only for trusted outside issuers that list it; our own tokens and clients never use it.
     Rs256,
@@ -18,15 +18,6 @@ pub enum Algorithm {
 pub struct UnknownAlgorithm(String);
 
 impl Algorithm {
-    /// EdDSA over Ed25519 by its newer name (RFC 9864 §2.2). Keys may have it, and tokens of outside issuers; what a client signs
-    /// for our authorization server has the names of FAPI 2.0 §5.4.1-1b, which our metadata list.
-    pub(super) const FULLY_SPECIFIED: &'static str = "Ed25519";
-
-    /// By either name.
-    pub(super) fn by_any_name(text: &str) -> Result<Self, UnknownAlgorithm> {
-        if text == Self::FULLY_SPECIFIED { Ok(Self::EdDsa) } else { text.parse() }
-    }
-
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ps256 => "PS256",
@@ -50,7 +41,7 @@ impl FromStr for Algorithm {
         match text {
             "PS256" => Ok(Self::Ps256),
             "ES256" => Ok(Self::Es256),
-            "EdDSA" => Ok(Self::EdDsa),
+            "EdDSA" | "Ed25519" => Ok(Self::EdDsa),
             "RS256" => Ok(Self::Rs256),
             other => Err(UnknownAlgorithm(other.chars().take(20).collect())),
         }

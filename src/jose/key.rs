@@ -133,7 +133,7 @@ fn algorithms(
 ) -> Result<Vec<Algorithm>, KeyError> {
     let stated = match members.get("alg") {
         None => None,
-        Some(Value::String(alg)) => Some(Algorithm::by_any_name(alg).map_err(|_| KeyError::Algorithm)?),
+        Some(Value::String(alg)) => Some(alg.parse::<Algorithm>().map_err(|_| KeyError::Algorithm)?),
         Some(_) => return Err(KeyError::Algorithm),
     };
     let fitting = material.algorithms().iter().copied();

@@ -242,7 +242,7 @@ impl RawKey<'_> {
             return Err(KeyErrorKind::Private); // RFC 9449 §4.3, 7.
         }
         let material = Material::read(|name| self.text(name)).map_err(|_: KeyError| KeyErrorKind::Material)?;
-        let stated = self.alg.as_ref().is_none_or(|alg| Algorithm::by_any_name(&alg.0) == Ok(algorithm));
+        let stated = self.alg.as_ref().is_none_or(|alg| alg.0.parse() == Ok(algorithm));
         let signs = self.purpose.as_ref().is_none_or(|purpose| purpose.0 == "sig");
         let verifies = self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op.0 == "verify"));
         // RFC 8725 §3.1: the key decides.

@@ -249,8 +249,7 @@ fn the_key_decides_the_algorithm() {
     // RFC 9864: the newer name of EdDSA over Ed25519.
     let signer = key(Algorithm::EdDsa);
     let token = signer.sign_raw(&json!({ "alg": "Ed25519", "kid": signer.kid() }).to_string(), "{}");
-    let verified = verify(&keys, &token).unwrap();
-    assert!(verified.header.is_fully_specified && !verified.header.algorithm_is_of(&OURS));
+    assert!(verify(&keys, &token).is_ok());
 }
 
 #[test]
@@ -452,8 +451,7 @@ fn a_type_is_compared_as_a_media_type() {
         ("prefixed twice", Some("application/application/at+jwt"), false),
         ("absent", None, false),
     ] {
-        let header =
-            Header { algorithm: Algorithm::Es256, is_fully_specified: false, kid: None, typ: typ.map(str::to_owned) };
+        let header = Header { algorithm: Algorithm::Es256, kid: None, typ: typ.map(str::to_owned) };
         assert_eq!(header.typ_is("at+jwt"), expected, "{name}");
     }
 }

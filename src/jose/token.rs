@@ -42,18 +42,11 @@ pub enum TokenError {
 pub struct Header {
     /// What the sender says; a key with another algorithm will not look at it.
     pub algorithm: Algorithm,
-    /// Whether it is called by its newer name (RFC 9864), which our metadata do not list.
-    pub is_fully_specified: bool,
     pub kid: Option<String>,
     pub typ: Option<String>,
 }
 
 impl Header {
-    /// Whether the algorithm is one of these, by the name that they have.
-    pub fn algorithm_is_of(&self, allowed: &[Algorithm]) -> bool {
-        allowed.contains(&self.algorithm) && !self.is_fully_specified
-    }
-
     /// Whether `typ` is `expected`, with or without `application/`, in any case (RFC 7515 §4.1.9).
     pub fn typ_is(&self, expected: &str) -> bool {
         self.typ.as_deref().is_some_and(|typ| is_type(typ, expected))
@@ -153,10 +146,9 @@ fn parse_header(members: &Map<String, Value>) -> Result<Header, TokenError> {
             return Err(TokenError::HeaderParameter(refused));
         }
     }
-    let name = members.get("alg").and_then(Value::as_str).ok_or(TokenError::Algorithm)?;
+    let algorithm = members.get("alg").and_then(Value::as_str).and_then(|alg| alg.parse().ok());
     Ok(Header {
-        algorithm: Algorithm::by_any_name(name).map_err(|_| TokenError::Algorithm)?,
-        is_fully_specified: name == Algorithm::FULLY_SPECIFIED,
+        algorithm: algorithm.ok_or(TokenError::Algorithm)?,
         kid: header_text(members, "kid")?,
         typ: header_text(members, "typ")?,
     })

@@ -99,7 +99,7 @@ fn check_names(token: &UnverifiedToken<'_>, client_id: Option<&str>) -> Result<C
 /// Check 1, and the kind of JWT: another kind's `typ` must not pass (RFC 8725 §3.11), for instance an access token's.
 fn check_header(token: &UnverifiedToken<'_>) -> Result<(), Failure> {
     let header = token.header();
-    if !header.algorithm_is_of(&ClientKeys::ALGORITHMS) {
+    if !ClientKeys::ALGORITHMS.contains(&header.algorithm) {
         return Err(Failure::Algorithm);
     }
     let ours = header.typ.is_none() || header.typ_is("JWT") || header.typ_is("client-authentication+jwt");

@@ -109,7 +109,7 @@ fn mtls_base(settings: &Settings) -> Option<String> {
     settings.mtls_url.as_ref().map(|url| format!("{url}{}", path_of(&settings.issuer)))
 }
 
-/// What some client may sign with (FAPI 2.0 §5.4.1-1b), by the one name that is taken.
+/// What some client may sign with, by the names of FAPI 2.0 §5.4.1-1b.
 fn algorithms(settings: &Settings) -> Vec<&'static str> {
     let taken =
         |algorithm: &Algorithm| settings.profiles.iter().any(|profile| profile.algorithms().contains(algorithm));

@@ -69,7 +69,7 @@ impl AuthorizationServer {
         let registration = &caller.registration;
         let header = token.header();
         // FAPI 2.0 §5.4.1-1, FAPI-CIBA §7.10, by profile.
-        if !header.algorithm_is_of(registration.profile.algorithms()) {
+        if !registration.profile.algorithms().contains(&header.algorithm) {
             return Err(refuse("The algorithm of the request object is not allowed."));
         }
         if kind.typ.is_some_and(|typ| !(header.typ.is_none() || header.typ_is("JWT") || header.typ_is(typ))) {

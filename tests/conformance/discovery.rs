@@ -8,7 +8,7 @@ use super::party::{Answer, Suite};
 use super::report::Report;
 
 const FAPI_METHODS: [&str; 3] = ["private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"];
-const FAPI_ALGORITHMS: [&str; 3] = ["PS256", "ES256", "EdDSA"];
+const FAPI_ALGORITHMS: [&str; 4] = ["PS256", "ES256", "EdDSA", "Ed25519"];
 
 pub async fn run(suite: &Suite, report: &mut Report) {
     report.area("Discovery");
