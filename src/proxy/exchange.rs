@@ -23,8 +23,6 @@ use crate::upstream::{Outcome, PeerTerms, Picked, Pool, Tried};
 
 /// Interim answers that are taken before the back end counts as broken.
 const INTERIM_MAX: usize = 8;
-/// Largest header section of an answer.
-const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// After a failed write the back end may have answered already (413, 401): so long is waited for that.
 const LATE_ANSWER_WAIT: Duration = Duration::from_millis(250);
 
@@ -233,11 +231,10 @@ async fn read_heads(session: &mut HttpSession) -> pingora_core::Result<Heads> {
         if header.status == StatusCode::SWITCHING_PROTOCOLS {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "protocols switched without being asked");
         }
-        check_size(header)?;
+        if let Some(flaw) = framing::flaw(header) {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, flaw);
+        }
         if !header.status.is_informational() {
-            if !framing::is_sound(header) {
-                return Error::e_explain(ErrorType::InvalidHTTPHeader, "the length is said in more than one way");
-            }
             return Ok(Heads { interim, header: header.clone() });
         }
         if header.status != StatusCode::CONTINUE {
@@ -245,14 +242,6 @@ async fn read_heads(session: &mut HttpSession) -> pingora_core::Result<Heads> {
         }
     }
     Error::e_explain(ErrorType::InvalidHTTPHeader, "no final answer after the interim ones")
-}
-
-fn check_size(header: &ResponseHeader) -> pingora_core::Result<()> {
-    let bytes: usize = header.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if bytes > HEADER_BYTES_MAX {
-        return Error::e_explain(ErrorType::InvalidHTTPHeader, "the header section is too large");
-    }
-    Ok(())
 }
 
 /// Waits no longer than the deadline.

@@ -1,13 +1,30 @@
-//! Is the length of an answer said once, and in one way?
+//! How long is a header section, and is the length of an answer said once, and in one way?
 //!
 //! Pingora reads some answers that say it twice, and hands both on; whoever is behind us could read the other one.
 
+use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora_http::ResponseHeader;
 
+/// Largest header section of an answer.
+const ANSWER_SECTION_BYTES_MAX: usize = 64 * 1024;
+
+/// The fields as HTTP/1.1 writes them (RFC 9112 §5), in bytes.
+pub(super) fn section_bytes(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
+/// What is wrong with the header of an answer, interim ones included.
+pub(super) fn flaw(header: &ResponseHeader) -> Option<&'static str> {
+    if section_bytes(&header.headers) > ANSWER_SECTION_BYTES_MAX {
+        return Some("the header section is too large");
+    }
+    (!is_sound(header)).then_some("its length is said in more than one way")
+}
+
 /// RFC 9112 §6.3: one Content-Length that is a number, or chunks, or neither. Identical repetitions would be allowed
 /// there; a back end that needs them is broken here.
-pub(super) fn is_sound(header: &ResponseHeader) -> bool {
+fn is_sound(header: &ResponseHeader) -> bool {
     let mut lengths = header.headers.get_all(CONTENT_LENGTH).iter();
     let mut codings = header.headers.get_all(TRANSFER_ENCODING).iter();
     let (length, coding) = (lengths.next(), codings.next());

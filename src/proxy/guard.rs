@@ -19,6 +19,7 @@ use pingora_core::protocols::Digest;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
+use super::framing::section_bytes;
 use super::spelling;
 use crate::domain::{Connection, Downstream};
 use crate::problem::{Kind, Problem};
@@ -194,7 +195,7 @@ fn check_size(head: &RequestHeader, settings: &GuardSettings) -> Result<(), Guar
     if head.raw_path().len() > settings.uri_bytes_max {
         return Err(GuardRefusal { kind: Kind::UriTooLong, detail: "The request target is too long.", close: true });
     }
-    let bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let bytes = section_bytes(&head.headers);
     if head.headers.len() > settings.header_count_max || bytes > settings.header_bytes_max {
         let detail = "The header fields are too many or too long.";
         return Err(GuardRefusal { kind: Kind::HeadersTooLarge, detail, close: true });

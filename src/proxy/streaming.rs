@@ -24,9 +24,6 @@ use super::retry::{Attempt, Body, may_retry};
 use super::spelling::change_request;
 use crate::upstream::{Fuses, Outcome, PeerTerms};
 
-/// Largest header section of an answer.
-const HEADER_BYTES_MAX: usize = 64 * 1024;
-
 /// Picks a back end for the next attempt and fetches our credential towards it.
 pub(super) async fn peer(session: &mut Session, ctx: &mut RequestContext) -> Result<HttpPeer, Fault> {
     let pool = ctx.admitted.as_ref().map(|admitted| admitted.pool.clone()).ok_or(Fault::Internal("not admitted"))?;
@@ -184,12 +181,8 @@ pub(super) async fn response_header(header: &mut ResponseHeader, ctx: &mut Reque
 }
 
 fn judge(header: &ResponseHeader, upgrading: bool, forward: &Forward) -> Option<Fault> {
-    let bytes: usize = header.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if bytes > HEADER_BYTES_MAX {
-        return Some(Fault::Broken("the header section is too large".into()));
-    }
-    if !framing::is_sound(header) {
-        return Some(Fault::Broken("its length is said in more than one way".into()));
+    if let Some(flaw) = framing::flaw(header) {
+        return Some(Fault::Broken(flaw.into()));
     }
     (upgrading && !forward.websocket).then(|| Fault::Broken("protocols switched without being asked".into()))
 }
