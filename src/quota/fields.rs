@@ -43,10 +43,10 @@ impl Template {
                 text.extend_from_slice(b", ");
             }
             text.extend_from_slice(prefix.as_bytes());
-            push_number(&mut text, reading.remaining.into(), 1);
+            push_number(&mut text, reading.remaining, 1);
             if let Some(secs) = reading.more_in_secs() {
                 text.extend_from_slice(b";t=");
-                push_number(&mut text, secs.into(), 1);
+                push_number(&mut text, secs, 1);
             }
         }
         // Invariant: names are of a narrow alphabet, so this is always a field value.
