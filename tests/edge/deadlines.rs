@@ -18,7 +18,7 @@ use crate::harness::{Backend, Gateway, Site, within};
 /// Far beyond every deadline of the rig, far below the stock engine's "for ever" (160 s were seen).
 const SOON: std::time::Duration = std::time::Duration::from_secs(8);
 
-const LIMITS: &str = "handshake_timeout: 400ms, header_timeout: 600ms, idle_timeout: 600ms, \
+const LIMITS: &str = "handshake_timeout: 2s, header_timeout: 600ms, idle_timeout: 600ms, \
                       body_idle_timeout: 400ms, body_timeout: 1200ms";
 
 async fn rig() -> (Backend, Site, Gateway, String) {

@@ -277,8 +277,8 @@ impl GuardedStream {
             let block = if open { self.due } else { None };
             let quiet = match (self.state.in_work(), self.state.is_draining()) {
                 (0, true) => Some((self.state.quiet_since().max(self.state.drained_at()) + GOAWAY_LINGER, Cut::Drain)),
-                (0, false) => Some((self.state.quiet_since() + idle, Cut::Idle)),
-                _ => None,
+                (0, false) if block.is_none() => Some((self.state.quiet_since() + idle, Cut::Idle)),
+                _ => None, // At work, or under way with a header block, which has a time of its own.
             };
             let cut = match (block, quiet) {
                 (Some(due), _) if due <= now => Some(Cut::HeaderTimeout),

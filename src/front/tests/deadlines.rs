@@ -142,3 +142,23 @@ async fn http2_without_a_preface_without_requests_and_with_an_endless_header_is_
     }
     house.events.wait_for("cut header_timeout", 2).await;
 }
+
+/// Whoever has begun a request is not idle, even where the time for that is the shorter one.
+#[tokio::test]
+async fn a_header_block_under_way_has_its_own_time() {
+    let pki = Pki::new();
+    let limits = EdgeLimits {
+        idle_timeout: Duration::from_millis(200),
+        header_timeout: Duration::from_millis(900),
+        handshake_timeout: Duration::from_secs(10),
+        ..limits()
+    };
+    let house = House::open(limits, Some(pki.listener(ClientCertificate::None)), &[]).await;
+    let mut slow = pki.connect(house.address, &pki.client(None, &["h2"])).await.unwrap();
+    let begun = Instant::now();
+    slow.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    slow.write_all(b"\0\0\x01\x01\x01\0\0\0\x01\x82").await.unwrap(); // HEADERS without END_HEADERS.
+    read_to_end(&mut slow).await;
+    assert!(begun.elapsed() >= Duration::from_millis(800), "{:?}", begun.elapsed());
+    house.events.wait("cut header_timeout").await;
+}
