@@ -94,7 +94,10 @@ fuzz_target!(|bytes: &[u8]| {
             if let Ok(value) = lenient {
                 let shorter = serde_json::to_vec(&value).unwrap_or_default();
                 let twice = members(bytes) > members(&shorter);
-                assert!(twice || depth(&value) > 64 || longest_exponent(bytes) > 17, "refused without a reason: {value}");
+                assert!(
+                    twice || depth(&value) > 64 || longest_exponent(bytes) > 17,
+                    "refused without a reason: {value}"
+                );
             }
         }
     }

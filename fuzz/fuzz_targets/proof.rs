@@ -78,7 +78,8 @@ fn unsigned(bytes: &[u8]) {
 fn spoilt(changes: &[u8]) {
     let Some(compact) = compact::spoilt(EXAMPLE, changes) else { return };
     let mut scratch = Scratch::default();
-    let verifies = UnverifiedProof::parse(&compact, &ALGORITHMS, &mut scratch).is_ok_and(|proof| proof.verify().is_ok());
+    let verifies =
+        UnverifiedProof::parse(&compact, &ALGORITHMS, &mut scratch).is_ok_and(|proof| proof.verify().is_ok());
     assert_eq!(verifies, compact == EXAMPLE, "{compact}");
 }
 
