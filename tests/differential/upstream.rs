@@ -48,7 +48,7 @@ impl Rig {
     async fn start(server: Server) -> Self {
         let url = format!("http://{}", server.address);
         let site = Site::plain_urls(std::slice::from_ref(&url));
-        let timeouts = "timeouts: { connect: 1s, read: 1s, write: 1s, total: 3s }";
+        let timeouts = "timeouts: { connect: 2s, read: 2s, write: 2s, total: 6s }";
         site.backends(&[url], &format!("http2: true\n{timeouts}"));
         site.write("policies/redacted.cedar", POLICY);
         let gateway = site.start().await;
