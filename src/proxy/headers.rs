@@ -451,6 +451,14 @@ mod tests {
         assert_eq!(request["host"], "bank.internal:9443");
     }
 
+    /// As both lanes set it.
+    #[test]
+    fn the_target_goes_on_byte_for_byte() {
+        let mut request = request(&[("accept", "*/*")]);
+        spelling::change_request(&mut request, |parts| parts.uri = "/v1/accounts?x=%2F".parse().unwrap());
+        assert_eq!(request.raw_path(), b"/v1/accounts?x=%2F", "byte for byte");
+    }
+
     #[test]
     fn the_lists_are_sorted() {
         for list in [&HOP_BY_HOP[..], &REQUEST_ENDS_HERE, &RESPONSE_ENDS_HERE] {
