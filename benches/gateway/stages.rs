@@ -143,7 +143,6 @@ fn guard(bench: &Bench) -> anyhow::Result<f64> {
         header_bytes_max: 32 << 10,
         header_count_max: 100,
         uri_bytes_max: 8 << 10,
-        idle_timeout: Duration::from_secs(30),
         body_idle_timeout: Duration::from_secs(15),
         trusted_proxies: Vec::new(),
     };

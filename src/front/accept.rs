@@ -28,7 +28,7 @@ use super::caps::{Place, Places};
 use super::certificate::{CertificateFault, read_chain};
 use super::http2::PREFACE;
 use super::state::{ConnectionState, PeerChain};
-use super::stream::{Digests, GuardedStream, Transport};
+use super::stream::{Digests, GuardedStream, Tcp, Transport};
 use super::{
     BoundListener, ClientCertificate, ConnectionRefusal, Cut, EdgeLimits, FloodGuard, FloodKey, FrontEvents,
     HandshakeFailure, Trust,
@@ -255,7 +255,7 @@ impl Front {
     }
 
     async fn handshake(&self, config: Arc<ServerConfig>, tcp: TcpStream) -> Result<Arrival, HandshakeFailure> {
-        let accept = TlsAcceptor::from(config).accept(tcp);
+        let accept = TlsAcceptor::from(config).accept(Tcp(tcp));
         let mut stream = match timeout(self.limits.handshake_timeout, accept).await {
             Ok(accepted) => accepted.map_err(|error| failure(&error))?,
             Err(_) => return Err(HandshakeFailure::Timeout),
@@ -350,7 +350,7 @@ fn socket_digest(tcp: &TcpStream, peer: SocketAddr) -> SocketDigest {
     digest
 }
 
-fn peer_chain(stream: &TlsStream<TcpStream>) -> Result<Option<PeerChain>, CertificateFault> {
+fn peer_chain(stream: &TlsStream<Tcp>) -> Result<Option<PeerChain>, CertificateFault> {
     let Some(chain) = stream.get_ref().1.peer_certificates() else { return Ok(None) };
     let facts = read_chain(chain)?;
     Ok(Some(PeerChain { chain: chain.iter().map(|der| der.clone().into_owned()).collect(), facts }))

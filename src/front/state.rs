@@ -57,7 +57,7 @@ pub struct ConnectionState {
     opened: Instant,
     begun: AtomicU64,
     in_work: AtomicUsize,
-    /// When the last request was finished: milliseconds after `opened`.
+    /// With HTTP/2, when the last request was finished: milliseconds after `opened`.
     quiet_since_ms: AtomicU64,
     upgraded: AtomicBool,
     draining: AtomicBool,
@@ -243,7 +243,9 @@ impl Downstream for ConnectionState {
     }
 
     fn finish(&self) {
-        self.quiet_since_ms.store(self.elapsed_ms(), Ordering::Release);
+        if self.multiplexed {
+            self.quiet_since_ms.store(self.elapsed_ms(), Ordering::Release);
+        }
         let before = self.in_work.fetch_sub(1, Ordering::AcqRel);
         if before == 1 && self.is_draining() {
             self.reader.wake();

@@ -33,7 +33,7 @@ use super::caps::Place;
 use super::http1::{BodyScanner, HeadScanner};
 use super::http2::FrameWatch;
 use super::state::ConnectionState;
-pub(super) use transport::Transport;
+pub(super) use transport::{Tcp, Transport};
 
 /// After a close of ours, how long and how much of the peer's data is still taken in, so that the last answer is not
 /// destroyed by a reset (RFC 9112 §9.6).

@@ -8,9 +8,9 @@ use http::{HeaderName, HeaderValue, Uri};
 use tokio::time::Instant;
 
 use super::failure::Fault;
-use super::record::{Record, RequestFacts};
+use super::record::{ProxyEvents, Record, RequestFacts};
 use crate::admission::{Admitted, Rejection, Snapshot};
-use crate::domain::{Connection, InWork, InteractionId};
+use crate::domain::{Connection, InWork, InteractionId, Timestamp};
 use crate::problem::Problem;
 use crate::signal::TraceContext;
 use crate::upstream::{Fuse, Picked, Tried};
@@ -50,6 +50,8 @@ pub struct RequestContext {
     pub(super) record: Record,
     pub(super) interaction: InteractionId,
     pub(super) interaction_value: HeaderValue,
+    /// When its header had been read, by both clocks.
+    pub(super) received: Timestamp,
     pub(super) arrived: StdInstant,
     /// How long admission waited for the body.
     pub(super) body_wait: Duration,
@@ -71,13 +73,15 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    pub(super) fn new(record: Record, interaction: InteractionId) -> Self {
+    pub(super) fn new(interaction: InteractionId, received: Timestamp, events: Arc<dyn ProxyEvents>) -> Self {
+        let arrived = StdInstant::now();
         let value = HeaderValue::from_str(interaction.encode(&mut [0; 36]));
         Self {
-            record,
+            record: Record::open(RequestFacts::begin(interaction, received), arrived, events),
             interaction,
             interaction_value: value.unwrap_or_else(|_| HeaderValue::from_static("")), // A UUID is a field value.
-            arrived: StdInstant::now(),
+            received,
+            arrived,
             body_wait: Duration::ZERO,
             source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             expects_continue: false,

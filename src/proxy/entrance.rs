@@ -35,7 +35,7 @@ pub(super) async fn enter(gateway: &Gateway, session: &mut Session, ctx: &mut Re
     ctx.snapshot = Some(Arc::clone(&snapshot));
     ctx.note(|facts| facts.snapshot = Some(Arc::clone(&snapshot)));
     let connection = ctx.connection.clone().ok_or(Fault::Internal("the connection is unknown"))?;
-    let pending = admit_head(&snapshot, &head(session, &connection), gateway.clock.now()).await?;
+    let pending = admit_head(&snapshot, &head(session, &connection), ctx.received).await?;
     if ctx.websocket && !pending.operation().is_some_and(|operation| operation.websocket) {
         return Err(Problem::new(Kind::UpgradeRefused).into());
     }
@@ -129,12 +129,13 @@ async fn choose(
 
 fn forward(gateway: &Gateway, session: &Session, ctx: &RequestContext, admitted: &Admitted) -> Result<Forward, Fault> {
     let operation = admitted.operation().ok_or(Fault::Internal("the operation is unknown"))?;
-    let now = Instant::now();
+    let started = std::time::Instant::now();
+    let now = Instant::from_std(started);
     let client = &admitted.caller.partner.client;
     Ok(Forward {
         caller: pseudonym(&operation.institution.id, &client.tenant.id, &client.id)?,
         target: target(&operation.upstream_path(session.req_header().uri.path()), session.req_header().uri.query())?,
-        started: std::time::Instant::now(),
+        started,
         deadline: now + operation.timeout.unwrap_or(admitted.pool.timeouts().total),
         tried: Tried::default(),
         picked: None,

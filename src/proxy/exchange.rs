@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::failure::Fault;
 use super::framing;
 use super::retry::{Attempt, Body, may_retry};
-use crate::upstream::{Outcome, PeerTerms, Picked, Pool, Tried};
+use crate::upstream::{Outcome, Picked, Pool, Tried};
 
 /// Interim answers that are taken before the back end counts as broken.
 const INTERIM_MAX: usize = 8;
@@ -60,7 +60,7 @@ pub(super) struct AnswerBody {
 struct Connection {
     pool: Arc<Pool>,
     session: HttpSession,
-    peer: HttpPeer,
+    peer: Arc<HttpPeer>,
     reused: bool,
     /// Not once the request went out incomplete.
     clean: bool,
@@ -151,8 +151,7 @@ async fn attempt(
 
 /// The connection is in a box: it goes from hand to hand, and is large.
 async fn connect(parcel: &Parcel<'_>, picked: &Picked) -> Result<Box<Connection>, Fault> {
-    let budget = parcel.deadline.saturating_duration_since(Instant::now());
-    let peer = picked.peer(PeerTerms { budget, uploading: false, websocket: false });
+    let peer = picked.shared_peer();
     let connected = by(parcel.deadline, pin!(parcel.pool.transport().connect(&peer))).await;
     let (mut session, reused) = match connected {
         Ok(Ok(connected)) => connected,
@@ -161,8 +160,9 @@ async fn connect(parcel: &Parcel<'_>, picked: &Picked) -> Result<Box<Connection>
     };
     // A request without a body is one write and, until the header is there, one wait: `converse` times both as wholes.
     if parcel.body.is_some() || matches!(session, HttpSession::H2(_)) {
-        session.set_read_timeout(peer.options.read_timeout);
-        session.set_write_timeout(peer.options.write_timeout);
+        let left = parcel.deadline.saturating_duration_since(Instant::now());
+        session.set_read_timeout(peer.options.read_timeout.map(|most| most.min(left)));
+        session.set_write_timeout(peer.options.write_timeout.map(|most| most.min(left)));
     }
     Ok(Box::new(Connection { pool: parcel.pool.clone(), session, peer, reused, clean: true, silent: false }))
 }
@@ -170,9 +170,9 @@ async fn connect(parcel: &Parcel<'_>, picked: &Picked) -> Result<Box<Connection>
 /// Writes the request and reads the answer's header.
 async fn converse(connection: &mut Connection, request: RequestHeader, parcel: &Parcel<'_>) -> Result<Heads, Failed> {
     let late = |_| Failed::from(Fault::TimedOut);
-    let timeouts = parcel.pool.timeouts();
+    let (timeouts, now) = (parcel.pool.timeouts(), Instant::now());
     let within = |most: Duration| match parcel.body {
-        None => parcel.deadline.min(Instant::now() + most),
+        None => parcel.deadline.min(now + most), // The write is short: the wait for the answer begins with it.
         Some(_) => parcel.deadline, // Each of its writes, and each wait for an answer, is timed by the session.
     };
     let limit = within(timeouts.write);

@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant as StdInstant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -22,7 +22,7 @@ use super::failure::Fault;
 use super::guard::{self, GuardSettings};
 use super::held::ByteBudget;
 use super::own;
-use super::record::{Ending, ProxyEvents, Record, RequestFacts};
+use super::record::{Ending, ProxyEvents};
 use super::streaming::{self, as_error};
 use super::whole::{self, End};
 use crate::admission::{Rejection, Snapshot};
@@ -91,7 +91,7 @@ impl Gateway {
         if ctx.in_work.is_none() {
             return Err(Fault::Overloaded.into());
         }
-        let now = self.clock.now();
+        let now = ctx.received;
         let connection = downstream.facts(now);
         ctx.source = connection.peer.ip();
         ctx.connection = Some(Arc::clone(&connection));
@@ -202,8 +202,7 @@ impl ProxyHttp for Gateway {
 
     fn new_ctx(&self) -> Self::CTX {
         let interaction = InteractionId::from_random(self.random.bytes());
-        let facts = RequestFacts::begin(interaction, self.clock.now());
-        Box::new(RequestContext::new(Record::open(facts, Arc::clone(&self.events)), interaction))
+        Box::new(RequestContext::new(interaction, self.clock.now(), Arc::clone(&self.events)))
     }
 
     fn init_downstream_modules(&self, _: &mut HttpModules) {} // Nothing rewrites an answer behind our back.
@@ -222,9 +221,8 @@ impl ProxyHttp for Gateway {
                 Err(refusal) => self.refuse(ctx, refusal),
             };
         }
-        let began = StdInstant::now();
         let entered = enter(self, session, ctx).await;
-        let admission = began.elapsed().saturating_sub(ctx.body_wait);
+        let admission = ctx.arrived.elapsed().saturating_sub(ctx.body_wait);
         ctx.note(|facts| facts.admission = Some(admission));
         let held = match entered {
             Ok(Lane::Stream) => {

@@ -20,6 +20,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::framing::section_bytes;
+use super::headers::has_byte;
 use super::spelling;
 use crate::domain::{Connection, Downstream};
 use crate::problem::{Kind, Problem};
@@ -53,7 +54,6 @@ pub struct GuardSettings {
     pub header_bytes_max: usize,
     pub header_count_max: usize,
     pub uri_bytes_max: usize,
-    pub idle_timeout: Duration,
     pub body_idle_timeout: Duration,
     /// Proxies whose `Forwarded` and `X-Forwarded-For` are believed.
     pub trusted_proxies: Vec<IpAddr>,
@@ -128,11 +128,8 @@ fn doubt_zero_length(session: &mut Session) {
 }
 
 fn set_deadlines(session: &mut Session, settings: &GuardSettings) {
-    // Pingora says "for ever" for HTTP/1.1; but where it says "close", nothing may undo that.
-    if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(settings.idle_timeout.as_secs().max(1)));
-    }
-    // The stream beneath keeps the time of HTTP/1 and says so. Of HTTP/2 it cannot: there it sees frames, not messages.
+    // The stream beneath keeps the time of HTTP/1, between its requests too, where Pingora says "for ever". Of HTTP/2 it
+    // cannot: there it sees frames, not messages.
     if session.is_http2() {
         let second = settings.body_idle_timeout + Duration::from_secs(1);
         session.set_read_timeout(Some(second));
@@ -222,7 +219,7 @@ impl Seen {
         for name in head.headers.keys() {
             // RFC 9110 §5.6.2: the HTTP/2 library takes a quotation mark within a name, which is no token, and which
             // no HTTP/1.1 back end should be sent.
-            if name.as_str().contains('"') {
+            if has_byte(name.as_str(), b'"') {
                 return Err(malformed("A field name has a character that names cannot have."));
             }
             seen.framing |= *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING || *name == TE;

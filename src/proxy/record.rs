@@ -133,9 +133,9 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub fn open(facts: RequestFacts, events: Arc<dyn ProxyEvents>) -> Self {
+    pub fn open(facts: RequestFacts, started: Instant, events: Arc<dyn ProxyEvents>) -> Self {
         events.begun();
-        Self { facts: Some(facts), started: Instant::now(), events }
+        Self { facts: Some(facts), started, events }
     }
 
     /// The facts so far; nothing once the record is closed.
@@ -188,7 +188,7 @@ mod tests {
 
     fn open(collected: &Arc<Collected>) -> Record {
         let facts = RequestFacts::begin(InteractionId::from_random([7; 16]), Timestamp::from_secs(1));
-        Record::open(facts, Arc::clone(collected) as Arc<dyn ProxyEvents>)
+        Record::open(facts, Instant::now(), Arc::clone(collected) as Arc<dyn ProxyEvents>)
     }
 
     fn endings(collected: &Collected) -> Vec<(Ending, Option<u16>)> {

@@ -32,7 +32,6 @@ pub(super) fn guard(configuration: &Configuration) -> GuardSettings {
         header_bytes_max: limits.header_bytes_max,
         header_count_max: limits.header_count_max,
         uri_bytes_max: limits.uri_bytes_max,
-        idle_timeout: limits.idle_timeout,
         body_idle_timeout: limits.body_idle_timeout,
         trusted_proxies: limits.trusted_proxies.clone(),
     }

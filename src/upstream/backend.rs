@@ -167,6 +167,11 @@ impl Picked {
         self.backend.peers.build(self.address, terms)
     }
 
+    /// The peer of an exchange that times its waits itself.
+    pub fn shared_peer(&self) -> Arc<HttpPeer> {
+        self.backend.peers.shared(self.address)
+    }
+
     /// `Host` (or `:authority`) of the request to it.
     pub fn authority(&self) -> &HeaderValue {
         &self.backend.target.authority

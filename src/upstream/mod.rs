@@ -1,8 +1,8 @@
 //! Which back end takes this request, and with which credentials of ours? Pools, health, circuit breaking, peers.
 //!
 //! Invariants: only `peer` builds an `HttpPeer`, and never from a caller's input; connections are shared only between
-//! exchanges of one pool with one identity; nothing on the request path resolves a name, reads a file or takes a lock,
-//! except to wait for the one token request under way; no back end healthy is a 503, never a guess.
+//! exchanges of one pool with one identity; nothing on the request path resolves a name, reads a file or holds a lock over a
+//! wait, except to wait for the one token request under way; no back end healthy is a 503, never a guess.
 
 mod backend;
 mod credential;
@@ -10,6 +10,7 @@ mod error;
 mod fuse;
 mod health;
 mod identity;
+mod idle;
 mod load;
 mod paced;
 mod peer;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest;
 use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
@@ -45,6 +46,8 @@ pub(super) struct PeerFactory {
     http2: bool,
     read: Duration,
     write: Duration,
+    /// The last one that [`Self::shared`] built.
+    shared: ArcSwapOption<HttpPeer>,
     /// Tunnels so far, and one: no two have the same number, and none has that of ordinary connections.
     tunnels: AtomicU64,
 }
@@ -76,6 +79,7 @@ impl PeerFactory {
             http2: settings.http2,
             read: timeouts.read,
             write: timeouts.write,
+            shared: ArcSwapOption::empty(),
             tunnels: AtomicU64::new(1),
         }
     }
@@ -83,6 +87,19 @@ impl PeerFactory {
     /// What connections must have in common to be shared, and back ends to be the same one over a reload.
     pub const fn group_key(&self) -> u64 {
         self.template.group_key
+    }
+
+    /// For exchanges that time their waits themselves, as those of the whole lane do: built once per address.
+    pub fn shared(&self, address: SocketAddr) -> Arc<HttpPeer> {
+        if let Some(peer) = &*self.shared.load()
+            && peer._address.as_inet() == Some(&address)
+        {
+            return Arc::clone(peer);
+        }
+        let terms = PeerTerms { budget: Duration::MAX, uploading: false, websocket: false };
+        let peer = Arc::new(self.build(address, terms));
+        self.shared.store(Some(Arc::clone(&peer)));
+        peer
     }
 
     pub fn build(&self, address: SocketAddr, terms: PeerTerms) -> HttpPeer {

@@ -1,17 +1,22 @@
 //! The connections to one pool's back ends that the whole lane and the health checks share.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use pingora_core::connectors::ConnectorOptions;
-use pingora_core::connectors::http::{Connector, v1};
+use pingora_core::connectors::http::Connector;
+use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora_core::upstreams::peer::HttpPeer;
 
-/// Pingora's pooled connectors, for one pool of back ends.
+use super::idle::IdleConnections;
+
+/// Connections of one pool of back ends.
 pub struct Transport {
-    /// To back ends that speak HTTP/1.1 only.
-    http1: v1::Connector,
-    /// To those that may speak HTTP/2.
+    /// To back ends that speak HTTP/1.1 only, and those of them that wait for an exchange.
+    http1: TransportConnector,
+    idle: Arc<IdleConnections>,
+    /// To those that may speak HTTP/2, pooled by Pingora.
     either: Connector,
 }
 
@@ -24,7 +29,11 @@ impl Transport {
     pub fn new(idle_connections_max: usize) -> Self {
         let mut options = ConnectorOptions::new(idle_connections_max);
         options.ca_file = Some(NO_ROOTS_FILE.to_owned());
-        Self { http1: v1::Connector::new(Some(options.clone())), either: Connector::new(Some(options)) }
+        Self {
+            http1: TransportConnector::new(Some(options.clone())),
+            idle: IdleConnections::new(idle_connections_max),
+            either: Connector::new(Some(options)),
+        }
     }
 
     /// A connection, and whether it carried an earlier exchange.
@@ -32,12 +41,12 @@ impl Transport {
         if !speaks_http1_only(peer) {
             return Box::pin(self.either.get_http_session(peer)).await;
         }
-        if let Some(session) = self.http1.reused_http_session(peer).await {
-            return Ok((HttpSession::H1(session), true));
-        }
-        // In a box, for the state of a handshake is some ten kilobytes, and most exchanges find a connection.
-        let (session, reused) = Box::pin(self.http1.get_http_session(peer)).await?;
-        Ok((HttpSession::H1(session), reused))
+        let (stream, reused) = match self.idle.take(peer) {
+            Some(stream) => (stream, true),
+            // In a box, for the state of a handshake is some ten kilobytes, and most exchanges find a connection.
+            None => (Box::pin(self.http1.new_stream(peer)).await?, false),
+        };
+        Ok((HttpSession::H1(Http1Session::new_with_options(stream, peer)), reused))
     }
 
     /// Ends an exchange. A connection is shared again only if the exchange ended cleanly: a broken HTTP/1.1 one is
@@ -47,8 +56,11 @@ impl Transport {
     /// and whoever shared it would wait as long.
     pub async fn release(&self, session: HttpSession, peer: &HttpPeer, clean: bool, silent: bool) {
         match session {
-            HttpSession::H1(session) if clean && speaks_http1_only(peer) => {
-                self.http1.release_http_session(session, peer, peer.options.idle_timeout).await;
+            HttpSession::H1(mut session) if clean && speaks_http1_only(peer) => {
+                session.respect_keepalive();
+                if let (Some(stream), Some(idle_timeout)) = (session.reuse().await, peer.options.idle_timeout) {
+                    self.idle.put(peer, stream, idle_timeout);
+                }
             }
             // In a box: the usual way need not have room for the others.
             session => Box::pin(self.retire(session, peer, clean, silent)).await,

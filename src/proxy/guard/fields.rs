@@ -5,6 +5,7 @@ use http::{HeaderName, HeaderValue, Version};
 use pingora_http::RequestHeader;
 
 use super::{GuardRefusal, malformed, remove};
+use crate::proxy::headers::has_byte;
 
 /// RFC 9110 §7.6.1, without the framing, which is Pingora's to read, and without TE, which HTTP/2 keeps.
 const HOP_BY_HOP: [&str; 5] =
@@ -106,7 +107,7 @@ fn set(head: &mut RequestHeader, name: HeaderName, value: &'static str) {
 pub(super) fn is_doomed(name: &HeaderName) -> bool {
     let name = name.as_str();
     // Many back ends read `_` as `-`; no field of a standard has one.
-    name.bytes().fold(false, |found, byte| found | (byte == b'_')) || HOP_BY_HOP.contains(&name) || is_identity(name)
+    has_byte(name, b'_') || HOP_BY_HOP.contains(&name) || is_identity(name)
 }
 
 fn is_identity(name: &str) -> bool {

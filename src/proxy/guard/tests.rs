@@ -10,7 +10,6 @@ fn settings() -> GuardSettings {
         header_bytes_max: 2000,
         header_count_max: 20,
         uri_bytes_max: 100,
-        idle_timeout: Duration::from_secs(30),
         body_idle_timeout: Duration::from_secs(30),
         trusted_proxies: vec!["10.0.0.1".parse().unwrap()],
     }

@@ -364,7 +364,6 @@ fn guard(limits: &EdgeLimits) -> GuardSettings {
         header_bytes_max: limits.header_bytes_max,
         header_count_max: limits.header_count_max,
         uri_bytes_max: limits.uri_bytes_max,
-        idle_timeout: limits.idle_timeout,
         body_idle_timeout: limits.body_idle_timeout,
         trusted_proxies: Vec::new(),
     }
