@@ -113,12 +113,10 @@ impl Device {
             (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY)),
-            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-            (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-            (super::OPENER_POLICY, HeaderValue::from_static("same-origin")),
-            (super::PERMISSIONS_POLICY, HeaderValue::from_static(super::NOTHING_PERMITTED)),
         ];
-        (fields, html).into_response()
+        let mut response = (fields, html).into_response();
+        super::protect(response.headers_mut());
+        response
     }
 }
 

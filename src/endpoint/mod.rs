@@ -24,7 +24,7 @@ use axum::extract::{FromRequestParts, Path, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use percent_encoding::percent_decode_str;
 
 use crate::admission::Snapshot;
@@ -161,6 +161,12 @@ async fn security_headers(request: Request, next: Next) -> Response {
         let hsts = HeaderValue::from_static("max-age=31536000; includeSubDomains");
         fields.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
     }
+    protect(fields);
+    response
+}
+
+/// Adds what protects a page, where it states nothing of its own.
+fn protect(fields: &mut HeaderMap) {
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -172,7 +178,6 @@ async fn security_headers(request: Request, next: Next) -> Response {
     ] {
         fields.entry(name).or_insert(HeaderValue::from_static(value));
     }
-    response
 }
 
 /// An empty answer with a status of the HTTP layer, for what is not a problem.

@@ -114,7 +114,11 @@ impl RequestContext {
     }
 
     /// No admission, no forward, no peer.
-    pub(super) fn forward(&mut self) -> Result<&mut Forward, Fault> {
+    pub(super) fn forward(&self) -> Result<&Forward, Fault> {
+        self.forward.as_ref().ok_or(Fault::Internal("nothing was admitted"))
+    }
+
+    pub(super) fn forward_mut(&mut self) -> Result<&mut Forward, Fault> {
         self.forward.as_mut().ok_or(Fault::Internal("nothing was admitted"))
     }
 }

@@ -145,7 +145,7 @@ const OURS_MAX: usize = 10;
 impl<'a> Outbound<'a> {
     /// Of a request that is streamed; the whole lane sets `whole` and `plain`.
     pub fn of(request: &'a RequestHeader, ctx: &'a RequestContext) -> Result<Self, Fault> {
-        let forward = ctx.forward.as_ref().ok_or(Fault::Internal("nothing was admitted"))?;
+        let forward = ctx.forward()?;
         Ok(Self {
             caller: &forward.caller,
             client: ctx.source,

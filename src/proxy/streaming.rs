@@ -28,7 +28,7 @@ use crate::upstream::{Fuses, Outcome, PeerTerms};
 pub(super) async fn peer(session: &mut Session, ctx: &mut RequestContext) -> Result<HttpPeer, Fault> {
     let pool = ctx.admitted.as_ref().map(|admitted| admitted.pool.clone()).ok_or(Fault::Internal("not admitted"))?;
     let uploading = !session.as_downstream_mut().is_body_empty();
-    let forward = ctx.forward()?;
+    let forward = ctx.forward_mut()?;
     let now = StdInstant::now();
     let picked = match pool.pick(&mut forward.tried, now) {
         Ok(picked) => picked,
@@ -51,7 +51,7 @@ pub(super) fn not_connected(session: &mut Session, ctx: &mut RequestContext, err
     let fault = Fault::from_connect(error);
     let method = session.req_header().method.clone();
     let body = body_state(session, ctx.forward.as_ref());
-    let Ok(forward) = ctx.forward() else { return false };
+    let Ok(forward) = ctx.forward_mut() else { return false };
     if let Some(mut picked) = forward.picked.take() {
         picked.report(Outcome::ConnectFailed, StdInstant::now());
     }
@@ -64,7 +64,7 @@ pub(super) fn not_connected(session: &mut Session, ctx: &mut RequestContext, err
 /// A connection is there. One that carries other exchanges too (HTTP/2) times its headers by itself.
 pub(super) fn connected(fuses: &Arc<Fuses>, descriptor: RawFd, ctx: &mut RequestContext) -> Result<(), Fault> {
     let shared = ctx.admitted.as_ref().is_some_and(|admitted| admitted.pool.settings().http2);
-    let forward = ctx.forward()?;
+    let forward = ctx.forward_mut()?;
     if !shared && !forward.websocket {
         // Without a descriptor for the fuse it goes on without one: better than to fail who has a connection already.
         forward.fuse = fuses.light(descriptor, forward.deadline.into_std()).ok();
@@ -77,7 +77,7 @@ pub(super) fn broke(session: &mut Session, ctx: &mut RequestContext, error: &Err
     let method = session.req_header().method.clone();
     let body = body_state(session, ctx.forward.as_ref());
     let answered = session.response_written().is_some_and(|header| !header.status.is_informational());
-    let Ok(forward) = ctx.forward() else { return false };
+    let Ok(forward) = ctx.forward_mut() else { return false };
     forward.fuse = None;
     let fault = forward.fault.take().unwrap_or_else(|| Fault::from_proxying(error));
     // A pause of the caller looks like one of the back end, which waits for the rest of the body.
@@ -117,7 +117,7 @@ fn body_state(session: &mut Session, forward: Option<&Forward>) -> Body {
 
 /// Writes the request as the back end sees it.
 pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &RequestContext) -> Result<(), Fault> {
-    let forward = ctx.forward.as_ref().ok_or(Fault::Internal("nothing was admitted"))?;
+    let forward = ctx.forward()?;
     let picked = forward.picked.as_ref().ok_or(Fault::Internal("no back end was picked"))?;
     let mut fields = Outbound::of(session.req_header(), ctx)?.fields(&request.headers)?;
     address(&mut fields, picked.authority(), forward.credential.as_ref())?;
@@ -127,7 +127,7 @@ pub(super) fn prepare(session: &Session, request: &mut RequestHeader, ctx: &Requ
 
 /// A chunk of the request passes.
 pub(super) fn request_chunk(chunk: &mut Option<Bytes>, end: bool, ctx: &mut RequestContext) -> Result<(), Fault> {
-    let forward = ctx.forward()?;
+    let forward = ctx.forward_mut()?;
     if end && chunk.as_ref().is_some_and(Bytes::is_empty) {
         // HTTP/2 clients may end a body with an empty frame. Pingora would write it as a chunk of no bytes, and then
         // the terminating one: five bytes that the back end takes for the begin of the connection's next request.
@@ -151,7 +151,7 @@ pub(super) fn request_chunk(chunk: &mut Option<Bytes>, end: bool, ctx: &mut Requ
 /// The header of an answer has arrived, possibly an interim one.
 pub(super) async fn response_header(header: &mut ResponseHeader, ctx: &mut RequestContext) -> Result<(), Fault> {
     let pool = ctx.admitted.as_ref().map(|admitted| admitted.pool.clone());
-    let forward = ctx.forward()?;
+    let forward = ctx.forward_mut()?;
     let upgrading = header.status == StatusCode::SWITCHING_PROTOCOLS;
     if !upgrading {
         header.set_version(Version::HTTP_11); // RFC 9110 §2.5: ours, whatever the back end speaks.
@@ -189,7 +189,7 @@ fn judge(header: &ResponseHeader, upgrading: bool, forward: &Forward) -> Option<
 
 /// A chunk of the answer passes.
 pub(super) fn response_chunk(ctx: &mut RequestContext) -> Result<(), Fault> {
-    let forward = ctx.forward()?;
+    let forward = ctx.forward_mut()?;
     // A WebSocket lives as long as it is used: its silence is bounded by the peer's read timeout.
     if forward.is_late() && !forward.websocket {
         forward.fault = Some(Fault::TimedOut);

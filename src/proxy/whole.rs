@@ -114,7 +114,7 @@ async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<
     ctx.note(|facts| (facts.backend, facts.attempts) = (tried.last().cloned(), tried.attempts()));
     let answer = sent?;
     let waited = answer.waited;
-    let forward = ctx.forward()?;
+    let forward = ctx.forward_mut()?;
     forward.waited = Some(waited);
     forward.authority = Some(answer.body.picked.authority().clone());
     ctx.note(|facts| facts.upstream_took = Some(waited));
