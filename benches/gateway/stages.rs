@@ -144,7 +144,7 @@ fn guard(bench: &Bench) -> anyhow::Result<f64> {
         header_count_max: 100,
         uri_bytes_max: 8 << 10,
         body_idle_timeout: Duration::from_secs(15),
-        trusted_proxies: Vec::new(),
+        trusted_proxies: clearway::front::TrustedProxies::default(),
     };
     let mut head = RequestHeader::build("GET", target(0).as_bytes(), None)?;
     for (name, value) in &bench.headers {

@@ -32,6 +32,8 @@ pub struct Head<'a> {
 pub enum BodyNeed {
     /// It may be streamed past.
     None,
+    /// There must be none, which shows only where it ends: with HTTP/2 perhaps in a frame of its own.
+    Empty,
     /// It must be read whole first.
     Whole,
 }
@@ -119,7 +121,11 @@ impl Pending {
     pub fn body_need(&self) -> BodyNeed {
         let Some(operation) = self.operation() else { return BodyNeed::None };
         let contract = operation.request_contract != Mode::Off && operation.contract.takes_body();
-        if contract || operation.amount.is_some() { BodyNeed::Whole } else { BodyNeed::None }
+        match operation.request_contract {
+            _ if contract || operation.amount.is_some() => BodyNeed::Whole,
+            Mode::Enforce => BodyNeed::Empty,
+            Mode::Observe | Mode::Off => BodyNeed::None,
+        }
     }
 
     /// Policy, contract, quota. `head` is the one that was identified, `body` is what [`Self::body_need`] asked for, else

@@ -38,12 +38,28 @@ fn in_json<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
     let mut at = value;
     for token in pointer.strip_prefix('/')?.split('/') {
         at = match at {
-            Value::Object(members) => members.get(&token.replace("~1", "/").replace("~0", "~"))?,
+            Value::Object(members) => {
+                let name = token.replace("~1", "/").replace("~0", "~");
+                let found = members.get(&name)?;
+                if members.keys().any(|other| *other != name && is_twin(other, &name)) {
+                    return None;
+                }
+                found
+            }
             Value::Array(items) => items.first().filter(|_| items.len() == 1 && token == "0")?,
             _ => return None,
         };
     }
     Some(at)
+}
+
+/// Whether a lenient reader could take one name for the other: many know no case, Unicode's included (the long s is an s
+/// to them), and some no separators either.
+fn is_twin(one: &str, other: &str) -> bool {
+    fn letters(name: &str) -> impl Iterator<Item = char> {
+        name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).filter(|letter| letter.is_alphanumeric())
+    }
+    letters(one).eq(letters(other))
 }
 
 /// A field's one value. `amount[]` or `amount[x]` beside it would be the amount to a back end that reads brackets.
@@ -123,6 +139,20 @@ mod tests {
             ("JSON in another charset", flat, Some("application/json; charset=utf-16"), r#"{"a":"1","c":"GBP"}"#, None),
             ("two media types", flat, Some("application/json, text/plain"), r#"{"a":"1","c":"GBP"}"#, None),
             ("no media type", flat, None, r#"{"a":"1","c":"GBP"}"#, None),
+            ("a name in another case", flat, JSON, r#"{"a":"1","A":"9","c":"GBP"}"#, None),
+            ("a name in Unicode's case", ("/ks", "/c"), JSON, r#"{"ks":"1","\u212a\u017f":"9","c":"GBP"}"#, None),
+            ("a name with a space", flat, JSON, r#"{"a":"1"," a":"9","c":"GBP"}"#, None),
+            ("a name with a zero byte", flat, JSON, r#"{"a":"1","a\u0000":"9","c":"GBP"}"#, None),
+            ("a currency in another case", flat, JSON, r#"{"a":"1","c":"GBP","C":"KWD"}"#, None),
+            (
+                "a parent without its separator",
+                ("/p_q/a", "/p_q/c"),
+                JSON,
+                r#"{"p_q":{"a":"1","c":"GBP"},"pQ":{"a":"9","c":"GBP"}}"#,
+                None,
+            ),
+            ("a form's field in another case", flat, FORM, "a=1&A=9&c=GBP", None),
+            ("another name", flat, JSON, r#"{"a":"1","ab":"9","c":"GBP"}"#, Some("1.00 GBP")),
             ("a form's field twice", flat, FORM, "a=1&a=9&c=GBP", None),
             ("a form's field in brackets", flat, FORM, "a=1&a[]=9&c=GBP", None),
             ("brackets, encoded", flat, FORM, "a=1&a%5Bx%5D=9&c=GBP", None),

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::authn::dpop::NonceMode;
-use crate::front::{CertificateFiles, ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls};
+use crate::front::{
+    CertificateFiles, ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls, ProxyField,
+    TrustedProxies,
+};
 use crate::jose::Algorithm;
 use crate::oauth::{BACKCHANNEL_LIFETIME_MAX, OutstandingLimits, SessionLimits};
 use crate::outbound::OutboundSettings;
@@ -239,7 +242,7 @@ fn limits(file: &Entry<'_>) -> (EdgeLimits, [usize; 2]) {
         in_flight_per_connection_max: 100,
         requests_per_connection_max: 10_000,
         drain_timeout: 30 * SECOND,
-        trusted_proxies: file.each("trusted_proxies", scalar::ip),
+        trusted_proxies: trusted_proxies(file),
     };
     let Some(entry) = file.section("limits") else {
         let shares = [share(&limits, 4), share(&limits, 2)];
@@ -279,6 +282,14 @@ fn limits(file: &Entry<'_>) -> (EdgeLimits, [usize; 2]) {
     }
     entry.finish();
     (limits, [client, tenant])
+}
+
+fn trusted_proxies(file: &Entry<'_>) -> TrustedProxies {
+    let words = &[("x-forwarded-for", ProxyField::XForwardedFor), ("forwarded", ProxyField::Forwarded)];
+    TrustedProxies {
+        addresses: file.each("trusted_proxies", scalar::ip),
+        field: file.or("trusted_proxy_field", ProxyField::default(), scalar::one_of(words)),
+    }
 }
 
 /// So much of the budget, unless one body may be larger than that.

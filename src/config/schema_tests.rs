@@ -98,7 +98,8 @@ fn complete() -> Vec<(&'static str, Value)> {
             json!({
                 "version": 1, "public_url": "https://api.example", "issuer": "https://as.example",
                 "mtls_url": "https://mtls.example", "listeners": [listener("a"), listener("b")],
-                "operations_address": "127.0.0.1:0", "workers": 2, "trusted_proxies": ["192.0.2.1"], "limits": limits,
+                "operations_address": "127.0.0.1:0", "workers": 2, "trusted_proxies": ["192.0.2.1"],
+                "trusted_proxy_field": "forwarded", "limits": limits,
                 "flood_guard": { "failures_max": 10, "window": "1m" }, "partner_ca_files": ["a.pem"],
                 "store_file": "a.db", "audit_file": "audit.jsonl", "access_log": "off", "policy_folders": ["policies"],
                 "catalogue": { "title": "t", "version": 1, "description": "d" },

@@ -1,5 +1,7 @@
 //! Media types (RFC 9110 §8.3.1) and the ranges under which documents describe content.
 
+use std::borrow::Cow;
+
 /// A media type or range, in lower case, with its parameters other than `charset`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct MediaType {
@@ -18,24 +20,36 @@ pub(super) enum Syntax {
 }
 
 impl MediaType {
+    /// `None` for whatever two readers could read differently: a parameter twice, or an extended one, which this field does
+    /// not have (RFC 8187 §4.1), among the malformed.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split(';');
-        let (kind, subtype) = parts.next()?.trim().split_once('/')?;
+        let (essence, mut rest) = text.split_at(text.find(';').unwrap_or(text.len()));
+        let (kind, subtype) = essence.trim().split_once('/')?;
         if !is_token(kind) || !is_token(subtype) {
             return None;
         }
-        let (mut parameters, mut charset) = (Vec::new(), None);
-        for part in parts.map(str::trim).filter(|part| !part.is_empty()) {
-            let (name, value) = part.split_once('=')?;
-            let name = name.trim().to_ascii_lowercase();
-            let value = value.trim().trim_matches('"').to_ascii_lowercase();
-            if name == "charset" {
-                charset = Some(value.into());
-            } else {
-                parameters.push((name.into(), value.into()));
-            }
-        }
         let lower = |text: &str| text.to_ascii_lowercase().into_boxed_str();
+        let mut parameters: Vec<(Box<str>, Box<str>)> = Vec::new();
+        while let Some(begin) = rest.trim_start_matches(OWS).strip_prefix(';') {
+            rest = begin.trim_start_matches(OWS);
+            if rest.is_empty() || rest.starts_with(';') {
+                continue; // RFC 9110 §5.6.6: a parameter may be left out.
+            }
+            let (name, value) = rest.split_once('=')?;
+            if !is_token(name)
+                || name.contains('*')
+                || parameters.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+            {
+                return None;
+            }
+            let (value, after) = parameter_value(value)?;
+            parameters.push((lower(name), lower(&value)));
+            rest = after;
+        }
+        if !rest.trim_matches(OWS).is_empty() {
+            return None;
+        }
+        let charset = parameters.iter().position(|(name, _)| **name == *"charset").map(|at| parameters.remove(at).1);
         Some(Self { kind: lower(kind), subtype: lower(subtype), parameters: parameters.into(), charset })
     }
 
@@ -65,6 +79,25 @@ impl MediaType {
         };
         let matched = self.parameters.iter().all(|parameter| actual.parameters.contains(parameter));
         matched.then_some(closeness * 100 + self.parameters.len())
+    }
+}
+
+/// Optional whitespace (RFC 9110 §5.6.3).
+const OWS: [char; 2] = [' ', '\t'];
+
+/// A token or a quoted string (RFC 9110 §5.6.4), without its quotes, and what follows.
+fn parameter_value(text: &str) -> Option<(Cow<'_, str>, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (value, rest) = text.split_at(text.find([';', ' ', '\t']).unwrap_or(text.len()));
+        return is_token(value).then_some((value.into(), rest));
+    };
+    let (mut value, mut characters) = (String::new(), quoted.chars());
+    loop {
+        match characters.next()? {
+            '"' => return Some((value.into(), characters.as_str())),
+            '\\' => value.push(characters.next()?),
+            character => value.push(character),
+        }
     }
 }
 
@@ -103,8 +136,37 @@ mod tests {
             let (range, actual) = (MediaType::parse(range).unwrap(), MediaType::parse(actual).unwrap());
             assert_eq!(range.describes(&actual), expected, "{range:?} {actual:?}");
         }
-        for text in ["", "json", "/json", "a/", "a b/c", "application/json; charset"] {
+    }
+
+    #[test]
+    fn what_two_readers_could_read_differently_is_no_media_type() {
+        for text in [
+            "",
+            "json",
+            "/json",
+            "a/",
+            "a b/c",
+            "application/json; charset",
+            "application/json; charset =utf-8",
+            "application/json; charset=utf-8 x",
+            "application/json; charset=utf-8\u{b};x=1",
+            "application/json; charset=utf-7; charset=utf-8",
+            "application/json; CHARSET=utf-8; charset=utf-7",
+            "application/json; charset*=us-ascii''utf-7",
+            "application/json; charset*0=utf; charset*1=-7",
+            "application/json; charset=\"utf-8",
+            "application/json; charset=\"utf-8\"x",
+            "application/json, text/plain",
+        ] {
             assert_eq!(MediaType::parse(text), None, "{text:?}");
+        }
+        for (text, utf8) in [
+            ("application/json;charset=utf-8", true),
+            ("application/json ; ; charset=\"UTF-\\8\" ;", true),
+            ("application/json; charset=utf-7; x=\"; charset=utf-8; y=\"", false),
+            ("application/json; x=\"\\\"; charset=utf-7\"", true),
+        ] {
+            assert_eq!(MediaType::parse(text).map(|media| media.is_utf8()), Some(utf8), "{text:?}");
         }
     }
 }

@@ -145,6 +145,12 @@ fn check_purpose(certificate: &X509Certificate<'_>) -> Result<(), CertificateFau
     if certificate.extensions().iter().any(malformed) {
         return Err(CertificateFault::Extension);
     }
+    // RFC 5280 §4.2.1.3, RFC 8446 §4.4.2.2: a key that names its usages signs handshakes only if it names that one.
+    match certificate.key_usage() {
+        Ok(Some(usage)) if !usage.value.digital_signature() => return Err(CertificateFault::Purpose),
+        Ok(_) => {}
+        Err(_) => return Err(CertificateFault::Extension),
+    }
     match certificate.extended_key_usage() {
         Ok(None) => Ok(()),
         // RFC 5280 §4.2.1.12: a certificate that names purposes is for these purposes only.
@@ -186,7 +192,8 @@ mod tests {
     use std::net::IpAddr;
 
     use rcgen::{
-        CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, KeyPair, PKCS_ECDSA_P256_SHA256, SanType,
+        CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
+        PKCS_ECDSA_P256_SHA256, SanType,
     };
 
     use super::*;
@@ -253,6 +260,7 @@ mod tests {
         let common_name = [0x06, 3, 0x55, 4, 3];
         let places: Vec<_> = (0..unread.len() - 5).filter(|at| unread[*at..at + 5] == common_name).collect();
         places.iter().for_each(|at| unread[at + 1] = 0x7e);
+        let sealing = issue(|params| params.key_usages = vec![KeyUsagePurpose::KeyEncipherment]);
         let server_only = issue(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
         for (name, der, fault) in [
             ("bytes after the end", trailing, CertificateFault::Encoding),
@@ -263,6 +271,7 @@ mod tests {
             ("an unknown or weak signature", weak, CertificateFault::Signature),
             ("two signature algorithms", differing, CertificateFault::Signature),
             ("an extension twice", twice, CertificateFault::Extension),
+            ("not for signatures", sealing, CertificateFault::Purpose),
             ("for servers only", server_only, CertificateFault::Purpose),
             ("a name beyond ASCII", named("urn:\u{11e}".as_bytes()), CertificateFault::Extension),
             ("a name with a zero byte", named(b"urn:a\0b"), CertificateFault::Extension),

@@ -39,7 +39,10 @@ pub use events::{Cut, FrontEvents, HandshakeFailure, Malformed};
 pub use flood::{FloodGuard, FloodKey};
 pub use inherited::Inherited;
 pub use listener::{BoundListener, FrontError};
-pub use settings::{CertificateFiles, ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls};
+pub use settings::{
+    CertificateFiles, ClientCertificate, EdgeLimits, FloodSettings, ListenerSettings, ListenerTls, ProxyField,
+    TrustedProxies,
+};
 pub use state::ConnectionState;
 pub use tls::{ServerCertificate, crypto_provider};
 pub use trust::{Trust, TrustError};
@@ -80,7 +83,10 @@ const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 128 * 1024;
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// What `HttpProxy::server_options` must be: no HTTP/2 without TLS, no CONNECT; idle time is ours to watch.
+/// What `HttpProxy::server_options` must be: no HTTP/2 without TLS; idle time is ours to watch. CONNECT gets as far as the
+/// guard, which refuses it as everything else is refused: with a problem document and a record.
 pub fn server_options() -> HttpServerOptions {
-    HttpServerOptions::default()
+    let mut options = HttpServerOptions::default();
+    options.allow_connect_method_proxying = true;
+    options
 }

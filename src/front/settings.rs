@@ -65,8 +65,24 @@ pub struct EdgeLimits {
     pub requests_per_connection_max: u32,
     /// How long a draining process waits for requests under way.
     pub drain_timeout: Duration,
-    /// Proxies whose `Forwarded`/`X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: TrustedProxies,
+}
+
+/// Proxies that are believed when they say whom they speak for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TrustedProxies {
+    pub addresses: Vec<IpAddr>,
+    /// The one field that they write; what stands in the other is the caller's own invention.
+    pub field: ProxyField,
+}
+
+/// A field that names the hops of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProxyField {
+    #[default]
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
 }
 
 /// Failed authentications that an address or a certificate may cause before it is refused unseen.

@@ -31,10 +31,13 @@ pub(super) fn dress(header: &mut ResponseHeader, ctx: &RequestContext, path: &st
     spelling::change_response(header, |fields| {
         if let Some(forward) = &ctx.forward
             && let Some(authority) = &forward.authority
-            && let Some(location) = fields.get(header::LOCATION)
-            && let Some(ours) = relocate(location, authority, (path, forward.target.path()))
         {
-            set(fields, header::LOCATION, ours)?;
+            for name in [header::LOCATION, header::CONTENT_LOCATION] {
+                let place = fields.get(&name);
+                if let Some(ours) = place.and_then(|place| relocate(place, authority, (path, forward.target.path()))) {
+                    set(fields, name, ours)?;
+                }
+            }
         }
         if let Some(admitted) = &ctx.admitted {
             set_all(fields, admitted.permit.obligations.headers())?;

@@ -142,6 +142,8 @@ pub(super) struct Forward {
     pub body_bytes_max: u64,
     pub body_deadline: Instant,
     pub body_ended: bool,
+    /// Interim answers so far, of all attempts.
+    pub interim: usize,
     /// A final header of the back end has arrived.
     pub answered: bool,
     /// From the forward to that header.

@@ -50,7 +50,15 @@ pub(super) async fn enter(gateway: &Gateway, session: &mut Session, ctx: &mut Re
             let holder = holder(&pending.caller, &snapshot);
             read_body(gateway, session, ctx, holder, body_bytes_max(gateway, pending.operation())).await?
         }
-        BodyNeed::None => None,
+        BodyNeed::Empty if !ctx.websocket => {
+            let holder = holder(&pending.caller, &snapshot);
+            match read_body(gateway, session, ctx, holder, 0).await {
+                Ok(nothing) => nothing,
+                Err(Fault::BodyTooLarge) => None, // There is one: for the contract to refuse.
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        BodyNeed::Empty | BodyNeed::None => None,
     };
     let body = parse(&pending, session, held.as_ref())?;
     let admitted = pending.admit(&head(session, &connection), &body, gateway.clock.now())?;
@@ -107,8 +115,10 @@ async fn choose(
     held: Option<Held>,
 ) -> Result<Lane, Refusal> {
     let operation = admitted.operation().ok_or(Fault::Internal("the operation is unknown"))?;
-    if need == BodyNeed::Whole {
-        return Ok(Lane::Whole(held));
+    match need {
+        BodyNeed::Whole => return Ok(Lane::Whole(held)),
+        BodyNeed::Empty if held.is_some() => return Ok(Lane::Whole(None)), // Read to its end: of no bytes.
+        BodyNeed::Empty | BodyNeed::None => {}
     }
     if admitted.answer_is_read() {
         let max = body_bytes_max(gateway, Some(operation));
@@ -146,6 +156,7 @@ fn forward(gateway: &Gateway, session: &Session, ctx: &RequestContext, admitted:
         body_bytes_max: operation.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max),
         body_deadline: now + gateway.limits.body_timeout,
         body_ended: false,
+        interim: 0,
         answered: false,
         waited: None,
         credential_refused: false,

@@ -22,7 +22,7 @@ use super::retry::{Attempt, Body, may_retry};
 use crate::upstream::{Outcome, Picked, Pool, Tried};
 
 /// Interim answers that are taken before the back end counts as broken.
-const INTERIM_MAX: usize = 8;
+pub(super) const INTERIM_MAX: usize = 8;
 /// After a failed write the back end may have answered already (413, 401): so long is waited for that.
 const LATE_ANSWER_WAIT: Duration = Duration::from_millis(250);
 
@@ -234,6 +234,12 @@ async fn read_heads(session: &mut HttpSession) -> pingora_core::Result<Heads> {
         if let Some(flaw) = framing::flaw(header) {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, flaw);
         }
+        if let HttpSession::H1(http1) = &*session
+            && header.headers.contains_key(header::TRANSFER_ENCODING)
+            && framing::says_length(&http1.get_headers_raw_bytes())
+        {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "its length is said beside its chunks");
+        }
         if !header.status.is_informational() {
             return Ok(Heads { interim, header: header.clone() });
         }
@@ -253,11 +259,10 @@ impl Connection {
     /// Whether the back end can have processed the request is judged by the connection's past: one that was idle may
     /// have been closed while the request was on its way. HTTP/2 says so itself (GOAWAY, REFUSED_STREAM).
     fn failed(&self, error: &Error) -> Failed {
-        if matches!(error.etype(), ErrorType::H2Downgrade | ErrorType::InvalidH2) {
-            self.pool.transport().prefer_h1(&self.peer);
+        if matches!(error.etype(), ErrorType::H2Downgrade) {
+            self.pool.transport().prefer_h1(&self.peer); // It said so: HTTP_1_1_REQUIRED (RFC 9113 §7).
         }
-        let unprocessed = error.retry == RetryType::Decided(true);
-        Failed { fault: Fault::from_upstream(error), reused: self.reused || unprocessed }
+        Failed { fault: Fault::from_upstream(error), reused: self.reused || is_unprocessed(error) }
     }
 
     async fn end(self: Box<Self>, clean: bool) {
@@ -266,6 +271,12 @@ impl Connection {
         let session = connection.session; // The rest stays in its box.
         connection.pool.transport().release(session, &connection.peer, clean, silent).await;
     }
+}
+
+/// Whether the back end says of itself that it has not processed the request. Pingora means "try once more" also where the
+/// answer was malformed, and who answers has processed.
+pub(super) fn is_unprocessed(error: &Error) -> bool {
+    error.retry == RetryType::Decided(true) && !matches!(error.etype(), ErrorType::InvalidH2)
 }
 
 impl AnswerBody {

@@ -148,7 +148,10 @@ impl Fault {
             ErrorType::ReadTimedout => Self::BodyTimedOut,
             ErrorType::InvalidHTTPHeader => Self::BodyMalformed(error.etype().as_str().to_owned()),
             ErrorType::Custom(name) => Self::BodyMalformed((*name).to_owned()),
-            _ => Self::CallerGone,
+            _ => match spoilt(error) {
+                Some(why) => Self::BodyMalformed(why),
+                None => Self::CallerGone,
+            },
         }
     }
 
@@ -162,10 +165,26 @@ impl Fault {
     }
 }
 
+/// What the front door found wrong with the body's framing: it ends the stream, but the caller is there and can be told.
+fn spoilt(error: &Error) -> Option<String> {
+    let error = error.root_cause().downcast_ref::<std::io::Error>()?;
+    (error.kind() == std::io::ErrorKind::InvalidData).then(|| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_caller_whose_body_is_malformed_is_still_there_to_be_told() {
+        use std::io::{Error as IoError, ErrorKind};
+        for (kind, expected) in [(ErrorKind::InvalidData, Some(400)), (ErrorKind::ConnectionReset, None)] {
+            let error = Error::because(ErrorType::ReadError, "reading a body", IoError::new(kind, "a chunk"));
+            let status = Fault::from_downstream(&error).problem().map(|problem| problem.status().as_u16());
+            assert_eq!(status, expected, "{kind}");
+        }
+    }
 
     #[test]
     fn our_faults_and_the_back_ends_are_never_a_401_and_leak_nothing() {

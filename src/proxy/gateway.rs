@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::header::TRANSFER_ENCODING;
+use http::{HeaderMap, StatusCode, Version};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -346,6 +347,10 @@ impl ProxyHttp for Gateway {
                 session.as_downstream_mut().set_ignore_info_resp(true);
             }
             return Ok(());
+        }
+        if session.req_header().version == Version::HTTP_10 && response.headers.contains_key(TRANSFER_ENCODING) {
+            response.remove_header(&TRANSFER_ENCODING); // RFC 9112 §6.1: the end of the connection is that of the body.
+            session.set_keepalive(None);
         }
         let path = session.req_header().uri.path().to_owned();
         dress(response, ctx, &path)

@@ -23,6 +23,7 @@ use super::framing::section_bytes;
 use super::headers::has_byte;
 use super::spelling;
 use crate::domain::{Connection, Downstream};
+use crate::front::TrustedProxies;
 use crate::problem::{Kind, Problem};
 
 /// The names that are served.
@@ -55,8 +56,7 @@ pub struct GuardSettings {
     pub header_count_max: usize,
     pub uri_bytes_max: usize,
     pub body_idle_timeout: Duration,
-    /// Proxies whose `Forwarded` and `X-Forwarded-For` are believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// What the guard learned.
@@ -145,6 +145,13 @@ pub fn check_head(
     settings: &GuardSettings,
 ) -> Result<Passed, GuardRefusal> {
     check_size(head, settings)?;
+    if matches!(head.method, Method::TRACE | Method::CONNECT) {
+        return Err(GuardRefusal {
+            kind: Kind::MethodNotAllowed,
+            detail: "TRACE and CONNECT are not served.",
+            close: true,
+        });
+    }
     let seen = Seen::of(head)?;
     if seen.framing {
         check_framing(head)?;
@@ -157,13 +164,6 @@ pub fn check_head(
         only(head, CONTENT_TYPE, "The Content-Type is stated more than once.")?;
     }
     let host = check_authority(head, connection, settings)?;
-    if matches!(head.method, Method::TRACE | Method::CONNECT) {
-        return Err(GuardRefusal {
-            kind: Kind::MethodNotAllowed,
-            detail: "TRACE and CONNECT are not served.",
-            close: true,
-        });
-    }
     let expects_continue = if seen.expect { take_expectation(head)? } else { false };
     let source = source::of(&head.headers, connection.peer.ip(), &settings.trusted_proxies);
     let websocket = if seen.hop_or_identity { fields::clean(head)? } else { false };
@@ -216,6 +216,11 @@ struct Seen {
 impl Seen {
     fn of(head: &RequestHeader) -> Result<Self, GuardRefusal> {
         let mut seen = Self::default();
+        let edged = |value: &HeaderValue| value.as_bytes().trim_ascii().len() != value.len();
+        if head.version == Version::HTTP_2 && head.headers.values().any(edged) {
+            // RFC 9113 §8.2.1. In HTTP/1.1 such whitespace is not part of the value, and gone by now.
+            return Err(malformed("A field value begins or ends with whitespace."));
+        }
         for name in head.headers.keys() {
             // RFC 9110 §5.6.2: the HTTP/2 library takes a quotation mark within a name, which is no token, and which
             // no HTTP/1.1 back end should be sent.

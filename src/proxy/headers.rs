@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::context::RequestContext;
@@ -290,7 +290,13 @@ fn nominated(headers: &HeaderMap) -> Vec<String> {
 
 /// Removes from an answer what ends here. `upgrading`: it is the 101 of a handshake that the route allows.
 pub(super) fn strip_response(response: &mut ResponseHeader, upgrading: bool) {
-    spelling::change_response(response, |fields| strip_answer(fields, upgrading));
+    let bodiless = response.status.is_informational() || response.status == StatusCode::NO_CONTENT;
+    spelling::change_response(response, |fields| {
+        strip_answer(fields, upgrading);
+        if bodiless {
+            fields.remove(header::CONTENT_LENGTH); // RFC 9110 §8.6: these say none.
+        }
+    });
 }
 
 fn strip_answer(fields: &mut HeaderMap, upgrading: bool) {
@@ -329,9 +335,8 @@ pub(super) fn strip_representation(response: &mut ResponseHeader) {
 /// leaks and the link works. `paths` are the request's path at the gateway and at the back end.
 pub(super) fn relocate(location: &HeaderValue, authority: &HeaderValue, paths: (&str, &str)) -> Option<HeaderValue> {
     let text = location.to_str().ok()?;
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let path = match rest {
-        Some(rest) => {
+    let path = match text.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http") => {
             let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
             let (host, path) = rest.split_at_checked(end)?;
             if !host.eq_ignore_ascii_case(authority.to_str().ok()?) {
@@ -339,14 +344,17 @@ pub(super) fn relocate(location: &HeaderValue, authority: &HeaderValue, paths: (
             }
             path
         }
-        None if text.starts_with('/') && !text.starts_with("//") => text,
-        None => return None,
+        _ if text.starts_with('/') && !text.starts_with("//") => text,
+        _ => return None,
     };
     let (outside, inside) = base_paths(paths.0, paths.1);
-    match path.strip_prefix(inside) {
-        Some(tail) => HeaderValue::from_str(&format!("{outside}{tail}")).ok(),
-        None => HeaderValue::from_str(if path.is_empty() { "/" } else { path }).ok(),
-    }
+    let tail = path.strip_prefix(inside).filter(|tail| tail.is_empty() || tail.starts_with(['/', '?', '#']));
+    let place = match tail {
+        Some(tail) => format!("{outside}{tail}"),
+        None => path.to_owned(),
+    };
+    // One slash: two would begin the name of another host (RFC 3986 §4.2).
+    HeaderValue::from_str(&format!("/{}", place.trim_start_matches(['/', '\\']))).ok()
 }
 
 /// What precedes the segments that both paths end with: the base path at the gateway and at the back end.
@@ -542,6 +550,12 @@ mod tests {
             ("/internal/consents/7", Some("/open-banking/v4/consents/7")),
             ("https://bank.internal:9443/elsewhere", Some("/elsewhere")),
             ("https://bank.internal:9443", Some("/")),
+            ("HTTPS://Bank.Internal:9443/internal/consents", Some("/open-banking/v4/consents")),
+            ("https://bank.internal:9443?x=1", Some("/?x=1")),
+            ("https://bank.internal:9443//evil.example/x", Some("/evil.example/x")),
+            ("/\\evil.example/x", Some("/evil.example/x")),
+            ("/internalx/consents", Some("/internalx/consents")),
+            ("/internal?next=https://other.example/", Some("/open-banking/v4?next=https://other.example/")),
             ("https://other.example/internal/consents/7", None),
             ("//other.example/x", None),
             ("7", None),

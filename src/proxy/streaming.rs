@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::time::Instant as StdInstant;
 
 use bytes::Bytes;
-use http::{StatusCode, Version};
+use http::header::UPGRADE;
+use http::{HeaderValue, StatusCode, Version};
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType, RetryType};
+use pingora_core::{Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use tokio::time::{Instant, timeout_at};
 
 use super::context::{Forward, RequestContext};
+use super::exchange::{INTERIM_MAX, is_unprocessed};
 use super::failure::Fault;
 use super::framing;
 use super::headers::{Outbound, address, strip_response};
@@ -88,11 +90,13 @@ pub(super) fn broke(session: &mut Session, ctx: &mut RequestContext, error: &Err
     };
     if let (Some(outcome), Some(picked)) = (fault.outcome(), &mut forward.picked) {
         picked.report(outcome, StdInstant::now());
+        if *error.etype() == ErrorType::InvalidH2 {
+            picked.keep_http2();
+        }
     }
-    let unprocessed = error.retry == RetryType::Decided(true);
     let attempt = Attempt {
         body,
-        reused: reused || unprocessed,
+        reused: reused || is_unprocessed(error),
         answered: answered || (forward.answered && fault != Fault::CredentialRefused),
         attempts: forward.tried.attempts(),
     };
@@ -158,6 +162,12 @@ pub(super) async fn response_header(header: &mut ResponseHeader, ctx: &mut Reque
     }
     if header.status.is_informational() && !upgrading {
         strip_response(header, false);
+        forward.interim += 1;
+        if forward.interim > INTERIM_MAX {
+            let flood = Fault::Broken("no final answer after the interim ones".into());
+            forward.fault = Some(flood.clone());
+            return Err(flood);
+        }
         return Ok(());
     }
     forward.fuse = None;
@@ -184,7 +194,11 @@ fn judge(header: &ResponseHeader, upgrading: bool, forward: &Forward) -> Option<
     if let Some(flaw) = framing::flaw(header) {
         return Some(Fault::Broken(flaw.into()));
     }
-    (upgrading && !forward.websocket).then(|| Fault::Broken("protocols switched without being asked".into()))
+    // RFC 6455 §4.1: to the protocol that was asked for, or not at all.
+    let switched = || header.headers.get_all(UPGRADE).iter().map(HeaderValue::as_bytes);
+    let websocket = || switched().count() == 1 && switched().all(|to| to.eq_ignore_ascii_case(b"websocket"));
+    let unasked = upgrading && !(forward.websocket && websocket());
+    unasked.then(|| Fault::Broken("protocols switched without being asked".into()))
 }
 
 /// A chunk of the answer passes.

@@ -242,9 +242,14 @@ async fn read(
     Ok(Read::Whole(body.finish()))
 }
 
-/// A body whose length is unknown is chunked towards HTTP/1.1; HTTP/2 frames by itself.
-fn frame(header: &mut ResponseHeader) -> Result<(), Fault> {
+/// A body whose length is unknown is chunked towards HTTP/1.1, and ends with the connection towards HTTP/1.0 (RFC 9112
+/// §6.1); HTTP/2 frames by itself.
+fn frame(session: &mut Session, header: &mut ResponseHeader) -> Result<(), Fault> {
     if header.headers.contains_key(header::CONTENT_LENGTH) {
+        return Ok(());
+    }
+    if session.req_header().version == Version::HTTP_10 {
+        session.set_keepalive(None);
         return Ok(());
     }
     let set = header.insert_header(header::TRANSFER_ENCODING, "chunked");
@@ -298,7 +303,7 @@ async fn pass(
     mut body: AnswerBody,
     begin: Vec<Bytes>,
 ) -> Result<(), End> {
-    frame(&mut header)?;
+    frame(session, &mut header)?;
     let mut outgoing = Outgoing::new(dressed(session, ctx, header)?);
     for chunk in begin {
         outgoing.push(chunk);

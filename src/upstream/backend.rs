@@ -172,6 +172,12 @@ impl Picked {
         self.backend.peers.shared(self.address)
     }
 
+    /// After a malformed answer over HTTP/2, Pingora would use HTTP/1.1 with this back end for as long as the process
+    /// lives, which one that speaks nothing else would not survive: the next exchanges know nothing of it.
+    pub fn keep_http2(&self) {
+        self.backend.peers.move_on();
+    }
+
     /// `Host` (or `:authority`) of the request to it.
     pub fn authority(&self) -> &HeaderValue {
         &self.backend.target.authority

@@ -22,11 +22,18 @@ use super::target::Target;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Streams that we open at once on one connection.
 const H2_STREAMS_MAX: usize = 100;
-/// Receive windows: what a back end may send ahead of a slow caller.
-const H2_STREAM_WINDOW: u32 = 1 << 20;
-const H2_CONNECTION_WINDOW: u32 = 4 << 20;
+/// Receive windows: what a back end may send ahead of a slow caller. That of a connection has room for all its streams, or
+/// callers who do not read would stop the answers of those who do.
+const H2_STREAM_WINDOW: u32 = 128 << 10;
+const H2_CONNECTION_WINDOW: u32 = H2_STREAM_WINDOW * 100;
+const _: () = assert!(H2_CONNECTION_WINDOW as usize == H2_STREAM_WINDOW as usize * H2_STREAMS_MAX);
 /// How soon a dead HTTP/2 connection is noticed.
 const H2_PING_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Pingora remembers for ever what it was told of a peer; of one back end, so many times (16 bytes each).
+const MOVES_MAX: u64 = 1 << 16;
+/// An odd number: as many different keys as there are moves.
+const MOVE: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// What one exchange asks of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +55,8 @@ pub(super) struct PeerFactory {
     write: Duration,
     /// The last one that [`Self::shared`] built.
     shared: ArcSwapOption<HttpPeer>,
+    /// How often [`Self::move_on`] was asked for.
+    moves: AtomicU64,
     /// Tunnels so far, and one: no two have the same number, and none has that of ordinary connections.
     tunnels: AtomicU64,
 }
@@ -80,6 +89,7 @@ impl PeerFactory {
             read: timeouts.read,
             write: timeouts.write,
             shared: ArcSwapOption::empty(),
+            moves: AtomicU64::new(0),
             tunnels: AtomicU64::new(1),
         }
     }
@@ -105,6 +115,8 @@ impl PeerFactory {
     pub fn build(&self, address: SocketAddr, terms: PeerTerms) -> HttpPeer {
         let mut peer = self.template.clone();
         peer._address = address.into();
+        let moves = self.moves.load(Ordering::Relaxed) % MOVES_MAX;
+        peer.group_key = peer.group_key.wrapping_add(moves.wrapping_mul(MOVE));
         // Pingora starts the read timeout of HTTP/2 with the request's header, while the caller still uploads; and it
         // would close a silent WebSocket. In both cases the total deadline is the bound.
         let patient = (self.http2 && terms.uploading) || terms.websocket;
@@ -118,6 +130,12 @@ impl PeerFactory {
             peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
         }
         peer
+    }
+
+    /// Peers from here on share neither connections with those before, nor what Pingora remembers of them.
+    pub fn move_on(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+        self.shared.store(None);
     }
 
     /// A peer that shares no connection with traffic, for a check of whether connecting works.

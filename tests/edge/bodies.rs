@@ -127,6 +127,58 @@ async fn bodies_of_every_size_arrive_in_both_lanes_and_on_both_protocols() {
     }
 }
 
+/// They share a connection to the back end, whose window must not be theirs alone.
+#[tokio::test]
+async fn answers_that_nobody_reads_stop_no_others() {
+    let (backend, bank) = (Backend::agreeable().await, Bank::plain(|_| None).await);
+    let site = Site::secure(&backend);
+    site.backends(&[bank.url()], "http2: true");
+    let gateway = site.start().await;
+    let token = bearer(&gateway).await;
+    let [(_, client), _] = clients();
+    let ask = |bytes: usize| {
+        let request = client.post(gateway.https("public", "/shop/notes")).bearer_auth(&token);
+        request.header("content-type", "text/plain").header("x-answer-bytes", bytes).body("x").send()
+    };
+    let mut unread = Vec::new();
+    for _ in 0..12 {
+        let answer = ask(16 * MIB).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        unread.push(answer);
+    }
+    let small = async { ask(1000).await.unwrap().bytes().await.unwrap() };
+    let small = tokio::time::timeout(Duration::from_secs(5), small).await.expect("an answer while others wait");
+    assert_eq!(small.len(), 1000);
+    assert!(bank.visits().iter().all(|visit| visit.connection == 0), "all over one connection");
+    drop(unread);
+}
+
+/// A frame, or the last chunk, is what says that there was none: some clients end every request so.
+#[tokio::test]
+async fn a_body_of_no_bytes_is_none_where_none_is_taken() {
+    let backend = Backend::agreeable().await;
+    let site = Site::secure(&backend);
+    let gateway = site.start().await;
+    let token = bearer(&gateway).await;
+    for (version, client) in clients() {
+        for (name, body, status) in [
+            ("nothing", pieces(Vec::new(), 1), 200),
+            ("one byte", pieces(vec![b'x'], 1), 400),
+            ("one byte of a stated length", reqwest::Body::from("x"), 400),
+        ] {
+            let before = backend.total();
+            let request = client.get(gateway.https("public", "/shop/items")).bearer_auth(&token).body(body);
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), status, "{version}: {name}");
+            let seen = backend.total() - before;
+            assert_eq!(seen, usize::from(status == 200), "{version}: {name}");
+            if status == 200 {
+                assert_eq!(backend.last().body_bytes, 0, "{version}: {name}");
+            }
+        }
+    }
+}
+
 /// A back end that speaks HTTP/2 gets the same bytes.
 #[tokio::test]
 async fn bodies_of_every_size_arrive_at_an_http2_back_end() {

@@ -1,4 +1,5 @@
-//! A back end of the kind that institutions run: TLS with client certificates, HTTP/2, early answers.
+//! A back end of the kind that institutions run: TLS with client certificates, HTTP/2, early answers. `X-Answer-Bytes` asks
+//! it for so many.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -154,6 +155,7 @@ async fn answer(
         body_sha256: String::new(),
         complete: false,
     };
+    let asked = visit.fields.get("x-answer-bytes").and_then(|bytes| bytes.to_str().ok()?.parse().ok());
     let early = (shared.early)(&visit.path);
     if early.is_none() {
         let mut digest = Context::new(&SHA256);
@@ -175,7 +177,7 @@ async fn answer(
     Response::builder()
         .status(early.unwrap_or(200))
         .header("content-type", "application/json")
-        .body(Full::from(r#"{"ok":true}"#))
+        .body(asked.map_or_else(|| Full::from(r#"{"ok":true}"#), |bytes: usize| Full::from(vec![b'x'; bytes])))
         .unwrap()
 }
 

@@ -267,7 +267,7 @@ pub fn limits() -> EdgeLimits {
         in_flight_per_connection_max: 10,
         requests_per_connection_max: 1000,
         drain_timeout: Duration::from_secs(2),
-        trusted_proxies: Vec::new(),
+        trusted_proxies: TrustedProxies::default(),
     }
 }
 

@@ -3,17 +3,19 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
-use http::header::FORWARDED;
+
+use crate::front::{ProxyField, TrustedProxies};
 
 /// The nearest address that is not a trusted proxy. Only a trusted peer's word is taken, and only back to the first
 /// hop that is not trusted: what that one claims of others is anybody's invention.
-pub(super) fn of(headers: &HeaderMap, peer: IpAddr, trusted: &[IpAddr]) -> IpAddr {
-    let peer = peer.to_canonical();
+pub(super) fn of(headers: &HeaderMap, peer: IpAddr, trusted: &TrustedProxies) -> IpAddr {
+    let (peer, field) = (peer.to_canonical(), trusted.field);
+    let trusted = &trusted.addresses;
     if !trusted.contains(&peer) {
         return peer;
     }
     let mut nearest = peer;
-    for hop in hops(headers).into_iter().rev() {
+    for hop in hops(headers, field).into_iter().rev() {
         let Some(address) = hop else { break }; // Unreadable or hidden: the hop before it is all we know.
         nearest = address;
         if !trusted.contains(&address) {
@@ -23,17 +25,15 @@ pub(super) fn of(headers: &HeaderMap, peer: IpAddr, trusted: &[IpAddr]) -> IpAdd
     nearest
 }
 
-/// Addresses as the proxies noted them, the farthest first. `Forwarded` (RFC 7239) wins over `X-Forwarded-For`.
-fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let list = |name: &str| -> Vec<String> {
-        let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        lines.flat_map(|line| line.split(',')).map(|item| item.trim().to_owned()).collect()
+/// Addresses as the proxies noted them, the farthest first.
+fn hops(headers: &HeaderMap, field: ProxyField) -> Vec<Option<IpAddr>> {
+    let (name, read): (_, fn(&str) -> Option<IpAddr>) = match field {
+        ProxyField::XForwardedFor => ("x-forwarded-for", node),
+        ProxyField::Forwarded => ("forwarded", forwarded_for),
     };
-    let forwarded = list(FORWARDED.as_str());
-    if !forwarded.is_empty() {
-        return forwarded.iter().map(|element| forwarded_for(element)).collect();
-    }
-    list("x-forwarded-for").iter().map(|item| node(item)).collect()
+    // A line that is no text hides its hops as an item that is no address does.
+    let lines = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?"));
+    lines.flat_map(|line| line.split(',')).map(|item| read(item.trim())).collect()
 }
 
 /// RFC 7239 §4: `for=192.0.2.1`, `for="[2001:db8::1]:4711"`, among other parameters.
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn only_a_trusted_proxy_is_believed_and_only_about_its_own_neighbour() {
-        let trusted: Vec<IpAddr> = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap()).to_vec();
+        let addresses: Vec<IpAddr> = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap()).to_vec();
         for (name, peer, field, value, expected) in [
             ("no proxy", "192.0.2.1", "x-forwarded-for", "198.51.100.1", "192.0.2.1"),
             ("one proxy", "10.0.0.1", "x-forwarded-for", "198.51.100.1", "198.51.100.1"),
@@ -71,8 +71,22 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(field, value.parse().unwrap());
+            let written = if field == "forwarded" { ProxyField::Forwarded } else { ProxyField::XForwardedFor };
+            let trusted = TrustedProxies { addresses: addresses.clone(), field: written };
             let source = of(&headers, peer.parse().unwrap(), &trusted);
             assert_eq!(source, expected.parse::<IpAddr>().unwrap(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_field_that_the_proxies_do_not_write_says_nothing() {
+        let mut headers = HeaderMap::new();
+        headers.insert("forwarded", "for=203.0.113.9".parse().unwrap());
+        headers.insert("x-forwarded-for", "198.51.100.1".parse().unwrap());
+        let proxy: IpAddr = "10.0.0.1".parse().unwrap();
+        for (field, expected) in [(ProxyField::XForwardedFor, "198.51.100.1"), (ProxyField::Forwarded, "203.0.113.9")] {
+            let trusted = TrustedProxies { addresses: vec![proxy], field };
+            assert_eq!(of(&headers, proxy, &trusted).to_string(), expected);
         }
     }
 }

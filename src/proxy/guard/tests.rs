@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::domain::TlsFacts;
+use crate::front::ProxyField;
 
 fn settings() -> GuardSettings {
     GuardSettings {
@@ -11,7 +12,10 @@ fn settings() -> GuardSettings {
         header_count_max: 20,
         uri_bytes_max: 100,
         body_idle_timeout: Duration::from_secs(30),
-        trusted_proxies: vec!["10.0.0.1".parse().unwrap()],
+        trusted_proxies: TrustedProxies {
+            addresses: vec!["10.0.0.1".parse().unwrap()],
+            field: ProxyField::XForwardedFor,
+        },
     }
 }
 
@@ -81,6 +85,9 @@ fn what_is_refused() {
         ("signed length", get(&[("content-length", "+3")]), Kind::MalformedRequest),
         ("both framings", get(&[("content-length", "3"), ("transfer-encoding", "chunked")]), Kind::MalformedRequest),
         ("trace", http1("TRACE", "/", &[host]), Kind::MethodNotAllowed),
+        ("h2 connect", http2("CONNECT", "api.example:443", &[]), Kind::MethodNotAllowed),
+        ("h2 space before", http2("GET", "https://api.example/", &[("x-a", " b")]), Kind::MalformedRequest),
+        ("h2 tab behind", http2("GET", "https://api.example/", &[("x-a", "b\t")]), Kind::MalformedRequest),
         ("expect", get(&[("expect", "200-ok")]), Kind::ExpectationFailed),
         ("expect twice", get(&[("expect", "100-continue"), ("expect", "x")]), Kind::ExpectationFailed),
         ("long target", http1("GET", &format!("/{}", "a".repeat(100)), &[host]), Kind::UriTooLong),

@@ -26,7 +26,7 @@ use crate::contract::{
 use crate::domain::*;
 use crate::front::{
     ClientCertificate, ConnectionRefusal, Cut, EdgeLimits, FloodGuard, FloodSettings, Front, FrontEvents, FrontParts,
-    HandshakeFailure, ListenerSettings, ListenerTls, Malformed, Trust,
+    HandshakeFailure, ListenerSettings, ListenerTls, Malformed, Trust, TrustedProxies,
 };
 use crate::hub::{Institution, OperationSet, Partner, Product, Registry, Subscription};
 use crate::jose::{Algorithm, KeySet, SigningKey};
@@ -222,7 +222,7 @@ fn limits() -> EdgeLimits {
         in_flight_per_connection_max: 10,
         requests_per_connection_max: 1000,
         drain_timeout: long,
-        trusted_proxies: Vec::new(),
+        trusted_proxies: TrustedProxies::default(),
     }
 }
 
@@ -341,6 +341,14 @@ impl Raw {
         self.stream.write_all(text.as_bytes()).await.unwrap();
     }
 
+    /// Reads until the connection ends.
+    pub async fn rest(&mut self) -> String {
+        let mut seen = Vec::new();
+        let read = self.stream.read_to_end(&mut seen);
+        tokio::time::timeout(Duration::from_secs(10), read).await.expect("the end in time").unwrap();
+        String::from_utf8(seen).unwrap()
+    }
+
     /// Reads until the text ends so.
     pub async fn until(&mut self, end: &str) -> String {
         let mut seen = Vec::new();
@@ -365,7 +373,7 @@ fn guard(limits: &EdgeLimits) -> GuardSettings {
         header_count_max: limits.header_count_max,
         uri_bytes_max: limits.uri_bytes_max,
         body_idle_timeout: limits.body_idle_timeout,
-        trusted_proxies: Vec::new(),
+        trusted_proxies: TrustedProxies::default(),
     }
 }
 
