@@ -54,10 +54,11 @@ fn in_json<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
 }
 
 /// Whether a lenient reader could take one name for the other: many know no case, Unicode's included (the long s is an s
-/// to them), and some no separators either.
+/// to them), some no separators either, and some stop at a zero byte.
 fn is_twin(one: &str, other: &str) -> bool {
     fn letters(name: &str) -> impl Iterator<Item = char> {
-        name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).filter(|letter| letter.is_alphanumeric())
+        let name = name.chars().take_while(|letter| *letter != '\0');
+        name.flat_map(char::to_uppercase).flat_map(char::to_lowercase).filter(|letter| letter.is_alphanumeric())
     }
     letters(one).eq(letters(other))
 }
@@ -143,6 +144,8 @@ mod tests {
             ("a name in Unicode's case", ("/ks", "/c"), JSON, r#"{"ks":"1","\u212a\u017f":"9","c":"GBP"}"#, None),
             ("a name with a space", flat, JSON, r#"{"a":"1"," a":"9","c":"GBP"}"#, None),
             ("a name with a zero byte", flat, JSON, r#"{"a":"1","a\u0000":"9","c":"GBP"}"#, None),
+            ("a name that a zero byte cuts", flat, JSON, r#"{"a":"1","a\u0000x":"9","c":"GBP"}"#, None),
+            ("a form's name that a zero byte cuts", flat, FORM, "a=1&a%00x=9&c=GBP", None),
             ("a currency in another case", flat, JSON, r#"{"a":"1","c":"GBP","C":"KWD"}"#, None),
             (
                 "a parent without its separator",

@@ -62,7 +62,18 @@ pub fn read_chain(chain: &[CertificateDer<'_>]) -> Result<CertificateFacts, Cert
     if chain.len() > CHAIN_CERTIFICATES_MAX || bytes > CHAIN_BYTES_MAX {
         return Err(CertificateFault::ChainTooLong);
     }
-    read(chain.first().ok_or(CertificateFault::Encoding)?)
+    let (leaf, issuers) = chain.split_first().ok_or(CertificateFault::Encoding)?;
+    if issuers.iter().any(|issuer| signs_no_certificates(issuer)) {
+        return Err(CertificateFault::Purpose);
+    }
+    read(leaf)
+}
+
+/// RFC 5280 §6.1.4 (n): whoever names the usages of an issuer's key names this one. What cannot be read here is webpki's to
+/// refuse.
+fn signs_no_certificates(der: &[u8]) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
+    certificate.key_usage().is_ok_and(|usage| usage.is_some_and(|usage| !usage.value.key_cert_sign()))
 }
 
 fn read(der: &[u8]) -> Result<CertificateFacts, CertificateFault> {
@@ -281,6 +292,12 @@ mod tests {
         ] {
             assert_eq!(read(&der).map(drop), Err(fault), "{name}");
         }
+        let with_issuer = |usage: KeyUsagePurpose| {
+            let issuer = issue(|params| params.key_usages = vec![usage]);
+            read_chain(&[CertificateDer::from(sound.clone()), CertificateDer::from(issuer)]).map(drop)
+        };
+        assert_eq!(with_issuer(KeyUsagePurpose::KeyCertSign), Ok(()));
+        assert_eq!(with_issuer(KeyUsagePurpose::DigitalSignature), Err(CertificateFault::Purpose));
         let chain = vec![CertificateDer::from(sound); CHAIN_CERTIFICATES_MAX + 1];
         assert_eq!(read_chain(&chain).map(drop), Err(CertificateFault::ChainTooLong));
     }

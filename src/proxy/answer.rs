@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 
 use super::bridge::discard_body;
 use super::context::{Refusal, RequestContext};
-use super::headers::{INTERACTION_ID, relocate};
+use super::headers::{INTERACTION_ID, relocate, relocate_links};
 use super::spelling;
 use crate::domain::push_number;
 use crate::problem::Problem;
@@ -32,12 +32,7 @@ pub(super) fn dress(header: &mut ResponseHeader, ctx: &RequestContext, path: &st
         if let Some(forward) = &ctx.forward
             && let Some(authority) = &forward.authority
         {
-            for name in [header::LOCATION, header::CONTENT_LOCATION] {
-                let place = fields.get(&name);
-                if let Some(ours) = place.and_then(|place| relocate(place, authority, (path, forward.target.path()))) {
-                    set(fields, name, ours)?;
-                }
-            }
+            tell_places(fields, authority, (path, forward.target.path()))?;
         }
         if let Some(admitted) = &ctx.admitted {
             set_all(fields, admitted.permit.obligations.headers())?;
@@ -45,6 +40,23 @@ pub(super) fn dress(header: &mut ResponseHeader, ctx: &RequestContext, path: &st
         set(fields, SERVER_TIMING, timing(ctx))?;
         dress_any(fields, ctx)
     })
+}
+
+/// Places at the back end, told as the gateway's own.
+fn tell_places(fields: &mut HeaderMap, authority: &HeaderValue, paths: (&str, &str)) -> Result<()> {
+    for name in [header::LOCATION, header::CONTENT_LOCATION] {
+        if let Some(place) = fields.get(&name).and_then(|place| relocate(place, authority, paths)) {
+            set(fields, name, place)?;
+        }
+    }
+    if let http::header::Entry::Occupied(mut links) = fields.entry(header::LINK) {
+        for link in links.iter_mut() {
+            if let Some(told) = relocate_links(link, authority, paths) {
+                *link = told;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What answers of ours and of back ends have in common.

@@ -55,6 +55,10 @@ pub(super) struct AnswerBody {
     connection: Box<Connection>,
     read: Duration,
     deadline: Instant,
+    /// When its header had arrived, when its last part went on, and how long the caller took over those before.
+    begun: Instant,
+    went_on: Instant,
+    caller_took: Duration,
 }
 
 struct Connection {
@@ -145,8 +149,9 @@ async fn attempt(
         return Err(fault.into());
     }
     let (read, deadline) = (parcel.pool.timeouts().read, parcel.deadline);
-    let body = AnswerBody { picked, connection, read, deadline };
-    Ok(Answer { interim, header, waited: started.elapsed(), body })
+    let begun = Instant::now();
+    let body = AnswerBody { picked, connection, read, deadline, begun, went_on: begun, caller_took: Duration::ZERO };
+    Ok(Answer { interim, header, waited: begun.into_std().saturating_duration_since(started), body })
 }
 
 /// The connection is in a box: it goes from hand to hand, and is large.
@@ -282,19 +287,30 @@ pub(super) fn is_unprocessed(error: &Error) -> bool {
 impl AnswerBody {
     /// The next bytes of the body; `None` at its end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
-        let limit = self.deadline.min(Instant::now() + self.read);
+        let asked = Instant::now();
+        self.caller_took += asked.saturating_duration_since(self.went_on);
+        let limit = self.deadline.min(asked + self.read);
         let read = timeout_at(limit, pin!(self.connection.session.read_response_body())).await;
-        let fault = match read {
+        self.went_on = Instant::now();
+        let (fault, outcome) = match read {
             // A timeout looks at the work first: bytes that are always there would pass any deadline.
-            Ok(Ok(Some(_))) if Instant::now() >= self.deadline => Fault::TimedOut,
+            Ok(Ok(Some(_))) if self.went_on >= self.deadline => (Fault::TimedOut, self.late()),
             Ok(Ok(chunk)) => return Ok(chunk),
-            Ok(Err(error)) => Fault::from_upstream(&error),
-            Err(_) => Fault::TimedOut,
+            Ok(Err(error)) => (Fault::from_upstream(&error), Some(Outcome::Broken)),
+            Err(_) if limit == self.deadline => (Fault::TimedOut, self.late()),
+            Err(_) => (Fault::TimedOut, Some(Outcome::TimedOut)),
         };
         self.connection.silent = fault == Fault::TimedOut;
-        self.picked
-            .report(if fault == Fault::TimedOut { Outcome::TimedOut } else { Outcome::Broken }, StdInstant::now());
+        if let Some(outcome) = outcome {
+            self.picked.report(outcome, StdInstant::now());
+        }
         Err(fault)
+    }
+
+    /// Whose time ran out at the deadline? Not the back end's, if most of it was the caller's.
+    fn late(&self) -> Option<Outcome> {
+        let all = self.went_on.saturating_duration_since(self.begun);
+        (self.caller_took * 2 < all).then_some(Outcome::TimedOut)
     }
 
     /// Ends the exchange; `clean` once the body was read to its end.

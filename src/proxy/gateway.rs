@@ -342,8 +342,9 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         if response.status.is_informational() {
-            if response.status == StatusCode::CONTINUE {
-                // The expectation was answered here (RFC 9110 §10.1.1): a second 100 would answer nothing.
+            if response.status == StatusCode::CONTINUE || session.req_header().version == Version::HTTP_10 {
+                // The expectation was answered here (RFC 9110 §10.1.1): a second 100 would answer nothing. And HTTP/1.0
+                // knows no interim answers (§15.2).
                 session.as_downstream_mut().set_ignore_info_resp(true);
             }
             return Ok(());

@@ -19,7 +19,7 @@ use pingora_core::protocols::Digest;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::framing::section_bytes;
+use super::framing::{is_edged, section_bytes};
 use super::headers::has_byte;
 use super::spelling;
 use crate::domain::{Connection, Downstream};
@@ -216,9 +216,7 @@ struct Seen {
 impl Seen {
     fn of(head: &RequestHeader) -> Result<Self, GuardRefusal> {
         let mut seen = Self::default();
-        let edged = |value: &HeaderValue| value.as_bytes().trim_ascii().len() != value.len();
-        if head.version == Version::HTTP_2 && head.headers.values().any(edged) {
-            // RFC 9113 §8.2.1. In HTTP/1.1 such whitespace is not part of the value, and gone by now.
+        if head.version == Version::HTTP_2 && head.headers.values().any(is_edged) {
             return Err(malformed("A field value begins or ends with whitespace."));
         }
         for name in head.headers.keys() {

@@ -357,6 +357,20 @@ pub(super) fn relocate(location: &HeaderValue, authority: &HeaderValue, paths: (
     HeaderValue::from_str(&format!("/{}", place.trim_start_matches(['/', '\\']))).ok()
 }
 
+/// The targets of a `Link` field (RFC 8288 §3), told as [`relocate`] tells places.
+pub(super) fn relocate_links(links: &HeaderValue, authority: &HeaderValue, paths: (&str, &str)) -> Option<HeaderValue> {
+    let (mut told, mut rest) = (String::new(), links.to_str().ok()?);
+    while let Some((before, after)) = rest.split_once('<') {
+        let (target, after) = after.split_once('>')?;
+        let place = HeaderValue::from_str(target).ok().and_then(|target| relocate(&target, authority, paths));
+        let place = place.as_ref().and_then(|place| place.to_str().ok()).unwrap_or(target);
+        told.extend([before, "<", place, ">"]);
+        rest = after;
+    }
+    told.push_str(rest);
+    HeaderValue::from_str(&told).ok()
+}
+
 /// What precedes the segments that both paths end with: the base path at the gateway and at the back end.
 fn base_paths<'p>(outside: &'p str, inside: &'p str) -> (&'p str, &'p str) {
     let (mut a, mut b) = (outside, inside);
@@ -563,5 +577,9 @@ mod tests {
             let seen = relocate(&HeaderValue::from_str(location).unwrap(), &authority, paths);
             assert_eq!(seen.as_ref().map(|v| v.to_str().unwrap()), expected, "{location}");
         }
+        let links =
+            "<https://bank.internal:9443/internal/consents?page=2>; rel=\"next\", <https://other.example/>; rel=help";
+        let seen = relocate_links(&HeaderValue::from_static(links), &authority, paths).unwrap();
+        assert_eq!(seen, "</open-banking/v4/consents?page=2>; rel=\"next\", <https://other.example/>; rel=help");
     }
 }

@@ -81,14 +81,19 @@ pub(super) fn broke(session: &mut Session, ctx: &mut RequestContext, error: &Err
     let answered = session.response_written().is_some_and(|header| !header.status.is_informational());
     let Ok(forward) = ctx.forward_mut() else { return false };
     forward.fuse = None;
-    let fault = forward.fault.take().unwrap_or_else(|| Fault::from_proxying(error));
-    // A pause of the caller looks like one of the back end, which waits for the rest of the body.
+    let ours = forward.fault.take();
+    // Time that ran out while the answer passed, or on a WebSocket, is the caller's as much as the back end's.
+    let blameless = forward.answered && (forward.websocket || ours == Some(Fault::TimedOut));
+    let fault = ours.unwrap_or_else(|| Fault::from_proxying(error));
+    let uploading = body != Body::Absent && !forward.body_ended;
     let fault = match fault {
-        Fault::TimedOut if body != Body::Absent && !forward.body_ended && !forward.is_late() => Fault::BodyTimedOut,
-        Fault::Broken(_) if forward.is_late() => Fault::TimedOut, // By the fuse.
+        // A pause of the caller looks like one of the back end, which waits for the rest of the body; unless it takes none.
+        Fault::TimedOut if uploading && *error.etype() != ErrorType::WriteTimedout => Fault::BodyTimedOut,
+        Fault::Broken(_) if forward.is_late() && uploading => Fault::BodyTimedOut, // By the fuse.
+        Fault::Broken(_) if forward.is_late() => Fault::TimedOut,
         fault => fault,
     };
-    if let (Some(outcome), Some(picked)) = (fault.outcome(), &mut forward.picked) {
+    if let (false, Some(outcome), Some(picked)) = (blameless, fault.outcome(), &mut forward.picked) {
         picked.report(outcome, StdInstant::now());
         if *error.etype() == ErrorType::InvalidH2 {
             picked.keep_http2();

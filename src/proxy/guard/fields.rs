@@ -1,7 +1,7 @@
 //! Fields that belong to one hop, and fields that are not the client's to set.
 
 use http::header::{CONNECTION, TE, UPGRADE};
-use http::{HeaderName, HeaderValue, Version};
+use http::{HeaderName, HeaderValue, Method, Version};
 use pingora_http::RequestHeader;
 
 use super::{GuardRefusal, malformed, remove};
@@ -110,6 +110,7 @@ pub(super) fn clean(head: &mut RequestHeader) -> Result<bool, GuardRefusal> {
     }
     let websocket = nominated.upgrade
         && head.version == Version::HTTP_11
+        && head.method == Method::GET // RFC 6455 §4.1
         && head.headers.get_all(UPGRADE).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
         && head.headers.contains_key(UPGRADE);
     remove(head, &CONNECTION);

@@ -620,6 +620,36 @@ async fn a_body_that_pauses_is_the_callers_fault() {
     assert_eq!(rig.get("/bank/accounts/1").await.status(), 200, "and not held against the back end");
 }
 
+/// Whoever drips an upload until all of the time is gone must not take the back end from everybody else.
+#[tokio::test]
+async fn an_upload_that_takes_all_the_time_is_the_callers_fault() {
+    let bank = Server::plain(|_| Act::ok("{}")).await;
+    let mut strict = settings(&[bank.url()]);
+    strict.breaker.failures = 1;
+    let mut all = ops();
+    for op in &mut all {
+        op.timeout = Some(Duration::from_millis(200));
+    }
+    let rig = Rig::with(strict, all, |_| ()).await;
+    let mut raw = rig.raw().await;
+    raw.send("POST /bank/payments HTTP/1.1\r\nHost: {host}\r\nAuthorization: {token}\r\nContent-Length: 999\r\n\r\n")
+        .await;
+    let (mut reading, mut writing) = raw.stream.split();
+    let drip = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        while writing.write_all(b"a").await.is_ok() {
+            tick.tick().await;
+        }
+    };
+    let mut answer = vec![0; 12];
+    tokio::select! {
+        () = drip => panic!("cut before an answer"),
+        read = reading.read_exact(&mut answer) => { read.unwrap(); }
+    }
+    assert_eq!(String::from_utf8(answer).unwrap(), "HTTP/1.1 408");
+    assert_eq!(rig.get("/bank/accounts/1").await.status(), 200, "and not held against the back end");
+}
+
 #[tokio::test]
 async fn a_back_end_that_answers_early_is_heard_while_the_upload_goes_on() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
