@@ -167,8 +167,11 @@ async fn a_body_of_no_bytes_is_none_where_none_is_taken() {
             ("one byte of a stated length", reqwest::Body::from("x"), 400),
         ] {
             let before = backend.total();
-            let request = client.get(gateway.https("public", "/shop/items")).bearer_auth(&token).body(body);
-            let response = request.send().await.unwrap();
+            let mut request = client.get(gateway.https("public", "/shop/items")).bearer_auth(&token);
+            if version == "HTTP/1.1" && body.as_bytes().is_none() {
+                request = request.header("transfer-encoding", "chunked"); // Else the client sends no body with a GET.
+            }
+            let response = request.body(body).send().await.unwrap();
             assert_eq!(response.status(), status, "{version}: {name}");
             let seen = backend.total() - before;
             assert_eq!(seen, usize::from(status == 200), "{version}: {name}");
