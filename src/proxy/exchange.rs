@@ -318,3 +318,21 @@ impl AnswerBody {
         self.connection.end(clean).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_answered_has_processed_however_malformed_the_answer_is() {
+        for (kind, retry, expected) in [
+            (ErrorType::H2Error, true, true), // GOAWAY, REFUSED_STREAM (RFC 9113 §8.7)
+            (ErrorType::H2Error, false, false),
+            (ErrorType::InvalidH2, true, false),
+        ] {
+            let mut error = Error::new(kind.clone());
+            error.retry = retry.into();
+            assert_eq!(is_unprocessed(&error), expected, "{kind:?} {retry}");
+        }
+    }
+}

@@ -195,6 +195,22 @@ async fn a_second_address_of_one_back_end_is_tried_after_the_first_refuses() {
     assert!(pool.pick(&mut tried, now).is_err(), "two addresses, two attempts");
 }
 
+#[test]
+fn a_back_end_that_moves_on_shares_nothing_with_its_past() {
+    let pool = pool(settings(&["http://127.0.0.1:1".into()]));
+    pool.backends()[0].state.resolved(vec!["127.0.0.1:1".parse().unwrap()]);
+    let picked = pool.pick(&mut Tried::default(), Instant::now()).unwrap();
+    let key = || (picked.peer(TERMS).group_key, picked.shared_peer().group_key);
+    assert_eq!(key(), key());
+    assert_eq!(key().0, key().1, "both lanes mean the same back end");
+    let mut seen = std::collections::HashSet::from([key()]);
+    for _ in 0..100 {
+        picked.keep_http2();
+        assert_eq!(key().0, key().1);
+        assert!(seen.insert(key()), "as new as if nothing were known of it");
+    }
+}
+
 /// One GET through the transport. `None` if the connection or the answer failed.
 async fn get(pool: &Pool) -> Option<String> {
     let picked = pool.pick(&mut Tried::default(), Instant::now()).unwrap();
