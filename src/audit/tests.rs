@@ -157,6 +157,7 @@ fn a_token_is_named_by_a_digest() {
 struct Disk {
     bytes: Arc<Mutex<Vec<u8>>>,
     full: Arc<AtomicBool>,
+    syncs: Arc<AtomicI64>,
     /// Takes this many bytes of each write while it is full, and then fails.
     torn_after: usize,
 }
@@ -177,6 +178,7 @@ impl Sink for Disk {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -220,6 +222,25 @@ fn a_full_disk_keeps_records_waiting_and_then_refuses_requests() {
     assert_eq!(lines.iter().filter(|line| line["kind"] == "request").count(), 9, "nothing is lost, nothing is twice");
     let notice = lines.iter().find(|line| line["kind"] == "requests-refused-unrecorded").unwrap();
     assert_eq!(notice["count"], 2, "and the gap says so itself");
+}
+
+#[test]
+fn records_that_keep_coming_share_the_disks_attention() {
+    let disk = Disk::default();
+    let file = AuditFile::start(disk.clone(), 1_000_000, hands()).unwrap();
+    let begin = std::time::Instant::now();
+    let mut records = 0;
+    while begin.elapsed() < Duration::from_millis(450) {
+        file.reserve().unwrap();
+        file.record(blank());
+        records += 1;
+        std::thread::park_timeout(Duration::from_micros(200));
+    }
+    file.flush(PATIENCE).unwrap();
+    let syncs = disk.syncs.load(Ordering::Relaxed);
+    assert!(records > 100 && syncs <= 12, "{records} records, {syncs} times");
+    assert_eq!(disk.lines().iter().filter(|line| line["kind"] == "request").count(), records);
+    file.close(PATIENCE).unwrap();
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::line::{Notice, append};
 use super::queue::{Entry, Places};
@@ -91,6 +91,7 @@ impl<S: Sink> Writer<S> {
                 thread::park_timeout(GATHER);
                 continue;
             }
+            let (began, full) = (Instant::now(), self.group.records() >= GROUP_MAX);
             while let Err(error) = self.commit() {
                 self.complain(&error);
                 if self.places.stopping.load(Ordering::Acquire) {
@@ -101,6 +102,10 @@ impl<S: Sink> Writer<S> {
                 thread::park_timeout(RETRY);
             }
             self.conclude();
+            if !full {
+                // The next group gathers as long as the first did: under load the disk would else be asked for every few.
+                thread::park_timeout(GATHER.saturating_sub(began.elapsed()));
+            }
         }
     }
 
@@ -113,7 +118,7 @@ impl<S: Sink> Writer<S> {
         if let Some(count) = self.places.summed.report() {
             group.notice(&Notice::ConnectionsSummed { at, count });
         }
-        while group.requests + group.connections < GROUP_MAX {
+        while group.records() < GROUP_MAX {
             match self.queue.try_recv() {
                 Ok(Entry::Request(record)) => {
                     append(&mut group.lines, &*record);
@@ -168,7 +173,11 @@ impl<S: Sink> Writer<S> {
 
 impl Group {
     fn is_empty(&self) -> bool {
-        self.lines.is_empty() && self.flushes.is_empty() && self.requests + self.connections == 0
+        self.lines.is_empty() && self.flushes.is_empty() && self.records() == 0
+    }
+
+    const fn records(&self) -> usize {
+        self.requests + self.connections
     }
 
     fn notice(&mut self, notice: &Notice) {
