@@ -318,6 +318,36 @@ async fn a_client_of_a_removed_ca_is_out_with_its_next_request_on_the_same_conne
     assert_eq!(status, 200, "a registered self-signed certificate needs no CA");
 }
 
+/// The header was let in; what counts is whether its sender may still send when the body has come.
+#[tokio::test]
+async fn a_body_that_is_held_back_does_not_outlive_its_token() {
+    let (backend, _site, gateway) = rig().await;
+    let (revoked, kept) = (token_of(&gateway, "acme-tls").await, token_of(&gateway, "acme-tls").await);
+    let identity = client_identity("acme-tls");
+    let body = r#"{"name":"tea","quantity":1}"#;
+    let mut held = Vec::new();
+    for token in [&revoked, &kept] {
+        let mut wire = Wire::tls(gateway.address("mtls"), Some(identity)).await.unwrap();
+        // `100 Continue` says that the header was admitted and the body is being read.
+        let answer = wire
+            .ask(format!(
+                "POST /shop/items HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+                body.len()
+            ))
+            .await;
+        assert_eq!(answer.status, 100);
+        held.push(wire);
+    }
+    let fields = [("client_id", "acme-tls"), ("token", revoked.as_str())];
+    assert_eq!(form(&gateway, "mtls", &http(Some(identity)), "/oauth/revoke", &fields).await.status(), 200);
+    let before = backend.total();
+    for (wire, expected) in held.iter_mut().zip([401, 200]) {
+        assert_eq!(wire.ask(body).await.status, expected);
+    }
+    assert_eq!(backend.total(), before + 1, "the other one alone");
+}
+
 #[tokio::test]
 async fn a_revoked_token_is_refused_from_the_next_request_on_and_after_a_kill() {
     let (backend, site, gateway) = rig().await;

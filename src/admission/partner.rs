@@ -23,10 +23,21 @@ pub struct Identified {
 impl Identified {
     /// Whether client and tenant may still act: neither is suspended.
     pub fn check_active(&self) -> Result<(), Rejection> {
-        let client = &self.partner.client;
-        let active = client.status == PartnerStatus::Active && client.tenant.status == PartnerStatus::Active;
-        if active { Ok(()) } else { Err(Rejection::UnknownPartner) }
+        check_active(&self.partner)
     }
+
+    /// Whether the caller would be let in now, by the snapshot in force now. For one who was let in some time ago, and has
+    /// held back the body since.
+    pub fn check_again(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), Rejection> {
+        snapshot.authenticator.check_again(&self.token, now)?;
+        check_active(&*partner(snapshot, &self.token)?)
+    }
+}
+
+fn check_active(partner: &Partner) -> Result<(), Rejection> {
+    let client = &partner.client;
+    let active = client.status == PartnerStatus::Active && client.tenant.status == PartnerStatus::Active;
+    if active { Ok(()) } else { Err(Rejection::UnknownPartner) }
 }
 
 /// Verifies the token and its binding, then finds its partner.

@@ -119,6 +119,16 @@ impl Authenticator {
         Ok((verified, proofs.spend(proof, now)?))
     }
 
+    /// Whether a token that passed some time ago would pass now: it has not ended, and who issued it is trusted still. Its
+    /// sender need not prove anything again.
+    pub fn check_again(&self, token: &VerifiedToken, now: Timestamp) -> Result<(), AuthnError> {
+        token.check_unexpired(now)?;
+        if !self.still_trusts(token) {
+            return Err(AuthnError::Issuer);
+        }
+        self.check_unrevoked(token)
+    }
+
     async fn recall_or_verify(
         &self,
         token: &str,
@@ -159,12 +169,16 @@ impl Authenticator {
     /// A remembered token, if its issuer is still trusted under the same settings and still has the key.
     fn recall(&self, hash: &TokenHash) -> Option<Arc<VerifiedToken>> {
         let token = self.verified.get(hash)?.token;
-        let trusted = self.own.iter().chain(&self.outside).any(|issuer| Arc::ptr_eq(issuer, &token.verifier));
-        if trusted && token.verifier.still_has(token.key) {
+        if self.still_trusts(&token) {
             return Some(token);
         }
         self.verified.invalidate(hash);
         None
+    }
+
+    fn still_trusts(&self, token: &VerifiedToken) -> bool {
+        let trusted = self.own.iter().chain(&self.outside).any(|issuer| Arc::ptr_eq(issuer, &token.verifier));
+        trusted && token.verifier.still_has(token.key)
     }
 
     async fn verify(&self, token: &str, hash: TokenHash, now: Timestamp) -> Result<Arc<VerifiedToken>, AuthnError> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
 use super::{IssuerError, IssuerSettings, JwksFetchError, RemoteKeysError};
@@ -59,13 +59,18 @@ struct Held {
 
 /// One JWK set behind a URL.
 pub struct RemoteKeys {
+    set: Arc<RemoteSet>,
+    /// Held while fetching: whoever comes meanwhile waits for that fetch instead of starting another.
+    last: Arc<Mutex<Fetches>>,
+}
+
+/// Where it is, and what was found there.
+struct RemoteSet {
     source: Source,
     algorithms: Vec<Algorithm>,
     held: ArcSwapOption<Held>,
     /// Whether another set came since somebody asked last.
     changed: AtomicBool,
-    /// Held while fetching: whoever comes meanwhile waits for that fetch instead of starting another.
-    last: Mutex<Fetches>,
 }
 
 #[derive(Default)]
@@ -107,29 +112,30 @@ impl RemoteKeys {
     }
 
     fn of(source: Source, algorithms: &[Algorithm]) -> Self {
-        let changed = AtomicBool::new(false);
-        Self { source, algorithms: algorithms.to_vec(), held: ArcSwapOption::empty(), changed, last: Mutex::default() }
+        let (algorithms, changed) = (algorithms.to_vec(), AtomicBool::new(false));
+        let set = RemoteSet { source, algorithms, held: ArcSwapOption::empty(), changed };
+        Self { set: Arc::new(set), last: Arc::default() }
     }
 
     pub(super) fn contains(&self, key: KeyThumbprint) -> bool {
-        self.held.load().as_ref().is_some_and(|held| held.keys.contains(key))
+        self.set.held.load().as_ref().is_some_and(|held| held.keys.contains(key))
     }
 
     /// About how much memory the set at hand takes.
     pub fn bytes(&self) -> usize {
-        self.held.load().as_ref().map_or(0, |held| held.bytes)
+        self.set.held.load().as_ref().map_or(0, |held| held.bytes)
     }
 
     /// Whether the set at hand is another than when this was asked last: [`Self::bytes`] may be too.
     pub fn take_change(&self) -> bool {
-        self.changed.swap(false, Ordering::Relaxed)
+        self.set.changed.swap(false, Ordering::Relaxed)
     }
 
     /// Verifies with the keys at hand; fetches if there are none, they are no longer fresh, or none has the token's
     /// `kid`. For a client the time does not tell whether its set has that `kid`.
     pub async fn verify(&self, token: UnverifiedToken<'_>, now: Timestamp) -> Result<Verified, RemoteKeysError> {
         let held = self.held_for(|held| knows(&held.keys, &token), now).await?;
-        let verified = match self.source {
+        let verified = match self.set.source {
             Source::Operator { .. } => held.keys.verify(token),
             Source::Stranger { .. } => KeySet::verify_evenly(Some(&held.keys), token),
         };
@@ -151,8 +157,8 @@ impl RemoteKeys {
 
     /// What is at hand and not too old to serve.
     fn serving(&self, now: Timestamp) -> Option<Arc<Held>> {
-        let held = self.held.load_full()?;
-        match self.source {
+        let held = self.set.held.load_full()?;
+        match self.set.source {
             Source::Operator { .. } => Some(held),
             Source::Stranger { .. } => (now.since(held.fetched_at) < held.fresh_for + STALE_MAX).then_some(held),
         }
@@ -160,26 +166,26 @@ impl RemoteKeys {
 
     /// Whether a use should fetch. An issuer's keys are renewed in the background instead.
     fn is_due(&self, held: &Held, now: Timestamp) -> bool {
-        match self.source {
+        match self.set.source {
             Source::Operator { .. } => false,
             Source::Stranger { .. } => !is_recent(held.fetched_at, now, held.fresh_for),
         }
     }
 
     pub(super) async fn refresh_if_due(&self, now: Timestamp) {
-        let mut last = self.last.lock().await;
+        let last = Arc::clone(&self.last).lock_owned().await;
         let fresh = last.latest.as_ref().is_some_and(|attempt| {
             let period = if attempt.failure.is_some() { REFETCH_INTERVAL_MIN } else { REFRESH_PERIOD };
             is_recent(attempt.at, now, period)
         });
         if !fresh {
-            self.fetch_into(&mut last, now).await;
+            self.fetch(last, now).await;
         }
     }
 
     /// Fetches unless somebody just did; returns why the latest attempt failed, if it did.
     async fn fetch_for(&self, knows: &impl Fn(&Held) -> bool, now: Timestamp) -> Option<Arc<JwksFetchError>> {
-        let mut last = self.last.lock().await;
+        let mut last = Arc::clone(&self.last).lock_owned().await;
         let held = self.serving(now);
         let attempted =
             |last: &Fetches, span| last.latest.as_ref().is_some_and(|attempt| is_recent(attempt.at, now, span));
@@ -189,17 +195,30 @@ impl RemoteKeys {
             Some(held) if self.is_due(held, now) => attempted(&last, REFETCH_INTERVAL_MIN),
             Some(_) => return None, // Fetched while we waited.
         };
-        if !recent {
-            if held.is_some_and(|held| !knows(&held)) {
-                last.demanded = Some(now); // Before the fetch, for the same reason as below.
-            }
-            self.fetch_into(&mut last, now).await;
+        if recent {
+            return last.latest.as_ref().and_then(|attempt| attempt.failure.clone());
         }
-        last.latest.as_ref().and_then(|attempt| attempt.failure.clone())
+        if held.is_some_and(|held| !knows(&held)) {
+            last.demanded = Some(now);
+        }
+        self.fetch(last, now).await
     }
 
+    /// On a task of its own: whoever asked may go away, and those who wait behind must not inherit an attempt that came
+    /// to nothing, for the rate cap counts it.
+    async fn fetch(&self, mut last: OwnedMutexGuard<Fetches>, now: Timestamp) -> Option<Arc<JwksFetchError>> {
+        let set = Arc::clone(&self.set);
+        let fetched = tokio::spawn(async move {
+            set.fetch_into(&mut last, now).await;
+            last.latest.as_ref().and_then(|attempt| attempt.failure.clone())
+        });
+        fetched.await.unwrap_or_else(|_ended| Some(Arc::new(JwksFetchError::Interrupted)))
+    }
+}
+
+impl RemoteSet {
     async fn fetch_into(&self, last: &mut Fetches, now: Timestamp) {
-        // Noted before the fetch: if this future is dropped midway, the rate cap still counts the attempt.
+        // Noted before the fetch: should it end midway, the rate cap still counts the attempt.
         last.latest = Some(Attempt { at: now, failure: Some(Arc::new(JwksFetchError::Interrupted)) });
         let began = Instant::now();
         let fetched = match &self.source {

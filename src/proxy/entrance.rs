@@ -60,6 +60,10 @@ pub(super) async fn enter(gateway: &Gateway, session: &mut Session, ctx: &mut Re
         }
         BodyNeed::Empty | BodyNeed::None => None,
     };
+    if held.is_some() {
+        // Its sender may have held it back for as long as `body_timeout`, and lost the right to send it meanwhile.
+        pending.caller.check_again(&gateway.snapshot(), gateway.clock.now())?;
+    }
     let body = parse(&pending, session, held.as_ref())?;
     let admitted = pending.admit(&head(session, &connection), &body, gateway.clock.now())?;
     note_admitted(ctx, &admitted);
@@ -123,7 +127,11 @@ async fn choose(
     if admitted.answer_is_read() {
         let max = body_bytes_max(gateway, Some(operation));
         let holder = holder(&admitted.caller, &admitted.snapshot);
-        return Ok(Lane::Whole(read_body(gateway, session, ctx, holder, max).await?));
+        let held = read_body(gateway, session, ctx, holder, max).await?;
+        if held.is_some() {
+            admitted.caller.check_again(&gateway.snapshot(), gateway.clock.now())?;
+        }
+        return Ok(Lane::Whole(held));
     }
     let max = operation.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max);
     if announced(session).is_some_and(|length| length > max) {

@@ -144,6 +144,8 @@ enum Reply {
     Body(String),
     Status(u16),
     Redirect(String),
+    /// This body, once another reply is set.
+    Late(String),
     Never,
 }
 
@@ -162,6 +164,10 @@ async fn endpoint(first: Reply) -> Endpoint {
                 Reply::Body(body) => response.body(body.into()).unwrap(),
                 Reply::Status(status) => response.status(status).body(empty()).unwrap(),
                 Reply::Redirect(to) => response.status(302).header("location", to).body(empty()).unwrap(),
+                Reply::Late(body) => {
+                    current.changed().await.unwrap();
+                    response.body(body.into()).unwrap()
+                }
                 Reply::Never => std::future::pending().await,
             }
         }
@@ -175,6 +181,13 @@ async fn endpoint(first: Reply) -> Endpoint {
 impl Endpoint {
     fn hits(&self) -> usize {
         self.hits.load(Ordering::SeqCst)
+    }
+
+    /// Until somebody has asked.
+    async fn begun(&self) {
+        while self.hits() == 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn world(&self) -> World {
@@ -317,15 +330,35 @@ async fn a_black_hole_costs_a_deadline_and_not_more() {
     let outcome = keys.verify(unverified(), at(1000)).await;
     assert!(matches!(outcome, Err(RemoteKeysError::Unavailable(Some(_)))), "{outcome:?}");
 
-    // Whoever gives up while fetching leaves an attempt that counts, and a lock that is free.
+    // Whoever gives up while fetching leaves a fetch that goes on: whoever comes next shares what becomes of it.
     let patient =
-        super::super::remote_keys::RemoteKeys::with_timeout(&settings, &endpoint.url, Duration::from_secs(60)).unwrap();
+        super::super::remote_keys::RemoteKeys::with_timeout(&settings, &endpoint.url, Duration::from_millis(400))
+            .unwrap();
     let given_up = tokio::time::timeout(Duration::from_millis(20), patient.verify(unverified(), at(1000))).await;
     assert!(given_up.is_err());
     let hits = endpoint.hits();
     let outcome = patient.verify(unverified(), at(1001)).await;
     assert!(matches!(outcome, Err(RemoteKeysError::Unavailable(Some(_)))), "{outcome:?}");
     assert_eq!(endpoint.hits(), hits, "not fetched again so soon");
+}
+
+#[tokio::test]
+async fn whoever_goes_away_while_keys_are_fetched_starves_nobody() {
+    let key = new_key();
+    let endpoint = endpoint(Reply::Late(jwks(&[&key]))).await;
+    let settings = outside(JwksSource::Url(endpoint.url.clone()));
+    let keys = super::super::remote_keys::RemoteKeys::with_timeout(&settings, &endpoint.url, Duration::from_secs(10));
+    let keys = keys.unwrap();
+    let token = key.sign("JWT", &outside_claims()).unwrap();
+    let unverified = || crate::jose::UnverifiedToken::parse(&token).unwrap();
+    let asked = endpoint.begun();
+    tokio::select! {
+        outcome = keys.verify(unverified(), at(1000)) => panic!("too early: {outcome:?}"),
+        () = asked => {} // The first to ask goes away while the endpoint thinks.
+    }
+    endpoint.answer.send_replace(Reply::Body(String::new()));
+    assert!(keys.verify(unverified(), at(1001)).await.is_ok(), "within the rate cap of the fetch that went on");
+    assert_eq!(endpoint.hits(), 1);
 }
 
 #[tokio::test]
