@@ -195,7 +195,7 @@ fn complete() -> Vec<(&'static str, Value)> {
             { "subject": "psu-1", "username": "alice", "password_hash": HASH, "name": "Alice Example",
               "given_name": "Alice", "family_name": "Example", "email": "alice@example.com", "email_verified": true,
               "acr": "urn:example:acr" },
-            { "subject": "psu-2", "username": "bob", "password_hash_file": "hash" }
+            { "subject": "psu-2", "username": "bob", "password_hash_file": "hash", "acr": ["urn:one", "urn:two"] }
         ] }),
         ),
         (

@@ -8,12 +8,14 @@ use serde_json::Value;
 
 use super::client_authentication::Authenticated;
 use super::form::Form;
-use super::{AuthorizationServer, GrantType, OAuthError, RequestedClaims, ResponseMode};
+use super::{AuthorizationServer, GrantType, OAuthError, RequestedAcr, RequestedClaims, ResponseMode};
 use crate::domain::{ClientId, ScopeSet, Thumbprint};
 
 /// Longest `state` and `nonce` that are echoed, in bytes. Longer ones are refused, never cut (FAPI 2.0 §5.3.2.2-14).
 const ECHO_BYTES_MAX: usize = 4096;
 const NONCE_BYTES_MAX: usize = 512;
+/// Most values of a parameter that is a list.
+const WORDS_MAX: usize = 16;
 
 /// Invariant: made by [`AuthorizationServer::check_request`] alone.
 #[derive(Debug, Clone)]
@@ -30,10 +32,8 @@ pub struct AuthorizationRequest {
     pub authorization_details: Vec<Value>,
     /// RFC 8707: the whole gateway, if there are none.
     pub resources: Vec<String>,
-    /// In order of preference.
-    pub acr_values: Vec<String>,
-    /// One of them must be reached (OpenID Connect Core §5.5.1.1); empty: any.
-    pub acr_essential: Vec<String>,
+    /// How the user must have been authenticated.
+    pub acr: RequestedAcr,
     /// Seconds since the user last proved who they are.
     pub max_age: Option<u64>,
     pub prompt: Prompt,
@@ -113,8 +113,7 @@ impl AuthorizationServer {
             code_challenge: code_challenge(parameters)?,
             authorization_details: details,
             resources: self.resources(parameters)?,
-            acr_values: words(parameters, "acr_values"),
-            acr_essential: claims.as_ref().map_or(Ok(Vec::new()), RequestedClaims::essential_acr)?,
+            acr: RequestedAcr::parse(parameters, claims.as_ref())?,
             max_age: max_age(parameters)?,
             prompt: prompt(parameters)?,
             login_hint: parameters.get("login_hint").map(str::to_owned),
@@ -194,9 +193,14 @@ fn code_challenge(parameters: &Form) -> Result<[u8; 32], OAuthError> {
     digest.ok_or(OAuthError::InvalidRequest("code_challenge is not an S256 challenge."))
 }
 
-pub(super) fn words(parameters: &Form, name: &str) -> Vec<String> {
+/// A list between blanks. A longer one is refused, never cut: what was wanted most could be among the rest.
+pub(super) fn words(parameters: &Form, name: &str) -> Result<Vec<String>, OAuthError> {
     let text = parameters.get(name).unwrap_or_default();
-    text.split(' ').filter(|word| !word.is_empty()).take(16).map(str::to_owned).collect()
+    let words: Vec<String> = text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    if words.len() > WORDS_MAX {
+        return Err(OAuthError::InvalidRequest("acr_values or prompt has too many values."));
+    }
+    Ok(words)
 }
 
 /// RFC 9470 §5: a non-negative integer.
@@ -211,7 +215,7 @@ fn max_age(parameters: &Form) -> Result<Option<u64>, OAuthError> {
 
 fn prompt(parameters: &Form) -> Result<Prompt, OAuthError> {
     let mut prompt = Prompt::default();
-    for word in words(parameters, "prompt") {
+    for word in words(parameters, "prompt")? {
         match word.as_str() {
             "none" => prompt.none = true,
             "login" | "select_account" => prompt.login = true,

@@ -306,12 +306,11 @@ impl Pending {
 impl WaitingRequest {
     pub fn approve_all(&self, now: Timestamp) -> BackchannelDecision {
         let request = &self.request;
-        let preferred = request.acr_values.first().map(|acr| Arc::from(acr.as_str()));
         let scopes: ScopeSet = request.scopes.clone();
         BackchannelDecision::Approve(Approval {
             subject: Arc::clone(&request.subject.subject),
             auth_time: now,
-            acr: preferred.or_else(|| request.subject.acr.clone()),
+            acr: Some(Arc::clone(&request.acr)),
             scopes,
             authorization_details: request.authorization_details.clone(),
         })

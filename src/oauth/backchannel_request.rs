@@ -7,14 +7,14 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::assertion::JTI_BYTES_MAX;
-use super::authorization_request::{scopes, words};
+use super::authorization_request::scopes;
 use super::client_authentication::Authenticated;
 use super::form::Form;
 use super::pushed::BESIDE_A_REQUEST_OBJECT;
 use super::request_object::ClientJwt;
 use super::{
-    AuthorizationServer, BackchannelError, CibaDelivery, ClaimsPlace, GrantType, OAuthError, RequestedClaims, Subject,
-    SubjectType,
+    AuthorizationServer, BackchannelError, CibaDelivery, ClaimsPlace, GrantType, OAuthError, RequestedAcr,
+    RequestedClaims, Subject, SubjectType,
 };
 use crate::domain::{ScopeSet, Timestamp};
 use crate::jose::UnverifiedToken;
@@ -48,8 +48,8 @@ pub struct BackchannelRequest {
     /// Who is asked.
     pub subject: Arc<Subject>,
     pub scopes: ScopeSet,
-    /// In order of preference.
-    pub acr_values: Vec<String>,
+    /// What their approval is worth: of the classes that were asked for the first that they satisfy.
+    pub acr: Arc<str>,
     /// Shown to the user on both devices.
     pub binding_message: Option<String>,
     /// Each has passed its type's schema (RFC 9396 §5).
@@ -130,6 +130,14 @@ impl AuthorizationServer {
         let subject = self.hinted(parameters, caller, now).await?;
         let binding_message = binding_message(parameters)?;
         let claims = RequestedClaims::parse(parameters)?;
+        // Nobody is asked in vain: an essential claim that is not met is a failed authentication (OpenID Connect Core
+        // §5.5.1.1, RFC 9470 §5), and who is hinted at is whom the client wants to be told of (§5.5.1).
+        let requested = RequestedAcr::parse(parameters, claims.as_ref())?;
+        let acr = requested.reached_by(&subject.acr).ok_or(BackchannelError::UnmetAuthenticationRequirements)?;
+        let known_as = self.subject_for(&caller.registration, &subject.subject);
+        if claims.as_ref().and_then(RequestedClaims::subject).is_some_and(|asked| *asked != *known_as) {
+            return Err(BackchannelError::UnknownUser.into());
+        }
         let details = self.settings.detail_types.check(parameters, &caller.registration.metadata)?;
         let intent = claims.as_ref().is_some_and(|claims| claims.intent(ClaimsPlace::IdToken).is_some());
         let profile = caller.registration.profile;
@@ -140,7 +148,7 @@ impl AuthorizationServer {
         Ok(BackchannelRequest {
             subject,
             scopes,
-            acr_values: words(parameters, "acr_values"),
+            acr,
             binding_message,
             authorization_details: details,
             resources: self.resources(parameters)?,

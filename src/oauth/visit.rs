@@ -151,7 +151,8 @@ impl Stopped {
 /// What must happen next.
 enum Next {
     SignIn,
-    Ask(SignedIn),
+    /// Them, who are authenticated so.
+    Ask(SignedIn, Arc<str>),
     End(AuthorizationError),
 }
 
@@ -260,7 +261,7 @@ impl AuthorizationServer {
                 let hint = request.login_hint.clone().filter(|hint| hint.len() <= LOGIN_HINT_BYTES_MAX);
                 self.sign_in_page(visitor, hint.unwrap_or_default(), None)
             }
-            Next::Ask(signed_in) => Visit::Approval(Box::new(ApprovalPage {
+            Next::Ask(signed_in, _) => Visit::Approval(Box::new(ApprovalPage {
                 form: self.page_form(visitor),
                 client_name: visitor.opened.client.name.clone(),
                 tenant_name: visitor.opened.client.tenant.name.clone(),
@@ -300,12 +301,11 @@ impl AuthorizationServer {
             return if signed_in.at >= opened_at { Next::End(AuthorizationError::LoginRequired) } else { sign_in };
         }
         // RFC 9470 §5: an `acr` that was asked for is reached, or the client hears that it was not.
-        let reached = |asked: &[String]| asked.is_empty() || asked.iter().any(|acr| **acr == *signed_in.user.acr);
-        if !reached(&request.acr_values) || !reached(&request.acr_essential) {
+        let Some(acr) = request.acr.reached_by(&signed_in.user.acr) else {
             return Next::End(AuthorizationError::UnmetAuthenticationRequirements);
-        }
+        };
         // An approval is not remembered, so it is always asked for.
-        if request.prompt.none { Next::End(AuthorizationError::ConsentRequired) } else { Next::Ask(signed_in) }
+        if request.prompt.none { Next::End(AuthorizationError::ConsentRequired) } else { Next::Ask(signed_in, acr) }
     }
 
     /// Who is signed in with the browser, and still one of the users.
@@ -354,8 +354,8 @@ impl AuthorizationServer {
     }
 
     fn approved(&self, form: &Form, visitor: &Visitor) -> VisitAnswer {
-        let signed_in = match self.next(visitor) {
-            Next::Ask(signed_in) => signed_in,
+        let (signed_in, acr) = match self.next(visitor) {
+            Next::Ask(signed_in, acr) => (signed_in, acr),
             Next::SignIn => return Visit::Again(visitor.handle.clone()).into(),
             Next::End(error) => return self.end(visitor, error).into(),
         };
@@ -366,7 +366,7 @@ impl AuthorizationServer {
         let approval = Approval {
             subject: Arc::clone(&signed_in.user.subject),
             auth_time: signed_in.at,
-            acr: Some(Arc::clone(&signed_in.user.acr)),
+            acr: Some(acr),
             scopes,
             authorization_details,
         };

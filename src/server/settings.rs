@@ -102,8 +102,8 @@ pub(super) fn published(configuration: &Configuration, in_force: &InForce, detai
 }
 
 fn acr_values(configuration: &Configuration) -> Vec<String> {
-    let values: BTreeSet<String> = configuration.users.iter().map(|user| user.value.acr.to_string()).collect();
-    values.into_iter().collect()
+    let values: BTreeSet<&str> = configuration.users.iter().flat_map(|user| user.value.acr.iter()).collect();
+    values.into_iter().map(str::to_owned).collect()
 }
 
 /// The rules of registration; a directory that cannot be set up is a mistake.

@@ -10,6 +10,7 @@ use crate::harness::token::{Key, claims, now, signing_input, unique, with};
 use crate::harness::within;
 
 const BAD: &[u16] = &[400];
+const UNMET: &str = "unmet_authentication_requirements";
 const REQUEST: &[&str] = &["invalid_request"];
 /// What the server authenticates itself with at the client.
 const BEARER: &str = "a-token-of-128-random-bits-at-least";
@@ -220,6 +221,35 @@ async fn decisions(suite: &Suite, party: &Party<'_>, report: &mut Report) {
         let answer = party.post("backchannel_authentication", &request(suite)).await;
         answer.text("auth_req_id").to_owned()
     };
+    let claim = |name: &str, claim: Value| json!({ "id_token": { name: claim } }).to_string();
+    for (clause, name, more, code) in [
+        ("OIDC Core 5.5.1.1", "an acr that nobody offers", ("acr_values", "urn:nonsense:loa99".to_owned()), UNMET),
+        (
+            "OIDC Core 5.5.1.1",
+            "an essential acr that nobody offers",
+            ("claims", claim("acr", json!({ "essential": true, "values": ["urn:nope"] }))),
+            UNMET,
+        ),
+        (
+            "OIDC Core 5.5.1",
+            "another sub than is hinted at",
+            ("claims", claim("sub", json!({ "value": suite.told["users"][1]["subject"] }))),
+            "unknown_user_id",
+        ),
+    ] {
+        let parameters = changed(request(suite), &[(more.0, &more.1)]);
+        let answer = party.post("backchannel_authentication", &parameters).await;
+        report.refused(clause, name, &answer, BAD, &[code]);
+    }
+    for acr in suite.metadata["acr_values_supported"].as_array().unwrap() {
+        let wanted = format!("urn:other {}", acr.as_str().unwrap());
+        let parameters = changed(request(suite), &[("acr_values", &wanted)]);
+        let id = party.post("backchannel_authentication", &parameters).await.text("auth_req_id").to_owned();
+        decide(&id, "approve").await;
+        let answer = poll(party, &id).await;
+        let told = claims(answer.text("id_token"))["acr"].clone();
+        report.holds("FAPI-CIBA 5.2.2-8", &format!("{acr} is asked for and told"), told == *acr, &told.to_string());
+    }
     let id = begin().await;
     report.refused("CIBA 11", "before the decision", &poll(party, &id).await, BAD, &["authorization_pending"]);
     let theirs = poll(&suite.party("suite-ciba-2"), &id).await;

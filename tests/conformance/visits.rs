@@ -35,7 +35,7 @@ pub async fn run(suite: &Suite, report: &mut Report) {
     revoked(suite, &party, report).await;
 }
 
-fn page_of(suite: &Suite, client_id: &str, request_uri: &str) -> String {
+pub fn page_of(suite: &Suite, client_id: &str, request_uri: &str) -> String {
     let endpoint = suite.metadata["authorization_endpoint"].as_str().unwrap();
     format!("{endpoint}?{}", encode(&[("client_id", client_id), ("request_uri", request_uri)]))
 }

@@ -229,6 +229,44 @@ async fn each_parameter_of_a_backchannel_request_is_checked() {
     }
 }
 
+/// OpenID Connect Core §5.5.1, §5.5.1.1: what is asked for is obeyed or refused, never echoed. A user of this world satisfies
+/// `urn:acr:usual` and `urn:acr:strong`.
+#[tokio::test]
+async fn tokens_say_how_the_user_was_authenticated_and_not_what_was_asked_for() {
+    let world = ciba_world().await;
+    let acr = |claim: Value| json!({ "id_token": { "acr": claim } }).to_string();
+    let sub = |sub: &str| json!({ "id_token": { "sub": { "value": sub } } }).to_string();
+    let unmet = Err("unmet_authentication_requirements");
+    for (name, parameter, expected) in [
+        ("nothing", ("x", "y".to_owned()), Ok("urn:acr:usual")),
+        ("what is satisfied", ("acr_values", "urn:x urn:acr:strong".to_owned()), Ok("urn:acr:strong")),
+        ("what is not", ("acr_values", "urn:nonsense:loa99".to_owned()), unmet),
+        (
+            "an essential claim",
+            ("claims", acr(json!({ "essential": true, "value": "urn:acr:strong" }))),
+            Ok("urn:acr:strong"),
+        ),
+        ("one that is not met", ("claims", acr(json!({ "essential": true, "values": ["urn:nope"] }))), unmet),
+        ("a voluntary one", ("claims", acr(json!({ "value": "urn:nope" }))), Ok("urn:acr:usual")),
+        ("who is hinted at", ("claims", sub("user-1")), Ok("urn:acr:usual")),
+        ("somebody else", ("claims", sub("user-2")), Err("unknown_user_id")),
+        ("more than are read", ("acr_values", "urn:acr:usual ".repeat(17)), Err("invalid_request")),
+    ] {
+        let asked = world.ask("poll", &[&GOOD[..], &[(parameter.0, parameter.1.as_str())]].concat()).await;
+        let told = match asked {
+            Ok(answer) => {
+                world.approve_backchannel(&answer.auth_req_id).unwrap();
+                let tokens = world.poll("poll", &answer.auth_req_id).await.unwrap();
+                let [id, access] = [tokens.id_token.unwrap(), tokens.access_token].map(|token| payload(&token));
+                assert_eq!(id["acr"], access["acr"], "{name}");
+                Ok(id["acr"].as_str().unwrap().to_owned())
+            }
+            Err(error) => Err(error.code()),
+        };
+        assert_eq!(told.as_deref().map_err(|code| *code), expected, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn hints_lead_to_users_of_ours_only() {
     let world = ciba_world().await;

@@ -94,7 +94,7 @@ impl Subjects for Memory {
             family_name: None,
             email,
             email_verified: true,
-            acr: Some("urn:acr:usual".into()),
+            acr: AcrValues::parse(&["urn:acr:usual", "urn:acr:strong"].map(str::to_owned)).unwrap(),
         }))
     }
 

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::header::COOKIE;
 
-use super::code_flow::{code_client, query, request_parameters, two_clients, world_of};
+use super::about_tokens::payload;
+use super::code_flow::{by_code, code_client, query, request_parameters, two_clients, world_of};
 use super::*;
 use crate::oauth::users::tests::user;
 
@@ -151,7 +152,7 @@ async fn a_user_signs_in_approves_and_the_client_gets_a_code_that_says_who_and_w
         panic!("not over");
     };
     let code = query(&location)["code"].clone();
-    let body = world.redeem("a", &super::code_flow::by_code(&code)).await.unwrap();
+    let body = world.redeem("a", &by_code(&code)).await.unwrap();
     let id_token = body.id_token.unwrap();
     let claims = id_token.split('.').nth(1).unwrap();
     let claims = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, claims).unwrap();
@@ -388,6 +389,34 @@ async fn the_form_of_a_page_that_lay_open_tells_the_client_too() {
         let page = browser.arrive("a", &uri).await;
         world.clock.set(NOW + 600);
         assert_eq!(kind(&browser.decide(&page.form, action)), "error access_denied", "{action}");
+    }
+}
+
+/// UK Open Banking and Open Finance Brasil demand classes of their own; the token says what was asked for, so that a step-up
+/// (RFC 9470) which demands the same lets it pass.
+#[tokio::test]
+async fn one_sign_in_satisfies_several_classes_and_the_token_says_the_one_that_was_asked_for() {
+    let world = inhabited().await;
+    let acr = AcrValues::parse(&["urn:usual", "urn:sca", "urn:loa2"].map(str::to_owned)).unwrap();
+    let alice = User { acr, ..(*user("alice")).clone() };
+    world.server.parts.visitors.users.replace(vec![Arc::new(alice)]);
+    let essential =
+        json!({ "id_token": { "acr": { "essential": true, "values": ["urn:ca", "urn:sca"] } } }).to_string();
+    for (parameter, expected) in [
+        (("x", ""), "urn:usual"),
+        (("acr_values", "urn:loa2 urn:sca"), "urn:loa2"),
+        (("claims", essential.as_str()), "urn:sca"),
+    ] {
+        let uri = world.pushed("a", &[parameter]).await;
+        let mut browser = Browser::new(&world);
+        let page = browser.arrive("a", &uri).await;
+        let Visit::Over(AuthorizationResponse::Redirect { location }) = browser.decide(&page.form, "approve") else {
+            panic!("{expected}: not over")
+        };
+        let tokens = world.redeem("a", &by_code(&query(&location)["code"])).await.unwrap();
+        let claims = [tokens.id_token.unwrap(), tokens.access_token].map(|token| payload(&token)["acr"].clone());
+        assert_eq!(claims, [expected, expected]);
+        world.clock.set(NOW);
     }
 }
 
