@@ -38,6 +38,8 @@ pub struct AuthorizationRequest {
     pub max_age: Option<u64>,
     pub prompt: Prompt,
     pub login_hint: Option<String>,
+    /// The one user whom the answer must be about, by the name that the client knows (OpenID Connect Core §3.1.2.2).
+    pub subject: Option<String>,
     /// OpenID Connect Core §5.5.
     pub claims: Option<RequestedClaims>,
     /// The code will be worth something to the owner of this key alone (RFC 9449 §10).
@@ -117,9 +119,26 @@ impl AuthorizationServer {
             max_age: max_age(parameters)?,
             prompt: prompt(parameters)?,
             login_hint: parameters.get("login_hint").map(str::to_owned),
+            subject: self.asked_subject(parameters, claims.as_ref(), caller)?,
             claims,
             dpop_jkt: dpop_jkt(parameters)?,
         })
+    }
+
+    /// By `id_token_hint` (OpenID Connect Core §3.1.2.1), by the claim `sub` (§5.5.1), or by both alike.
+    fn asked_subject(
+        &self,
+        parameters: &Form,
+        claims: Option<&RequestedClaims>,
+        caller: &Authenticated,
+    ) -> Result<Option<String>, OAuthError> {
+        let hinted = parameters.get("id_token_hint").map(|token| self.id_token_hint(token, caller)).transpose()?;
+        match (hinted, claims.and_then(RequestedClaims::subject)) {
+            (Some(hinted), Some(claimed)) if hinted != claimed => {
+                Err(OAuthError::InvalidRequest("id_token_hint and claims ask for two users."))
+            }
+            (hinted, claimed) => Ok(hinted.or_else(|| claimed.map(str::to_owned))),
+        }
     }
 }
 

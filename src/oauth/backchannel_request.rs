@@ -17,7 +17,6 @@ use super::{
     RequestedClaims, Subject, SubjectType,
 };
 use crate::domain::{ScopeSet, Timestamp};
-use crate::jose::UnverifiedToken;
 
 /// Longest wait that a client may ask for.
 pub const BACKCHANNEL_LIFETIME_MAX: Duration = Duration::from_mins(30);
@@ -179,12 +178,24 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<Arc<Subject>, OAuthError> {
         let subjects = &self.parts.subjects;
+        let public = caller.registration.metadata.subject_type == SubjectType::Public;
+        // OpenID Connect Core §8: to a pairwise client the name that all others know leads to nobody, and its own leads back
+        // to nobody. It knows what its users type.
+        let by_subject = |name: &str| subjects.by_subject(name).filter(|_| public);
+        let by_username = |name: &str| subjects.by_username(name);
         let found =
             match (parameters.get("login_hint"), parameters.get("login_hint_token"), parameters.get("id_token_hint")) {
                 (Some(hint), None, None) if hint.len() > HINT_BYTES_MAX => None,
-                (Some(hint), None, None) => subjects.by_subject(hint).or_else(|| subjects.by_username(hint)),
-                (None, Some(token), None) => subjects.by_subject(&self.login_hint_token(token, caller, now).await?),
-                (None, None, Some(token)) => subjects.by_subject(&self.id_token_hint(token, caller)?),
+                (Some(hint), None, None) => by_subject(hint).or_else(|| by_username(hint)),
+                (None, Some(token), None) => {
+                    let name = self.login_hint_token(token, caller, now).await?;
+                    if public { by_subject(&name) } else { by_username(&name) }
+                }
+                (None, None, Some(_)) if !public => {
+                    let others = "A client with pairwise subjects sends login_hint or login_hint_token.";
+                    return Err(OAuthError::InvalidRequest(others));
+                }
+                (None, None, Some(token)) => by_subject(&self.id_token_hint(token, caller)?),
                 (Some(_) | None, Some(_) | None, Some(_) | None) => {
                     return Err(OAuthError::InvalidRequest(
                         "Send exactly one of login_hint, login_hint_token and id_token_hint.",
@@ -192,30 +203,6 @@ impl AuthorizationServer {
                 }
             };
         found.ok_or(OAuthError::Backchannel(BackchannelError::UnknownUser))
-    }
-
-    /// An ID token of ours for this client. It may have expired (OpenID Connect Core §3.1.2.1).
-    fn id_token_hint(&self, token: &str, caller: &Authenticated) -> Result<String, OAuthError> {
-        let malformed =
-            || OAuthError::InvalidRequest("id_token_hint is not an ID token of this server for the client.");
-        let token = UnverifiedToken::parse(token).map_err(|_| malformed())?;
-        // RFC 9068 §5: an access token is no ID token.
-        if !token.header().typ_is("JWT") {
-            return Err(malformed());
-        }
-        let verified = self.parts.keys.published().load_full().verify(token).map_err(|_| malformed())?;
-        let claims = &verified.claims;
-        let ours = claims.text("iss").ok().flatten() == Some(&*self.settings.issuer);
-        if !ours || !claims.audience_names(&[caller.client.id.as_str()]) || claims.get("auth_time").is_none() {
-            return Err(malformed());
-        }
-        match &caller.registration.metadata.subject_type {
-            SubjectType::Public => Ok(claims.required_text("sub").map_err(|_| malformed())?.to_owned()),
-            // A pairwise name leads back to nobody.
-            SubjectType::Pairwise { .. } => {
-                Err(OAuthError::InvalidRequest("A client with pairwise subjects sends login_hint or login_hint_token."))
-            }
-        }
     }
 
     /// The one kind that is taken: a JWT that the client signed, whose `sub_id` (RFC 9493) is of the format `opaque`.

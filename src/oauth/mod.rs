@@ -65,7 +65,7 @@ pub use backchannel::{
 pub use backchannel_error::BackchannelError;
 pub use backchannel_request::{BACKCHANNEL_LIFETIME_MAX, BackchannelRequest};
 pub use client_keys::{ClientKeySets, ClientKeysError};
-pub use client_metadata::{MEMBERS, Proof, ReadMetadata, read_metadata};
+pub use client_metadata::{MEMBERS, Proof, ReadMetadata, SectorDocument, read_metadata};
 pub use dynamic_clients::{
     DynamicClient, DynamicClientStore, DynamicClients, RegistrationAdmission, RegistrationTemplate, Rules, Software,
     StoredClient, TenantRule,

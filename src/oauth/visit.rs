@@ -15,8 +15,8 @@ use super::form::Form;
 use super::sign_in::SignIn;
 use super::{
     Approval, Approving, AuthorizationError, AuthorizationRequest, AuthorizationResponse, AuthorizationServer,
-    DecisionError, NotOpen, OAuthError, Opened, Outcome, RequestedClaims, SessionId, Sessions, SignInError, SignedIn,
-    Users, VisitAct, VisitEvent,
+    DecisionError, NotOpen, OAuthError, Opened, Outcome, SessionId, Sessions, SignInError, SignedIn, Users, VisitAct,
+    VisitEvent,
 };
 use crate::domain::{Client, ClientId, PartnerStatus, Random, Timestamp};
 
@@ -318,10 +318,9 @@ impl AuthorizationServer {
     /// OpenID Connect Core §3.1.2.2: who asks for one user must not be answered about another. The client knows users by the
     /// subjects that it sees.
     fn is_asked_for(&self, request: &AuthorizationRequest, signed_in: &SignedIn) -> bool {
-        let asked = request.claims.as_ref().and_then(RequestedClaims::subject);
-        let Some(asked) = asked else { return true };
+        let Some(asked) = &request.subject else { return true };
         let found = self.parts.clients.find(&request.client_id);
-        found.is_some_and(|(_, registration)| *self.subject_for(&registration, &signed_in.user.subject) == *asked)
+        found.is_some_and(|(_, registration)| *self.subject_for(&registration, &signed_in.user.subject) == **asked)
     }
 
     async fn check_password(&self, form: &Form, visitor: &Visitor, source: IpAddr) -> VisitAnswer {

@@ -22,6 +22,7 @@ pub async fn run(suite: &Suite, report: &mut Report) {
     refusals(suite, &party, report).await;
     stale(suite, &party, report).await;
     asked_for(suite, report).await;
+    hinted(suite, &party, report).await;
     by_name(suite, &party, report).await;
     throttled(suite, &party, report).await;
     report.area("Signed responses");
@@ -270,6 +271,35 @@ async fn asked_for(suite: &Suite, report: &mut Report) {
             &landed.told(),
         );
     }
+}
+
+/// `id_token_hint`: whom the client wants to hear of, or nobody.
+async fn hinted(suite: &Suite, party: &Party<'_>, report: &mut Report) {
+    let tokens = redeem(party, &code(party, &[]).await, &[]).await;
+    let hint = tokens.text("id_token");
+    for (name, user, error) in [("she signs in", 0, None), ("somebody else does", 1, Some("login_required"))] {
+        let url = pushed(party, &[("id_token_hint", hint)]).await;
+        let landed = Browser::of(suite, user).visit(&url, "approve").await;
+        let said = landed.parameters();
+        let good = match error {
+            Some(error) => said.get("error").is_some_and(|said| said == error) && !said.contains_key("code"),
+            None => said.contains_key("code"),
+        };
+        report.holds("OIDC Core 3.1.2.2", &format!("an ID token as hint, and {name}"), good, &landed.told());
+    }
+    for (name, hint) in [("garbage", "garbage"), ("an access token", tokens.text("access_token"))] {
+        let answer = party.push(&[("id_token_hint", hint)]).await;
+        let name = format!("{name} as id_token_hint");
+        report.refused("OIDC Core 3.1.2.1", &name, &answer, BAD, &["invalid_request"]);
+    }
+    let others = suite.party("suite-mtls-2").push(&[("id_token_hint", hint)]).await;
+    let name = "another client's ID token as hint";
+    report.refused("OIDC Core 3.1.2.1", name, &others, BAD, &["invalid_request"]);
+    let pairwise = suite.party("suite-pairwise");
+    let own = redeem(&pairwise, &code(&pairwise, &[]).await, &[]).await;
+    let landed = approved(&pairwise, &[("id_token_hint", own.text("id_token"))]).await;
+    let found = landed.parameters().contains_key("code");
+    report.holds("OIDC Core 3.1.2.2", "a pairwise client's ID token as hint", found, &landed.told());
 }
 
 /// Claims by name: the user reads of them, and they are told to who may have the scope that covers them.

@@ -10,7 +10,13 @@ const CIBA: &str = "urn:openid:params:grant-type:ciba";
 const NOTIFICATION_TOKEN: &str = "a-bearer-token-of-the-client-1234567890";
 const NOTIFIED: &str = "https://tpp.example/notified";
 
-/// `poll`, `other` and `ping` of FAPI 2.0, `signs` of FAPI 1.0, `plain` of plain OAuth, `code` without the grant.
+fn pairwise((client, registration): (Client, ClientRegistration)) -> (Client, ClientRegistration) {
+    let subject_type = SubjectType::Pairwise { sector: "a.example".into() };
+    let metadata = ClientMetadata { subject_type, ..(*registration.metadata).clone() };
+    (client, ClientRegistration { metadata: Arc::new(metadata), ..registration })
+}
+
+/// `poll`, `other`, `pairwise` and `ping` of FAPI 2.0, `signs` of FAPI 1.0, `plain` of plain OAuth, `code` without the grant.
 pub(super) async fn ciba_world() -> World {
     world_of(|world| {
         let client = |id: &str, profile, delivery: CibaDelivery| {
@@ -28,6 +34,7 @@ pub(super) async fn ciba_world() -> World {
             client("ping", Profile::Fapi2Security, CibaDelivery::Ping { notification_endpoint: NOTIFIED.into() }),
             client("signs", Profile::Fapi1Advanced(Fapi1Variant::Base), CibaDelivery::Poll),
             client("plain", Profile::PlainOauth, CibaDelivery::Poll),
+            pairwise(client("pairwise", Profile::Fapi2Security, CibaDelivery::Poll)),
             code_client(world, "code", Profile::Fapi2Security),
         ]
     })
@@ -307,6 +314,35 @@ async fn hints_lead_to_users_of_ours_only() {
         let parameters = [("scope", "openid"), ("binding_message", "b"), (hint, value.as_str())];
         let outcome = world.ask(client, &parameters).await;
         assert_eq!(outcome.err().map(|error| error.code()), expected, "{name}");
+    }
+}
+
+/// OpenID Connect Core §8: nobody learns by hints which public name goes with which pairwise one.
+#[tokio::test]
+async fn a_pairwise_client_knows_users_by_what_they_type_and_by_no_subject() {
+    let world = ciba_world().await;
+    let parameters = [("scope", "openid"), ("binding_message", "b"), ("login_hint", "alice")];
+    let id = world.ask("pairwise", &parameters).await.unwrap().auth_req_id;
+    world.approve_backchannel(&id).unwrap();
+    let id_token = world.poll("pairwise", &id).await.unwrap().id_token.unwrap();
+    let own = payload(&id_token)["sub"].as_str().unwrap().to_owned();
+    assert_ne!(own, "user-1");
+    let signed = |name: &str| {
+        let claims = json!({ "iss": "pairwise", "aud": ISSUER, "exp": NOW + 60,
+            "sub_id": { "format": "opaque", "id": name } });
+        world.key.sign("JWT", &claims).unwrap()
+    };
+    for (hint, value, expected) in [
+        ("login_hint", "alice".to_owned(), None),
+        ("login_hint", "user-1".to_owned(), Some("unknown_user_id")),
+        ("login_hint", own.clone(), Some("unknown_user_id")),
+        ("login_hint_token", signed("alice"), None),
+        ("login_hint_token", signed("user-1"), Some("unknown_user_id")),
+        ("login_hint_token", signed(&own), Some("unknown_user_id")),
+        ("id_token_hint", id_token.clone(), Some("invalid_request")),
+    ] {
+        let outcome = world.ask("pairwise", &[("scope", "openid"), ("binding_message", "b"), (hint, &value)]).await;
+        assert_eq!(outcome.err().map(|error| error.code()), expected, "{hint} {value}");
     }
 }
 

@@ -314,7 +314,7 @@ async fn one_client_fills_its_own_share_only() {
     assert!(world.push("a", &request_parameters()).await.is_ok(), "what expired makes room");
 }
 
-/// Open Finance Brasil BR-AS-21: refused, where others let it pass.
+/// Open Finance Brasil BR-AS-21: refused even where it is one, which others take.
 #[tokio::test]
 async fn brazil_takes_no_id_token_hint() {
     for (profile, taken) in [
@@ -323,12 +323,15 @@ async fn brazil_takes_no_id_token_hint() {
         (Profile::Fapi2MessageSigning, true),
     ] {
         let world = world_of(|world| vec![code_client(world, "m", profile)]).await;
-        let push = async |claim: &str| {
-            let signed = object(&world, claim, "e30.e30.x".into());
+        let push = async |claim: &str, value: &str| {
+            let signed = object(&world, claim, value.into());
             world.push("m", &[("request".to_owned(), signed)]).await.map(drop)
         };
-        assert!(push("x").await.is_ok(), "{profile}");
-        let hinted = push("id_token_hint").await;
+        let claims = json!({ "iss": ISSUER, "aud": "m", "sub": "user-1", "auth_time": NOW });
+        let hint = world.server.parts.keys.current().sign("JWT", &claims).unwrap();
+        assert!(push("x", &hint).await.is_ok(), "{profile}");
+        assert!(push("id_token_hint", "e30.e30.x").await.is_err(), "{profile}");
+        let hinted = push("id_token_hint", &hint).await;
         assert_eq!(hinted.is_ok(), taken, "{profile}: {hinted:?}");
     }
 }

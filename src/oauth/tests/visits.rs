@@ -420,6 +420,56 @@ async fn one_sign_in_satisfies_several_classes_and_the_token_says_the_one_that_w
     }
 }
 
+/// OpenID Connect Core §3.1.2.1 `id_token_hint`, §3.1.2.2: no answer about somebody else, and no hint that is ignored.
+#[tokio::test]
+async fn an_id_token_as_hint_names_the_one_who_must_sign_in() {
+    let world = inhabited().await;
+    let mut browser = Browser::new(&world);
+    let uri = world.pushed("a", &[]).await;
+    let page = browser.arrive("a", &uri).await;
+    let Visit::Over(AuthorizationResponse::Redirect { location }) = browser.decide(&page.form, "approve") else {
+        panic!("not over")
+    };
+    let tokens = world.redeem("a", &by_code(&query(&location)["code"])).await.unwrap();
+    let hint = tokens.id_token.unwrap();
+    let forged = world.key.sign("JWT", &payload(&hint)).unwrap();
+    let sub = |sub: &str| json!({ "id_token": { "sub": { "value": sub } } }).to_string();
+    for (name, client, hint, claims, expected) in [
+        ("her own", "a", hint.as_str(), "{}".to_owned(), None),
+        ("her own, and by name", "a", &hint, sub("sub-alice"), None),
+        ("her own, and another's name", "a", &hint, sub("sub-bob"), Some("invalid_request")),
+        ("another client's", "b", &hint, "{}".to_owned(), Some("invalid_request")),
+        ("an access token", "a", &tokens.access_token, "{}".to_owned(), Some("invalid_request")),
+        ("signed by a client", "a", &forged, "{}".to_owned(), Some("invalid_request")),
+        ("garbage", "a", "garbage", "{}".to_owned(), Some("invalid_request")),
+    ] {
+        let mut parameters = request_parameters();
+        parameters.extend([("id_token_hint", hint), ("claims", &claims)].map(|(n, v)| (n.to_owned(), v.to_owned())));
+        let pushed = world.push(client, &parameters).await;
+        assert_eq!(pushed.map(drop).err().map(|error| error.code()), expected, "{name}");
+    }
+    world.clock.set(NOW + 400); // It has expired, and is a hint all the same.
+    for (username, silent, expected) in [
+        ("alice", false, "approval"),
+        ("bob", false, "error login_required"),
+        ("bob", true, "error login_required"),
+        ("alice", true, "error consent_required"),
+    ] {
+        let mut browser = Browser::new(&world);
+        let uri = world.pushed("a", &[("max_age", "9999")]).await;
+        let Visit::SignIn(page) = browser.look("a", &uri) else { panic!("signed in") };
+        let prompt = if silent { "none" } else { "consent" };
+        let hinted = world.pushed("a", &[("id_token_hint", &hint), ("prompt", prompt)]).await;
+        if silent {
+            browser.send_sign_in(&page.form, "sign-in", username, PASSWORD).await;
+        } else {
+            let Visit::SignIn(page) = browser.look("a", &hinted) else { panic!("signed in") };
+            browser.send_sign_in(&page.form, "sign-in", username, PASSWORD).await;
+        }
+        assert_eq!(kind(&browser.look("a", &hinted)), expected, "{username}, silent: {silent}");
+    }
+}
+
 /// `prompt`, `max_age`, `acr_values` and an essential `acr`: what a browser hears in which somebody signed in 100 s ago.
 #[tokio::test]
 async fn a_client_says_how_fresh_and_how_strong_a_sign_in_must_be() {
