@@ -24,11 +24,8 @@ pub const BACKCHANNEL_LIFETIME_MAX: Duration = Duration::from_mins(30);
 const BINDING_MESSAGE_CHARS_MAX: usize = 100;
 const HINT_BYTES_MAX: usize = 512;
 /// CIBA Core §7.1.1: these claims are required; whatever is wrong is `invalid_request` (§13).
-const SIGNED: ClientJwt = ClientJwt {
-    refuse: OAuthError::InvalidRequest,
-    typ: Some("oauth-authz-req+jwt"),
-    required: &["iss", "iat", "jti"],
-};
+const SIGNED: ClientJwt =
+    ClientJwt { refuse: OAuthError::InvalidRequest, typ: "oauth-authz-req+jwt", required: &["iss", "iat", "jti"] };
 /// CIBA Core §7.1 leaves its form to the server: what is wrong with one is said in one sentence.
 const LOGIN_HINT: ClientJwt = ClientJwt {
     refuse: |_| {
@@ -36,7 +33,7 @@ const LOGIN_HINT: ClientJwt = ClientJwt {
             "login_hint_token is not a JWT of the client with iss, aud, exp and a sub_id of the format opaque.",
         )
     },
-    typ: None,
+    typ: "JWT", // There is no other name for its kind: with one it is of another kind.
     required: &["iss"],
 };
 /// CIBA Core §7.1: 1,024 characters at most, 128 bits at least, which are 22 characters of base64url.
@@ -217,11 +214,18 @@ impl AuthorizationServer {
         if claims.required_date("exp").map_err(|_| refuse())? <= now {
             return Err(BackchannelError::ExpiredLoginHintToken.into());
         }
+        let date = |name| claims.date(name).map_err(|_| refuse());
+        self.check_begun(&[date("nbf")?, date("iat")?], &LOGIN_HINT, now)?; // RFC 7519 §4.1.5
         let name = claims.get("sub_id").ok_or_else(refuse)?;
-        match (name.get("format").and_then(Value::as_str), name.get("id").and_then(Value::as_str)) {
-            (Some("opaque"), Some(id)) if id.len() <= HINT_BYTES_MAX => Ok(id.to_owned()),
-            (Some(_) | None, Some(_) | None) => Err(refuse()),
+        let id = match (name.get("format").and_then(Value::as_str), name.get("id").and_then(Value::as_str)) {
+            (Some("opaque"), Some(id)) if id.len() <= HINT_BYTES_MAX => id,
+            (Some(_) | None, Some(_) | None) => return Err(refuse()),
+        };
+        // RFC 9493 §4.1: both name one subject. That of a client assertion is the client (RFC 8725 §3.12).
+        if claims.get("sub").is_some_and(|sub| sub.as_str() != Some(id)) {
+            return Err(refuse());
         }
+        Ok(id.to_owned())
     }
 }
 

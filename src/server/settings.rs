@@ -64,6 +64,7 @@ pub fn oauth_settings(configuration: &Configuration) -> Settings {
         sessions: gateway.sessions,
         acr_values_supported: acr_values(configuration),
         backchannel_lifetime: tokens.backchannel_lifetime,
+        backchannel_per_user_max: tokens.backchannel_per_user_max,
         grant_lifetime: tokens.grant_lifetime,
         detail_types: DetailTypes::default(),
         profiles: profiles(configuration),

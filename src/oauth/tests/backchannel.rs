@@ -291,6 +291,11 @@ async fn hints_lead_to_users_of_ours_only() {
         }
         world.key.sign("JWT", &claims).unwrap()
     };
+    let typed = |typ: &str| {
+        let claims = json!({ "iss": "poll", "aud": ISSUER, "exp": now + 60,
+            "sub_id": { "format": "opaque", "id": "user-2" } });
+        world.key.sign(typ, &claims).unwrap()
+    };
     let forged = world.key.sign("JWT", &payload(&id_token)).unwrap();
     for (name, client, hint, value, expected) in [
         ("an ID token", "poll", "id_token_hint", id_token.clone(), None),
@@ -300,6 +305,26 @@ async fn hints_lead_to_users_of_ours_only() {
         ("garbage", "poll", "id_token_hint", "x".to_owned(), Some("invalid_request")),
         ("a hint token", "poll", "login_hint_token", signed(json!({})), None),
         ("expired", "poll", "login_hint_token", signed(json!({ "exp": now })), Some("expired_login_hint_token")),
+        ("a little ahead", "poll", "login_hint_token", signed(json!({ "nbf": now + 10, "iat": now + 10 })), None),
+        (
+            "nbf an hour ahead",
+            "poll",
+            "login_hint_token",
+            signed(json!({ "nbf": now + 3_600 })),
+            Some("invalid_request"),
+        ),
+        (
+            "iat an hour ahead",
+            "poll",
+            "login_hint_token",
+            signed(json!({ "iat": now + 3_600 })),
+            Some("invalid_request"),
+        ),
+        ("nbf of no type", "poll", "login_hint_token", signed(json!({ "nbf": "soon" })), Some("invalid_request")),
+        ("its sub too", "poll", "login_hint_token", signed(json!({ "sub": "user-2" })), None),
+        ("a client assertion", "poll", "login_hint_token", signed(json!({ "sub": "poll" })), Some("invalid_request")),
+        ("one by its typ", "poll", "login_hint_token", typed("client-authentication+jwt"), Some("invalid_request")),
+        ("a request by its typ", "poll", "login_hint_token", typed("oauth-authz-req+jwt"), Some("invalid_request")),
         ("another's", "other", "login_hint_token", signed(json!({})), Some("invalid_request")),
         ("another audience", "poll", "login_hint_token", signed(json!({ "aud": "x" })), Some("invalid_request")),
         ("no name", "poll", "login_hint_token", signed(json!({ "sub_id": {} })), Some("invalid_request")),

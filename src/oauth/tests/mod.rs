@@ -260,6 +260,7 @@ pub(crate) fn settings() -> Settings {
         sessions: SessionLimits::DEFAULT,
         acr_values_supported: vec![],
         backchannel_lifetime: Duration::from_secs(300),
+        backchannel_per_user_max: 10,
         grant_lifetime: Duration::from_secs(90 * 86_400),
         detail_types: DetailTypes::default(),
         profiles: vec![Profile::Fapi2Security],
