@@ -341,6 +341,12 @@ async fn by_name(suite: &Suite, party: &Party<'_>, report: &mut Report) {
     let page = browser.get(&url).await;
     let named = page.text.contains("<li>auth_time</li>") && page.text.contains("<li>email</li>");
     report.holds("OIDC Core 5.5", "what is asked for by name is on the page", named, &page.text);
+    let mut detail = suite.told["authorization_details"]["valid"][0].clone();
+    detail[0]["creditorName"] = "Acme\u{202e} dtL knaB\u{2066}\u{200b}".into();
+    let page = browser.get(&pushed(party, &[("authorization_details", &detail.to_string())]).await).await;
+    let spelled = page.text.contains(r"Acme\u202e dtL knaB\u2066\u200b");
+    let raw = page.text.contains(['\u{202e}', '\u{2066}', '\u{200b}']);
+    report.holds("FAPI2-SP 5.3.2.2-13", "what turns letters is spelled out on the page", spelled && !raw, &page.text);
     let step_up = &suite.told["step_up"];
     let call = async |token: &str| party.call(step_up["mtls_url"].as_str().unwrap(), token).await;
     let own = call(party.own_token("accounts").await.text("access_token")).await;
