@@ -222,14 +222,11 @@ pub(super) fn words(parameters: &Form, name: &str) -> Result<Vec<String>, OAuthE
     Ok(words)
 }
 
-/// RFC 9470 §5: a non-negative integer.
+/// RFC 9470 §5: a non-negative integer, in digits alone.
 fn max_age(parameters: &Form) -> Result<Option<u64>, OAuthError> {
-    match parameters.get("max_age") {
-        None => Ok(None),
-        Some(text) => {
-            text.parse().map(Some).map_err(|_| OAuthError::InvalidRequest("max_age is not a number of seconds."))
-        }
-    }
+    let Some(text) = parameters.get("max_age") else { return Ok(None) };
+    let secs = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    secs.map(Some).ok_or(OAuthError::InvalidRequest("max_age is not a number of seconds."))
 }
 
 fn prompt(parameters: &Form) -> Result<Prompt, OAuthError> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::client_authentication::Authenticated;
 use super::grant::Grant;
-use super::{AuthorizationServer, ClaimsPlace, ClientRegistration, OAuthError, SubjectType};
+use super::{AuthorizationServer, ClaimsPlace, ClientRegistration, GrantType, OAuthError, SubjectType};
 use crate::domain::Timestamp;
 use crate::jose::{Algorithm, UnverifiedToken};
 
@@ -41,7 +41,8 @@ impl AuthorizationServer {
             add("acr", json!(acr));
         }
         add("at_hash", json!(half_hash(key.algorithm(), access_token)));
-        if caller.registration.profile == super::Profile::Fapi1Advanced(super::Fapi1Variant::Uk) {
+        let refreshes = caller.registration.may_use(GrantType::RefreshToken);
+        if refreshes && caller.registration.profile == super::Profile::Fapi1Advanced(super::Fapi1Variant::Uk) {
             add(UK_REFRESH_EXPIRY, json!(grant.expires_at.secs()));
         }
         key.sign("JWT", &Value::Object(claims)).map_err(OAuthError::Signing)

@@ -76,6 +76,7 @@ async fn demands(suite: &Suite, report: &mut Report) {
     for (clause, name, changes) in [
         ("RFC 9470 4", "a negative max_age", ("max_age", "-1")),
         ("FAPI2-SP 5.3.2.2-14", "more acr_values than are read", ("acr_values", &*many)),
+        ("RFC 9470 4", "a max_age with a sign", ("max_age", "+5")),
         ("RFC 9470 4", "a max_age in words", ("max_age", "soon")),
         ("OIDC Core 3.1.2.1", "prompt none beside login", ("prompt", "none login")),
         ("OIDC Core 3.1.2.1", "a prompt that does not exist", ("prompt", "dance")),

@@ -13,7 +13,7 @@ const FAPI2: [&str; 3] = ["suite-dpop-1", "suite-message-signing-1", "suite-sign
 const INTERACTION: &str = "c770aef3-6784-41f7-8e0e-ff5f97bddb3a";
 const INVALID: &[&str] = &["invalid_client"];
 
-async fn push(party: &Party<'_>, assertion: Value, object: Value) -> Answer {
+pub async fn push(party: &Party<'_>, assertion: Value, object: Value) -> Answer {
     let object = party.key.jwt("oauth-authz-req+jwt", &with(party.object_claims(), object));
     let parameters = [asserted(&party.assertion(assertion)), vec![("request".to_owned(), object)]].concat();
     party.bare("pushed_authorization_request", &text(&parameters)).await
