@@ -137,9 +137,11 @@ impl Users {
         self.index.load().all.is_empty()
     }
 
-    /// Whether somebody who signed in as `user` still may act: a removed user and a changed password end sessions.
+    /// Whether somebody who signed in as `user` still may act: a removed user, a changed password, and another word of what
+    /// it is worth end sessions.
     pub(super) fn is_current(&self, user: &User) -> bool {
-        self.by_subject(&user.subject).is_some_and(|now| now.password.expose() == user.password.expose())
+        let same = |now: Arc<User>| now.password.expose() == user.password.expose() && now.acr == user.acr;
+        self.by_subject(&user.subject).is_some_and(same)
     }
 
     /// The user of that name, and the hash to check a password against. For a name that is nobody's that is somebody
@@ -232,6 +234,9 @@ pub(crate) mod tests {
         let changed = User { password: PasswordHash::of("another").unwrap(), ..(*alice).clone() };
         users.replace(vec![Arc::new(changed)]);
         assert!(!users.is_current(&alice), "a changed password ends what the old one began");
+        let acr = AcrValues::parse(&["urn:less".to_owned()]).unwrap();
+        users.replace(vec![Arc::new(User { acr, ..(*alice).clone() })]);
+        assert!(!users.is_current(&alice), "what a sign-in was worth does not outlive the operator's word");
         users.replace(Vec::new());
         assert!(!users.is_current(&alice));
     }
