@@ -183,6 +183,39 @@ async fn a_sector_vouches_for_its_redirect_uris() {
     assert_eq!(host.connections(), asked, "nobody is asked on the word of a stranger, or for what fails anyway");
 }
 
+/// CIBA Core §4: a client that is sent no users names the keys that it signs with, and the sector vouches for them.
+#[tokio::test]
+async fn a_sector_vouches_for_the_keys_of_a_client_of_decoupled_approval() {
+    let backend = Backend::agreeable().await;
+    let others = json!(["https://somebody-else.example/callback"]);
+    let host = Host::start(others.to_string()).await;
+    let (_site, gateway) = site(&backend, &allowing()).await;
+    let ciba = "urn:openid:params:grant-type:ciba";
+    let jwks_uri = host.url("localhost").replace("/jwks", "/keys");
+    let metadata = json!({
+        "grant_types": [ciba], "backchannel_token_delivery_mode": "poll", "jwks_uri": jwks_uri,
+        "token_endpoint_auth_method": "private_key_jwt", "subject_type": "pairwise",
+    });
+    let sector = json!({ "sector_identifier_uri": host.url("localhost") });
+    let inline = json!({ "jwks_uri": null, "jwks": { "keys": [Key::generate(Algorithm::Es256).jwk] } });
+    let of_others = json!({ "grant_types": [ciba, "authorization_code"],
+        "redirect_uris": ["https://somebody-else.example/callback"] });
+    for (name, changes, listed, expected) in [
+        ("of the host of its keys", vec![], json!([]), 201),
+        ("of a sector that lists its keys", vec![&sector], json!([jwks_uri]), 201),
+        ("of a sector of others", vec![&sector], others.clone(), 400),
+        ("of a sector of others, its keys written down", vec![&sector, &inline], others.clone(), 400),
+        ("of the host of another's redirect URI", vec![&of_others], json!([]), 400),
+        ("of the same, its keys written down", vec![&of_others, &inline], json!([]), 400),
+        ("of a sector that lists one of both", vec![&of_others, &sector], others.clone(), 400),
+    ] {
+        *host.body.lock().unwrap() = listed.to_string();
+        let given = changes.into_iter().fold(metadata.clone(), |given, change| with(given, change.clone()));
+        let (status, body) = register(&gateway, INITIAL, &given).await;
+        assert_eq!(status, expected, "{name}: {body}");
+    }
+}
+
 const BRAZIL: &str = "
   - id: br
     tenant_claim: org_id

@@ -218,6 +218,7 @@ fn settings() -> Settings {
         visit_lifetime: Duration::from_secs(600),
         grant_lifetime: Duration::from_secs(86_400),
         backchannel_lifetime: Duration::from_secs(300),
+        backchannel_per_user_max: 10,
         sessions: SessionLimits::DEFAULT,
         acr_values_supported: vec![],
         registration: false,

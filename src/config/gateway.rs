@@ -93,6 +93,8 @@ pub struct TokenSettings {
     pub request_uri_lifetime: Duration,
     pub visit_lifetime: Duration,
     pub backchannel_lifetime: Duration,
+    /// Of one client.
+    pub backchannel_per_user_max: usize,
     pub grant_lifetime: Duration,
     /// Pushed requests, codes, and backchannel requests, of all, of one tenant, of one client.
     pub outstanding: OutstandingLimits,
@@ -337,6 +339,7 @@ fn tokens(file: &Entry<'_>) -> TokenSettings {
         request_uri_lifetime: 90 * SECOND,
         visit_lifetime: 600 * SECOND,
         backchannel_lifetime: 300 * SECOND,
+        backchannel_per_user_max: 10,
         grant_lifetime: 90 * DAY,
         outstanding: OutstandingLimits { all: 20_000, per_tenant: 2_000, per_client: 500 },
     };
@@ -364,6 +367,7 @@ fn tokens(file: &Entry<'_>) -> TokenSettings {
             SECOND..=BACKCHANNEL_LIFETIME_MAX,
             "1s to 30m",
         );
+        tokens.backchannel_per_user_max = entry.or("backchannel_per_user_max", tokens.backchannel_per_user_max, count);
         within("grant_lifetime", &mut tokens.grant_lifetime, SECOND..=3650 * DAY, "1s to 3650d");
         let limits = &mut tokens.outstanding;
         limits.all = entry.or("outstanding_max", limits.all, count);

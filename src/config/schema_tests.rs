@@ -105,7 +105,7 @@ fn complete() -> Vec<(&'static str, Value)> {
                 "catalogue": { "title": "t", "version": 1, "description": "d" },
                 "tokens": { "access_token_lifetime": "5m", "signing_algorithm": "PS256", "key_rotation_period": "30d",
                     "assertion_lifetime_max": "5m", "clock_skew_max": "30s", "request_uri_lifetime": "60s",
-                    "visit_lifetime": "5m", "backchannel_lifetime": "2m", "grant_lifetime": "30d", "outstanding_max": 100,
+                    "visit_lifetime": "5m", "backchannel_lifetime": "2m", "backchannel_per_user_max": 5, "grant_lifetime": "30d", "outstanding_max": 100,
                     "outstanding_per_tenant_max": 10, "outstanding_per_client_max": 5 },
                 "dpop": { "proof_age_max": "60s", "resource_nonces": "required", "authorization_server_nonces": "off" },
                 "sessions": { "idle_timeout": "10m", "lifetime": "1h" },
@@ -196,7 +196,7 @@ fn complete() -> Vec<(&'static str, Value)> {
             { "subject": "psu-1", "username": "alice", "password_hash": HASH, "name": "Alice Example",
               "given_name": "Alice", "family_name": "Example", "email": "alice@example.com", "email_verified": true,
               "acr": "urn:example:acr" },
-            { "subject": "psu-2", "username": "bob", "password_hash_file": "hash" }
+            { "subject": "psu-2", "username": "bob", "password_hash_file": "hash", "acr": ["urn:one", "urn:two"] }
         ] }),
         ),
         (

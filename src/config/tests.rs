@@ -180,13 +180,23 @@ fn a_user_has_a_name_a_subject_and_the_hash_of_a_password() {
         ("gateway.yaml", GATEWAY),
         (
             "users.yaml",
-            &users(&format!("{alice}  - {{ subject: psu-2, username: bob, password_hash_file: bob.phc }}\n")),
+            &users(&format!(
+                "{alice}  - {{ subject: psu-2, username: bob, password_hash_file: bob.phc, acr: 'urn:one' }}\n{}",
+                alice
+                    .replace("psu-1", "psu-3")
+                    .replace("Alice", "carol")
+                    .replace(" }", ", acr: ['urn:one', 'urn:two'] }")
+            )),
         ),
         ("bob.phc", &format!("{HASH}\n")),
     ]);
     let configuration = load(folder.path(), &Variables::new()).unwrap();
-    assert_eq!(configuration.users.len(), 2);
-    assert_eq!(&*configuration.users[0].value.acr, "urn:clearway:acr:password");
+    assert_eq!(configuration.users.len(), 3);
+    let acr = |user: usize| configuration.users[user].value.acr.iter().collect::<Vec<_>>();
+    assert_eq!(
+        [acr(0), acr(1), acr(2)],
+        [vec!["urn:clearway:acr:password"], vec!["urn:one"], vec!["urn:one", "urn:two"]]
+    );
     assert!(configuration.files.contains(&folder.path().join("bob.phc")), "a change of it reloads");
     assert!(!format!("{configuration:?}").contains("argon2id"), "a guess can be tried on a hash");
 
@@ -208,6 +218,9 @@ fn a_user_has_a_name_a_subject_and_the_hash_of_a_password() {
         ),
         ("the same subject", format!("{alice}{}", alice.replace("Alice", "bob")), "another user has the subject"),
         ("no subject", alice.replace("subject: psu-1, ", ""), "`subject` is missing"),
+        ("no class", alice.replace(" }", ", acr: [] }"), "1 to 16 classes"),
+        ("a class twice", alice.replace(" }", ", acr: [a, a] }"), "each named once"),
+        ("a class with a blank", alice.replace(" }", ", acr: a b }"), "visible ASCII"),
     ] {
         let files = [
             ("gateway.yaml", GATEWAY),

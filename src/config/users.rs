@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 
-use crate::oauth::{ACR_PASSWORD, PasswordHash, User};
+use crate::oauth::{AcrValues, PasswordHash, User};
 
 use super::partners::ClientSettings;
-use super::tree::{Entry, Node};
+use super::tree::{Entry, Node, Value};
 use super::{Diagnostic, Located, each, scalar};
 
 /// OpenID Connect Core §2 `sub`.
@@ -37,7 +37,7 @@ fn user(entry: &Entry<'_>, clients: &HashSet<&str>) -> Option<Arc<User>> {
         family_name: entry.optional("family_name", filled),
         email: entry.optional("email", filled),
         email_verified: entry.or("email_verified", false, scalar::boolean),
-        acr: entry.or("acr", ACR_PASSWORD.to_owned(), filled).into(),
+        acr: entry.or("acr", AcrValues::default(), acr),
         subject: subject?.into(),
         username: username?,
         password: password?,
@@ -49,6 +49,15 @@ fn user(entry: &Entry<'_>, clients: &HashSet<&str>) -> Option<Arc<User>> {
 fn filled(entry: &Entry<'_>, node: &Node) -> Result<String, String> {
     let text = scalar::text(entry, node)?;
     if text.trim() == text && !text.is_empty() { Ok(text) } else { Err("expected a text without outer spaces".into()) }
+}
+
+/// One class, or a list of them.
+fn acr(entry: &Entry<'_>, node: &Node) -> Result<AcrValues, String> {
+    let values = match &node.value {
+        Value::List(items) => items.iter().map(|item| scalar::text(entry, item)).collect::<Result<Vec<_>, _>>()?,
+        _ => vec![scalar::text(entry, node)?],
+    };
+    AcrValues::parse(&values).map_err(|error| error.to_string())
 }
 
 /// FAPI 2.0 Security Profile §6.7: who reads `sub` must not take a person for a client.

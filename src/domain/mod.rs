@@ -13,6 +13,7 @@ mod partner;
 mod random;
 mod scope;
 mod time;
+mod unseen;
 
 pub use certificate::{ChainTrust, PeerCertificate, SubjectAltNames, Thumbprint};
 pub use connection::{ByListener, Connection, Downstream, InWork, TlsFacts};
@@ -27,3 +28,4 @@ pub use partner::{Client, Environment, Jurisdiction, JurisdictionError, LicenceR
 pub use random::Random;
 pub use scope::{Scope, ScopeError, ScopeSet};
 pub use time::{Clock, Timestamp};
+pub use unseen::is_unseen;

@@ -22,6 +22,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use utoipa::OpenApi;
 
+use super::legible::legible;
 use super::oauth::Shared;
 use crate::domain::Connection;
 use crate::oauth::{
@@ -302,7 +303,7 @@ fn approval_page(page: &ApprovalPage) -> Response {
         user: &page.user,
         scopes: &page.scopes,
         claims: &page.claims,
-        authorization_details: details.map(|detail: &Value| format!("{detail:#}")).collect(),
+        authorization_details: details.map(|detail: &Value| legible(&format!("{detail:#}"))).collect(),
     };
     html(StatusCode::OK, &template, &form_policy(&page.form.redirect_uri))
 }

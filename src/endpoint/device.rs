@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::domain::{Clock, Timestamp};
 use crate::oauth::{BackchannelDecision, BackchannelDecisionError, WaitingRequest};
 
+use super::legible::legible;
 use super::oauth::Shared;
 
 /// What it works with.
@@ -134,7 +135,7 @@ fn shown(waiting: WaitingRequest) -> Shown {
             .map(|claims| claims.all_names(&waiting.client.scopes).join(" "))
             .unwrap_or_default(),
         binding_message: request.binding_message.clone(),
-        details: request.authorization_details.iter().map(ToString::to_string).collect(),
+        details: request.authorization_details.iter().map(|detail| legible(&detail.to_string())).collect(),
         auth_req_id: waiting.auth_req_id,
     }
 }

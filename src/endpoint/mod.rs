@@ -6,6 +6,7 @@
 mod authorize;
 mod catalogue;
 pub mod device;
+mod legible;
 pub mod oauth;
 pub mod operations;
 mod own;

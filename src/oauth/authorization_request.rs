@@ -8,12 +8,14 @@ use serde_json::Value;
 
 use super::client_authentication::Authenticated;
 use super::form::Form;
-use super::{AuthorizationServer, GrantType, OAuthError, RequestedClaims, ResponseMode};
+use super::{AuthorizationServer, GrantType, OAuthError, RequestedAcr, RequestedClaims, ResponseMode};
 use crate::domain::{ClientId, ScopeSet, Thumbprint};
 
 /// Longest `state` and `nonce` that are echoed, in bytes. Longer ones are refused, never cut (FAPI 2.0 §5.3.2.2-14).
 const ECHO_BYTES_MAX: usize = 4096;
 const NONCE_BYTES_MAX: usize = 512;
+/// Most values of a parameter that is a list.
+const WORDS_MAX: usize = 16;
 
 /// Invariant: made by [`AuthorizationServer::check_request`] alone.
 #[derive(Debug, Clone)]
@@ -30,14 +32,14 @@ pub struct AuthorizationRequest {
     pub authorization_details: Vec<Value>,
     /// RFC 8707: the whole gateway, if there are none.
     pub resources: Vec<String>,
-    /// In order of preference.
-    pub acr_values: Vec<String>,
-    /// One of them must be reached (OpenID Connect Core §5.5.1.1); empty: any.
-    pub acr_essential: Vec<String>,
+    /// How the user must have been authenticated.
+    pub acr: RequestedAcr,
     /// Seconds since the user last proved who they are.
     pub max_age: Option<u64>,
     pub prompt: Prompt,
     pub login_hint: Option<String>,
+    /// The one user whom the answer must be about, by the name that the client knows (OpenID Connect Core §3.1.2.2).
+    pub subject: Option<String>,
     /// OpenID Connect Core §5.5.
     pub claims: Option<RequestedClaims>,
     /// The code will be worth something to the owner of this key alone (RFC 9449 §10).
@@ -113,14 +115,30 @@ impl AuthorizationServer {
             code_challenge: code_challenge(parameters)?,
             authorization_details: details,
             resources: self.resources(parameters)?,
-            acr_values: words(parameters, "acr_values"),
-            acr_essential: claims.as_ref().map_or(Ok(Vec::new()), RequestedClaims::essential_acr)?,
+            acr: RequestedAcr::parse(parameters, claims.as_ref())?,
             max_age: max_age(parameters)?,
             prompt: prompt(parameters)?,
             login_hint: parameters.get("login_hint").map(str::to_owned),
+            subject: self.asked_subject(parameters, claims.as_ref(), caller)?,
             claims,
             dpop_jkt: dpop_jkt(parameters)?,
         })
+    }
+
+    /// By `id_token_hint` (OpenID Connect Core §3.1.2.1), by the claim `sub` (§5.5.1), or by both alike.
+    fn asked_subject(
+        &self,
+        parameters: &Form,
+        claims: Option<&RequestedClaims>,
+        caller: &Authenticated,
+    ) -> Result<Option<String>, OAuthError> {
+        let hinted = parameters.get("id_token_hint").map(|token| self.id_token_hint(token, caller)).transpose()?;
+        match (hinted, claims.and_then(RequestedClaims::subject)) {
+            (Some(hinted), Some(claimed)) if hinted != claimed => {
+                Err(OAuthError::InvalidRequest("id_token_hint and claims ask for two users."))
+            }
+            (hinted, claimed) => Ok(hinted.or_else(|| claimed.map(str::to_owned))),
+        }
     }
 }
 
@@ -194,24 +212,26 @@ fn code_challenge(parameters: &Form) -> Result<[u8; 32], OAuthError> {
     digest.ok_or(OAuthError::InvalidRequest("code_challenge is not an S256 challenge."))
 }
 
-pub(super) fn words(parameters: &Form, name: &str) -> Vec<String> {
+/// A list between blanks. A longer one is refused, never cut: what was wanted most could be among the rest.
+pub(super) fn words(parameters: &Form, name: &str) -> Result<Vec<String>, OAuthError> {
     let text = parameters.get(name).unwrap_or_default();
-    text.split(' ').filter(|word| !word.is_empty()).take(16).map(str::to_owned).collect()
+    let words: Vec<String> = text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    if words.len() > WORDS_MAX {
+        return Err(OAuthError::InvalidRequest("acr_values or prompt has too many values."));
+    }
+    Ok(words)
 }
 
-/// RFC 9470 §5: a non-negative integer.
+/// RFC 9470 §5: a non-negative integer, in digits alone.
 fn max_age(parameters: &Form) -> Result<Option<u64>, OAuthError> {
-    match parameters.get("max_age") {
-        None => Ok(None),
-        Some(text) => {
-            text.parse().map(Some).map_err(|_| OAuthError::InvalidRequest("max_age is not a number of seconds."))
-        }
-    }
+    let Some(text) = parameters.get("max_age") else { return Ok(None) };
+    let secs = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    secs.map(Some).ok_or(OAuthError::InvalidRequest("max_age is not a number of seconds."))
 }
 
 fn prompt(parameters: &Form) -> Result<Prompt, OAuthError> {
     let mut prompt = Prompt::default();
-    for word in words(parameters, "prompt") {
+    for word in words(parameters, "prompt")? {
         match word.as_str() {
             "none" => prompt.none = true,
             "login" | "select_account" => prompt.login = true,

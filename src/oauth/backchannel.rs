@@ -26,9 +26,6 @@ pub const BACKCHANNEL_INTERVAL: Duration = Duration::from_secs(5);
 const SLOWER_BY: Duration = Duration::from_secs(5);
 /// How long it is still known what has expired.
 const REMEMBERED: Duration = Duration::from_mins(10);
-/// Most requests of one client that wait for one user: nobody is to be worn down by prompts, and no client keeps
-/// another one's users from approving.
-const WAITING_PER_USER_MAX: usize = 10;
 
 /// The body of a successful answer (CIBA Core §7.3).
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -74,7 +71,13 @@ struct Users {
 
 impl Waiting {
     /// Bounded as the requests are: each of its entries is one that was not refused for want of room.
-    fn add(&self, pair: (Arc<str>, ClientId), until: Timestamp, now: Timestamp) -> Result<(), OAuthError> {
+    fn add(
+        &self,
+        pair: (Arc<str>, ClientId),
+        until: Timestamp,
+        now: Timestamp,
+        per_user_max: usize,
+    ) -> Result<(), OAuthError> {
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if users.swept_at.is_none_or(|at| at.plus(Duration::from_mins(1)) <= now) {
             users.swept_at = Some(now);
@@ -85,7 +88,7 @@ impl Waiting {
         }
         let ends = users.by_pair.entry(pair).or_default();
         ends.retain(|end| *end > now);
-        if ends.len() >= WAITING_PER_USER_MAX {
+        if ends.len() >= per_user_max {
             return Err(OAuthError::TooManyOutstanding);
         }
         ends.push(until);
@@ -156,7 +159,7 @@ impl AuthorizationServer {
         let expires_at = now.plus(lifetime);
         let pair = (Arc::clone(&request.subject.subject), client.id.clone());
         let outstanding = &self.parts.outstanding;
-        outstanding.waiting.add(pair.clone(), expires_at, now)?;
+        outstanding.waiting.add(pair.clone(), expires_at, now, self.settings.backchannel_per_user_max)?;
         let pending = Pending {
             request: Arc::new(request),
             client: Arc::clone(client),
@@ -306,12 +309,11 @@ impl Pending {
 impl WaitingRequest {
     pub fn approve_all(&self, now: Timestamp) -> BackchannelDecision {
         let request = &self.request;
-        let preferred = request.acr_values.first().map(|acr| Arc::from(acr.as_str()));
         let scopes: ScopeSet = request.scopes.clone();
         BackchannelDecision::Approve(Approval {
             subject: Arc::clone(&request.subject.subject),
             auth_time: now,
-            acr: preferred.or_else(|| request.subject.acr.clone()),
+            acr: Some(Arc::clone(&request.acr)),
             scopes,
             authorization_details: request.authorization_details.clone(),
         })

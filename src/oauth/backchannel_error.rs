@@ -10,6 +10,9 @@ pub enum BackchannelError {
     ExpiredLoginHintToken,
     #[error("the binding message cannot be shown as it is")]
     BindingMessage,
+    /// RFC 9470 §5, which CIBA Core §13 has no error of its own for.
+    #[error("the user does not reach the acr that is asked for")]
+    UnmetAuthenticationRequirements,
     /// §11.
     #[error("the user has not decided yet")]
     Pending,
@@ -27,6 +30,7 @@ impl BackchannelError {
             Self::UnknownUser => "unknown_user_id",
             Self::ExpiredLoginHintToken => "expired_login_hint_token",
             Self::BindingMessage => "invalid_binding_message",
+            Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
             Self::Pending => "authorization_pending",
             Self::SlowDown => "slow_down",
             Self::Expired => "expired_token",
@@ -41,6 +45,7 @@ impl BackchannelError {
             Self::BindingMessage => {
                 "The binding message must be at most 100 characters of letters, digits, spaces and ASCII punctuation."
             }
+            Self::UnmetAuthenticationRequirements => "The authentication that is asked for cannot be reached.",
             Self::Pending => "The user has not decided yet.",
             Self::SlowDown => "Wait for five seconds more between requests.",
             Self::Expired => "The request has expired.",

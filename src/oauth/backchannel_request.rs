@@ -7,17 +7,16 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::assertion::JTI_BYTES_MAX;
-use super::authorization_request::{scopes, words};
+use super::authorization_request::scopes;
 use super::client_authentication::Authenticated;
 use super::form::Form;
 use super::pushed::BESIDE_A_REQUEST_OBJECT;
 use super::request_object::ClientJwt;
 use super::{
-    AuthorizationServer, BackchannelError, CibaDelivery, ClaimsPlace, GrantType, OAuthError, RequestedClaims, Subject,
-    SubjectType,
+    AuthorizationServer, BackchannelError, CibaDelivery, ClaimsPlace, GrantType, OAuthError, RequestedAcr,
+    RequestedClaims, Subject, SubjectType,
 };
 use crate::domain::{ScopeSet, Timestamp};
-use crate::jose::UnverifiedToken;
 
 /// Longest wait that a client may ask for.
 pub const BACKCHANNEL_LIFETIME_MAX: Duration = Duration::from_mins(30);
@@ -25,11 +24,8 @@ pub const BACKCHANNEL_LIFETIME_MAX: Duration = Duration::from_mins(30);
 const BINDING_MESSAGE_CHARS_MAX: usize = 100;
 const HINT_BYTES_MAX: usize = 512;
 /// CIBA Core §7.1.1: these claims are required; whatever is wrong is `invalid_request` (§13).
-const SIGNED: ClientJwt = ClientJwt {
-    refuse: OAuthError::InvalidRequest,
-    typ: Some("oauth-authz-req+jwt"),
-    required: &["iss", "iat", "jti"],
-};
+const SIGNED: ClientJwt =
+    ClientJwt { refuse: OAuthError::InvalidRequest, typ: "oauth-authz-req+jwt", required: &["iss", "iat", "jti"] };
 /// CIBA Core §7.1 leaves its form to the server: what is wrong with one is said in one sentence.
 const LOGIN_HINT: ClientJwt = ClientJwt {
     refuse: |_| {
@@ -37,7 +33,7 @@ const LOGIN_HINT: ClientJwt = ClientJwt {
             "login_hint_token is not a JWT of the client with iss, aud, exp and a sub_id of the format opaque.",
         )
     },
-    typ: None,
+    typ: "JWT", // There is no other name for its kind: with one it is of another kind.
     required: &["iss"],
 };
 /// CIBA Core §7.1: 1,024 characters at most, 128 bits at least, which are 22 characters of base64url.
@@ -48,8 +44,8 @@ pub struct BackchannelRequest {
     /// Who is asked.
     pub subject: Arc<Subject>,
     pub scopes: ScopeSet,
-    /// In order of preference.
-    pub acr_values: Vec<String>,
+    /// What their approval is worth: of the classes that were asked for the first that they satisfy.
+    pub acr: Arc<str>,
     /// Shown to the user on both devices.
     pub binding_message: Option<String>,
     /// Each has passed its type's schema (RFC 9396 §5).
@@ -130,6 +126,14 @@ impl AuthorizationServer {
         let subject = self.hinted(parameters, caller, now).await?;
         let binding_message = binding_message(parameters)?;
         let claims = RequestedClaims::parse(parameters)?;
+        // Nobody is asked in vain: an essential claim that is not met is a failed authentication (OpenID Connect Core
+        // §5.5.1.1, RFC 9470 §5), and who is hinted at is whom the client wants to be told of (§5.5.1).
+        let requested = RequestedAcr::parse(parameters, claims.as_ref())?;
+        let acr = requested.reached_by(&subject.acr).ok_or(BackchannelError::UnmetAuthenticationRequirements)?;
+        let known_as = self.subject_for(&caller.registration, &subject.subject);
+        if claims.as_ref().and_then(RequestedClaims::subject).is_some_and(|asked| *asked != *known_as) {
+            return Err(BackchannelError::UnknownUser.into());
+        }
         let details = self.settings.detail_types.check(parameters, &caller.registration.metadata)?;
         let intent = claims.as_ref().is_some_and(|claims| claims.intent(ClaimsPlace::IdToken).is_some());
         let profile = caller.registration.profile;
@@ -140,7 +144,7 @@ impl AuthorizationServer {
         Ok(BackchannelRequest {
             subject,
             scopes,
-            acr_values: words(parameters, "acr_values"),
+            acr,
             binding_message,
             authorization_details: details,
             resources: self.resources(parameters)?,
@@ -171,12 +175,24 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<Arc<Subject>, OAuthError> {
         let subjects = &self.parts.subjects;
+        let public = caller.registration.metadata.subject_type == SubjectType::Public;
+        // OpenID Connect Core §8: to a pairwise client the name that all others know leads to nobody, and its own leads back
+        // to nobody. It knows what its users type.
+        let by_subject = |name: &str| subjects.by_subject(name).filter(|_| public);
+        let by_username = |name: &str| subjects.by_username(name);
         let found =
             match (parameters.get("login_hint"), parameters.get("login_hint_token"), parameters.get("id_token_hint")) {
                 (Some(hint), None, None) if hint.len() > HINT_BYTES_MAX => None,
-                (Some(hint), None, None) => subjects.by_subject(hint).or_else(|| subjects.by_username(hint)),
-                (None, Some(token), None) => subjects.by_subject(&self.login_hint_token(token, caller, now).await?),
-                (None, None, Some(token)) => subjects.by_subject(&self.id_token_hint(token, caller)?),
+                (Some(hint), None, None) => by_subject(hint).or_else(|| by_username(hint)),
+                (None, Some(token), None) => {
+                    let name = self.login_hint_token(token, caller, now).await?;
+                    if public { by_subject(&name) } else { by_username(&name) }
+                }
+                (None, None, Some(_)) if !public => {
+                    let others = "A client with pairwise subjects sends login_hint or login_hint_token.";
+                    return Err(OAuthError::InvalidRequest(others));
+                }
+                (None, None, Some(token)) => by_subject(&self.id_token_hint(token, caller)?),
                 (Some(_) | None, Some(_) | None, Some(_) | None) => {
                     return Err(OAuthError::InvalidRequest(
                         "Send exactly one of login_hint, login_hint_token and id_token_hint.",
@@ -184,30 +200,6 @@ impl AuthorizationServer {
                 }
             };
         found.ok_or(OAuthError::Backchannel(BackchannelError::UnknownUser))
-    }
-
-    /// An ID token of ours for this client. It may have expired (OpenID Connect Core §3.1.2.1).
-    fn id_token_hint(&self, token: &str, caller: &Authenticated) -> Result<String, OAuthError> {
-        let malformed =
-            || OAuthError::InvalidRequest("id_token_hint is not an ID token of this server for the client.");
-        let token = UnverifiedToken::parse(token).map_err(|_| malformed())?;
-        // RFC 9068 §5: an access token is no ID token.
-        if !token.header().typ_is("JWT") {
-            return Err(malformed());
-        }
-        let verified = self.parts.keys.published().load_full().verify(token).map_err(|_| malformed())?;
-        let claims = &verified.claims;
-        let ours = claims.text("iss").ok().flatten() == Some(&*self.settings.issuer);
-        if !ours || !claims.audience_names(&[caller.client.id.as_str()]) || claims.get("auth_time").is_none() {
-            return Err(malformed());
-        }
-        match &caller.registration.metadata.subject_type {
-            SubjectType::Public => Ok(claims.required_text("sub").map_err(|_| malformed())?.to_owned()),
-            // A pairwise name leads back to nobody.
-            SubjectType::Pairwise { .. } => {
-                Err(OAuthError::InvalidRequest("A client with pairwise subjects sends login_hint or login_hint_token."))
-            }
-        }
     }
 
     /// The one kind that is taken: a JWT that the client signed, whose `sub_id` (RFC 9493) is of the format `opaque`.
@@ -222,11 +214,18 @@ impl AuthorizationServer {
         if claims.required_date("exp").map_err(|_| refuse())? <= now {
             return Err(BackchannelError::ExpiredLoginHintToken.into());
         }
+        let date = |name| claims.date(name).map_err(|_| refuse());
+        self.check_begun(&[date("nbf")?, date("iat")?], &LOGIN_HINT, now)?; // RFC 7519 §4.1.5
         let name = claims.get("sub_id").ok_or_else(refuse)?;
-        match (name.get("format").and_then(Value::as_str), name.get("id").and_then(Value::as_str)) {
-            (Some("opaque"), Some(id)) if id.len() <= HINT_BYTES_MAX => Ok(id.to_owned()),
-            (Some(_) | None, Some(_) | None) => Err(refuse()),
+        let id = match (name.get("format").and_then(Value::as_str), name.get("id").and_then(Value::as_str)) {
+            (Some("opaque"), Some(id)) if id.len() <= HINT_BYTES_MAX => id,
+            (Some(_) | None, Some(_) | None) => return Err(refuse()),
+        };
+        // RFC 9493 §4.1: both name one subject. That of a client assertion is the client (RFC 8725 §3.12).
+        if claims.get("sub").is_some_and(|sub| sub.as_str() != Some(id)) {
+            return Err(refuse());
         }
+        Ok(id.to_owned())
     }
 }
 

@@ -36,10 +36,19 @@ pub struct ReadMetadata {
     pub keys: ClientKeys,
     pub sender_constraint: SenderConstraint,
     pub metadata: ClientMetadata,
-    /// Names a document that must list the redirect URIs: to be asked before anything is kept.
-    pub sector_identifier_uri: Option<String>,
+    /// To be asked before anything is kept.
+    pub sector: Option<SectorDocument>,
     /// What was understood, defaults written out: what is registered, kept and echoed (RFC 7591 §3.2.1).
     pub members: Map<String, Value>,
+}
+
+/// What vouches for a client that wants to be of its sector (OpenID Connect Dynamic Registration §5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SectorDocument {
+    /// `sector_identifier_uri`.
+    pub url: String,
+    /// What it must list: the redirect URIs, and the `jwks_uri` of a pairwise client of CIBA (CIBA Core §4).
+    pub lists: Vec<Arc<str>>,
 }
 
 /// What of a client's metadata a software statement may decide.
@@ -100,7 +109,15 @@ pub fn read_metadata(
     if by_code && signs && matches!(keys, ClientKeys::None) {
         return Err(INVALID("This profile signs requests: jwks or jwks_uri is needed."));
     }
-    let (subject_type, sector_identifier_uri) = subject_type(&mut reader, &redirect_uris, outbound)?;
+    // CIBA Core §4: whose keys they are is shown by their use, in an assertion or in a signed request.
+    let proven_keys = match &keys {
+        ClientKeys::Remote(url) if signs || proof == Proof::Registered(ClientAuthentication::PrivateKeyJwt) => {
+            Some(url)
+        }
+        ClientKeys::Remote(_) | ClientKeys::Inline(_) | ClientKeys::None => None,
+    };
+    let places = Places { grant_types, redirect_uris: &redirect_uris, proven_keys };
+    let (subject_type, sector) = subject_type(&mut reader, &places, outbound)?;
     let metadata = ClientMetadata {
         access_token_lifetime: None, // An operator's word, not a client's.
         grant_types,
@@ -114,7 +131,7 @@ pub fn read_metadata(
         certificates: Vec::new(), // As the lifetime.
     };
     let members = reader.members;
-    Ok(ReadMetadata { name, scopes, proof, keys, sender_constraint, metadata, sector_identifier_uri, members })
+    Ok(ReadMetadata { name, scopes, proof, keys, sender_constraint, metadata, sector, members })
 }
 
 /// Takes members by type, and notes what it took.
@@ -354,30 +371,54 @@ fn response_modes(reader: &mut Reader<'_>) -> Result<Vec<ResponseMode>, OAuthErr
     modes.ok_or(INVALID("A response mode is not supported."))
 }
 
-/// OpenID Connect Core §8.1: the sector is the host of `sector_identifier_uri`, and without one that which all redirect
-/// URIs share. The URI is returned too.
+/// Where a client is at home.
+struct Places<'a> {
+    grant_types: GrantTypes,
+    redirect_uris: &'a [Arc<str>],
+    /// Its `jwks_uri`, if it proves itself by these keys.
+    proven_keys: Option<&'a Arc<str>>,
+}
+
+impl Places<'_> {
+    /// What shows that a pairwise client is of its sector: where users are sent back to (OpenID Connect Core §8.1), and for
+    /// decoupled approval, where nobody is, its keys (CIBA Core §4).
+    fn of_sector(&self) -> Result<Vec<Arc<str>>, OAuthError> {
+        let mut all = self.redirect_uris.to_vec();
+        if self.grant_types.contains(GrantType::Ciba) {
+            let keys =
+                "A pairwise client of CIBA has a jwks_uri, and signs by its keys how it proves itself or its requests.";
+            all.push(Arc::clone(self.proven_keys.ok_or(INVALID(keys))?));
+        }
+        if all.is_empty() { Err(INVALID("Pairwise subjects are for clients with users.")) } else { Ok(all) }
+    }
+}
+
+/// OpenID Connect Core §8.1: the sector is the host of `sector_identifier_uri`, and without one that which all places of the
+/// client share.
 fn subject_type(
     reader: &mut Reader<'_>,
-    redirect_uris: &[Arc<str>],
+    places: &Places<'_>,
     outbound: &Outbound,
-) -> Result<(SubjectType, Option<String>), OAuthError> {
+) -> Result<(SubjectType, Option<SectorDocument>), OAuthError> {
     let url = reader.url("sector_identifier_uri")?;
     if let Some(url) = url {
         outbound.check_url(url).map_err(|_| INVALID("sector_identifier_uri is not a public https URL."))?;
     }
     let host = |uri: &str| Some(uri.parse::<http::Uri>().ok()?.host()?.to_ascii_lowercase());
-    let subject_type = match reader.text("subject_type")? {
-        None | Some("public") => SubjectType::Public,
+    let (subject_type, lists) = match reader.text("subject_type")? {
+        None | Some("public") => (SubjectType::Public, places.redirect_uris.to_vec()),
         Some("pairwise") => {
-            let first = url.or(redirect_uris.first().map(|uri| &**uri)).and_then(host);
-            let sector = first
-                .filter(|sector| url.is_some() || redirect_uris.iter().all(|uri| host(uri).as_ref() == Some(sector)));
-            let several = "Pairwise subjects need redirect URIs of one host, or sector_identifier_uri.";
-            SubjectType::Pairwise { sector: sector.ok_or(INVALID(several))?.into() }
+            let lists = places.of_sector()?;
+            let first = url.or(lists.first().map(|uri| &**uri)).and_then(host);
+            let sector =
+                first.filter(|sector| url.is_some() || lists.iter().all(|uri| host(uri).as_ref() == Some(sector)));
+            let several =
+                "Pairwise subjects need redirect URIs, and for CIBA a jwks_uri, of one host, or sector_identifier_uri.";
+            (SubjectType::Pairwise { sector: sector.ok_or(INVALID(several))?.into() }, lists)
         }
         Some(_) => return Err(INVALID("subject_type is public or pairwise.")),
     };
-    Ok((subject_type, url.map(str::to_owned)))
+    Ok((subject_type, url.map(|url| SectorDocument { url: url.to_owned(), lists })))
 }
 
 fn ciba(reader: &mut Reader<'_>, grants: GrantTypes, outbound: &Outbound) -> Result<Option<CibaDelivery>, OAuthError> {

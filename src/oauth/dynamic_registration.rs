@@ -11,7 +11,7 @@ use super::assertion::JTI_BYTES_MAX;
 use super::dynamic_clients::{DynamicClient, RegistrationTemplate, Rules, Software, StoredClient};
 use super::{
     AuthorizationServer, ClientAuthentication, ClientKeys, MEMBERS, OAuthError, Proof, ReadMetadata,
-    RegistrationAdmission, Request, SecretHash, SoftwareStatement, TlsSubject, merge, read_metadata,
+    RegistrationAdmission, Request, SecretHash, SectorDocument, SoftwareStatement, TlsSubject, merge, read_metadata,
 };
 use crate::domain::{ClientId, PartnerStatus, Timestamp};
 use crate::jose::{UnverifiedToken, parse_strict};
@@ -331,16 +331,16 @@ impl AuthorizationServer {
         {
             names.check_subject(subject, &statement.compact)?;
         }
-        if let Some(url) = &read.sector_identifier_uri {
-            self.check_sector(url, &read.metadata.redirect_uris).await?;
+        if let Some(sector) = &read.sector {
+            self.check_sector(sector).await?;
         }
         Ok(read)
     }
 
-    /// OpenID Connect Dynamic Registration §5: the document of the sector lists every redirect URI of the client. It is
-    /// asked for when the client names it, last of all.
-    async fn check_sector(&self, url: &str, redirect_uris: &[Arc<str>]) -> Result<(), OAuthError> {
-        let received = self.parts.dynamic.outbound.get(url, "application/json", SECTOR_BYTES_MAX).await;
+    /// OpenID Connect Dynamic Registration §5: the document of the sector lists all that the client is known by. It is asked
+    /// for when the client names it, last of all.
+    async fn check_sector(&self, sector: &SectorDocument) -> Result<(), OAuthError> {
+        let received = self.parts.dynamic.outbound.get(&sector.url, "application/json", SECTOR_BYTES_MAX).await;
         let document = received.ok().filter(|received| received.status == 200);
         let listed = match document.and_then(|document| parse_strict(&document.body).ok()) {
             Some(Value::Array(listed)) => listed,
@@ -348,8 +348,8 @@ impl AuthorizationServer {
                 return Err(OAuthError::InvalidClientMetadata("sector_identifier_uri leads to no JSON array."));
             }
         };
-        let all = redirect_uris.iter().all(|uri| listed.iter().any(|listed| listed.as_str() == Some(uri)));
-        let missing = "A redirect URI is not in the document of sector_identifier_uri.";
+        let all = sector.lists.iter().all(|uri| listed.iter().any(|listed| listed.as_str() == Some(uri)));
+        let missing = "A redirect URI, or the jwks_uri, is not in the document of sector_identifier_uri.";
         if all { Ok(()) } else { Err(OAuthError::InvalidClientMetadata(missing)) }
     }
 

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::client_authentication::Authenticated;
 use super::grant::Grant;
-use super::{AuthorizationServer, ClaimsPlace, ClientRegistration, OAuthError, SubjectType};
+use super::{AuthorizationServer, ClaimsPlace, ClientRegistration, GrantType, OAuthError, SubjectType};
 use crate::domain::Timestamp;
-use crate::jose::Algorithm;
+use crate::jose::{Algorithm, UnverifiedToken};
 
 /// The claim by which UK Open Banking says when a refresh token ends (`fapi1-advanced.md` §5).
 const UK_REFRESH_EXPIRY: &str = "http://openbanking.org.uk/refresh_token_expires_at";
@@ -41,10 +41,30 @@ impl AuthorizationServer {
             add("acr", json!(acr));
         }
         add("at_hash", json!(half_hash(key.algorithm(), access_token)));
-        if caller.registration.profile == super::Profile::Fapi1Advanced(super::Fapi1Variant::Uk) {
+        let refreshes = caller.registration.may_use(GrantType::RefreshToken);
+        if refreshes && caller.registration.profile == super::Profile::Fapi1Advanced(super::Fapi1Variant::Uk) {
             add(UK_REFRESH_EXPIRY, json!(grant.expires_at.secs()));
         }
         key.sign("JWT", &Value::Object(claims)).map_err(OAuthError::Signing)
+    }
+
+    /// Whom an ID token of ours for this client is about, by the name that the client knows. It may have expired (OpenID
+    /// Connect Core §3.1.2.1), but not so long ago that its key is gone.
+    pub(super) fn id_token_hint(&self, token: &str, caller: &Authenticated) -> Result<String, OAuthError> {
+        let malformed =
+            || OAuthError::InvalidRequest("id_token_hint is not an ID token of this server for the client.");
+        let token = UnverifiedToken::parse(token).map_err(|_| malformed())?;
+        // RFC 9068 §5: an access token is no ID token.
+        if !token.header().typ_is("JWT") {
+            return Err(malformed());
+        }
+        let verified = self.parts.keys.published().load_full().verify(token).map_err(|_| malformed())?;
+        let claims = &verified.claims;
+        let ours = claims.text("iss").ok().flatten() == Some(&*self.settings.issuer);
+        if !ours || !claims.audience_names(&[caller.client.id.as_str()]) || claims.get("auth_time").is_none() {
+            return Err(malformed());
+        }
+        Ok(claims.required_text("sub").map_err(|_| malformed())?.to_owned())
     }
 
     /// What the client asked to be told here by name (OpenID Connect Core §5.5). Nothing of a user who is gone.

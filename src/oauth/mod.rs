@@ -6,6 +6,7 @@
 
 mod approval;
 mod assertion;
+mod authentication_class;
 mod authorization_code;
 mod authorization_details;
 mod authorization_request;
@@ -54,6 +55,7 @@ mod visit_event;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use authentication_class::{ACR_PASSWORD, AcrError, AcrValues, RequestedAcr};
 pub use authorization_code::{Approval, Approving, DecisionError};
 pub use authorization_details::{DetailTypeError, DetailTypes};
 pub use authorization_request::{AuthorizationRequest, Prompt};
@@ -63,7 +65,7 @@ pub use backchannel::{
 pub use backchannel_error::BackchannelError;
 pub use backchannel_request::{BACKCHANNEL_LIFETIME_MAX, BackchannelRequest};
 pub use client_keys::{ClientKeySets, ClientKeysError};
-pub use client_metadata::{MEMBERS, Proof, ReadMetadata, read_metadata};
+pub use client_metadata::{MEMBERS, Proof, ReadMetadata, SectorDocument, read_metadata};
 pub use dynamic_clients::{
     DynamicClient, DynamicClientStore, DynamicClients, RegistrationAdmission, RegistrationTemplate, Rules, Software,
     StoredClient, TenantRule,
@@ -102,7 +104,7 @@ pub use subject_name::{DistinguishedName, NameError};
 pub use subjects::{Subject, Subjects};
 pub use token_endpoint::TokenResponse;
 pub use userinfo::UserinfoError;
-pub use users::{ACR_PASSWORD, PASSWORD_BYTES_MAX, PasswordHash, PasswordHashError, User, Users};
+pub use users::{PASSWORD_BYTES_MAX, PasswordHash, PasswordHashError, User, Users};
 pub use visit::{ApprovalPage, Handle, PageForm, SignInPage, Stopped, Visit, VisitAnswer, VisitRequest, Visitors};
 pub use visit_event::{VisitAct, VisitEvent};
 

@@ -211,7 +211,7 @@ impl ResponseMode {
 pub enum SubjectType {
     #[default]
     Public,
-    /// Another `sub` for each sector: the host of the redirect URIs, or of `sector_identifier_uri`.
+    /// Another `sub` for each sector: the host of the redirect URIs and, for CIBA, of `jwks_uri`, or of `sector_identifier_uri`.
     Pairwise { sector: Arc<str> },
 }
 

@@ -17,15 +17,15 @@ const LIFETIME_MAX: Duration = Duration::from_mins(60);
 pub(super) struct ClientJwt {
     /// Makes its refusals: they have the error code of its endpoint.
     pub(super) refuse: fn(&'static str) -> OAuthError,
-    /// Its `typ`, beside `JWT` and none (RFC 8725 §3.11). No demand is made if there is none.
-    pub(super) typ: Option<&'static str>,
+    /// Its `typ`, beside `JWT` and none (RFC 8725 §3.11).
+    pub(super) typ: &'static str,
     /// Claims that others may leave out.
     pub(super) required: &'static [&'static str],
 }
 
 /// RFC 9101 §5, §7.
 const AUTHORIZATION_REQUEST: ClientJwt =
-    ClientJwt { refuse: OAuthError::InvalidRequestObject, typ: Some("oauth-authz-req+jwt"), required: &["client_id"] };
+    ClientJwt { refuse: OAuthError::InvalidRequestObject, typ: "oauth-authz-req+jwt", required: &["client_id"] };
 
 impl AuthorizationServer {
     /// The parameters that the client signed, and nothing else (RFC 9101 §6.3).
@@ -72,7 +72,7 @@ impl AuthorizationServer {
         if !registration.profile.algorithms().contains(&header.algorithm) {
             return Err(refuse("The algorithm of the request object is not allowed."));
         }
-        if kind.typ.is_some_and(|typ| !(header.typ.is_none() || header.typ_is("JWT") || header.typ_is(typ))) {
+        if !(header.typ.is_none() || header.typ_is("JWT") || header.typ_is(kind.typ)) {
             return Err(refuse("The typ of the request object is that of another kind of JWT."));
         }
         // The client's own keys: what another client signed is not this one's request (RFC 9101 §6.2).
@@ -101,6 +101,18 @@ impl AuthorizationServer {
         Ok(())
     }
 
+    /// FAPI 2.0 §5.3.2.1-13: up to 10 s ahead is accepted, more than 60 s never is.
+    pub(super) fn check_begun(
+        &self,
+        dates: &[Option<Timestamp>],
+        kind: &ClientJwt,
+        now: Timestamp,
+    ) -> Result<(), OAuthError> {
+        let latest = now.plus(self.settings.clock_skew_max);
+        let ahead = dates.iter().flatten().any(|at| *at > latest);
+        if ahead { Err((kind.refuse)("The request object is not valid yet.")) } else { Ok(()) }
+    }
+
     /// Returns `exp`.
     fn check_request_times(&self, claims: &Claims, kind: &ClientJwt, now: Timestamp) -> Result<Timestamp, OAuthError> {
         let refuse = kind.refuse;
@@ -112,11 +124,7 @@ impl AuthorizationServer {
         if issued_at.is_none() && kind.required.contains(&"iat") {
             return Err(refuse(malformed));
         }
-        // FAPI 2.0 §5.3.2.1-13: up to 10 s ahead is accepted, more than 60 s never is.
-        let latest = now.plus(self.settings.clock_skew_max);
-        if not_before > latest || issued_at.is_some_and(|at| at > latest) {
-            return Err(refuse("The request object is not valid yet."));
-        }
+        self.check_begun(&[Some(not_before), issued_at], kind, now)?;
         if not_before < now.minus(LIFETIME_MAX) {
             return Err(refuse("nbf of the request object lies too far back."));
         }

@@ -34,6 +34,16 @@ impl ClaimsPlace {
     }
 }
 
+/// What is asked for of the claim `acr` (§5.5.1.1), the preferred class first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum AcrClaim {
+    /// Nothing, or no class by its name.
+    Any,
+    Voluntary(Vec<String>),
+    /// One of these, or the user counts as not authenticated.
+    Essential(Vec<String>),
+}
+
 /// The parameter, as it was sent. Invariant: [`RequestedClaims::parse`] took it, in this process or an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -105,23 +115,25 @@ impl RequestedClaims {
         self.at(place)?.get("openbanking_intent_id")?.get("value")
     }
 
-    /// One of these must be reached; any, if there are none (§5.5.1.1: `acr` as an essential claim).
-    pub(super) fn essential_acr(&self) -> Result<Vec<String>, OAuthError> {
+    /// Which classes of authentication are asked for by name (§5.5.1.1).
+    pub(super) fn acr(&self) -> Result<AcrClaim, OAuthError> {
         let Some(Value::Object(acr)) = self.at(ClaimsPlace::IdToken).and_then(|asked| asked.get("acr")) else {
-            return Ok(Vec::new());
+            return Ok(AcrClaim::Any);
         };
-        if acr.get("essential") != Some(&Value::Bool(true)) {
-            return Ok(Vec::new());
-        }
         let malformed = OAuthError::InvalidRequest("The claim acr is not asked for as OpenID Connect says.");
-        match (acr.get("value"), acr.get("values")) {
-            (Some(Value::String(one)), None) => Ok(vec![one.clone()]),
+        let texts = match (acr.get("value"), acr.get("values")) {
+            (Some(Value::String(one)), None) => vec![one.clone()],
             (None, Some(Value::Array(many))) => {
                 let texts: Option<Vec<_>> = many.iter().map(|value| value.as_str().map(str::to_owned)).collect();
-                texts.filter(|texts| texts.len() <= ACR_VALUES_MAX).ok_or(malformed)
+                texts.filter(|texts| texts.len() <= ACR_VALUES_MAX).ok_or(malformed)?
             }
-            (None, None) => Ok(Vec::new()),
-            (Some(_), _) | (None, Some(_)) => Err(malformed),
+            (None, None) => Vec::new(),
+            (Some(_), _) | (None, Some(_)) => return Err(malformed),
+        };
+        match acr.get("essential") {
+            _ if texts.is_empty() => Ok(AcrClaim::Any),
+            Some(Value::Bool(true)) => Ok(AcrClaim::Essential(texts)),
+            _ => Ok(AcrClaim::Voluntary(texts)),
         }
     }
 }

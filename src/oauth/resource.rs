@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use super::form::Form;
+use super::server::path_of;
 use super::{AuthorizationServer, OAuthError};
 
 /// Most resources of one token: its `aud` travels with every request.
@@ -51,6 +52,7 @@ impl AuthorizationServer {
     }
 
     fn by_public_name(&self, resource: &str) -> String {
+        let resource = without_empty_path(resource);
         let below = self.settings.mtls_url.as_deref().and_then(|mtls| resource.strip_prefix(mtls));
         match below.filter(|path| path.is_empty() || path.starts_with('/')) {
             Some(path) => format!("{}{path}", self.settings.resource),
@@ -61,4 +63,9 @@ impl AuthorizationServer {
     fn is_served(&self, resource: &str) -> bool {
         *resource == *self.settings.resource || self.settings.api_resources.iter().any(|api| api == resource)
     }
+}
+
+/// RFC 3986 §6.2.3: an empty path and `/` are one. The slash behind any other path is part of its name.
+fn without_empty_path(resource: &str) -> &str {
+    resource.strip_suffix('/').filter(|origin| path_of(origin).is_empty()).unwrap_or(resource)
 }

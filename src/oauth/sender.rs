@@ -62,7 +62,11 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<(AuthorizationRequest, Option<HeaderValue>), OAuthError> {
         if registration.sender_constraint == SenderConstraint::Certificate {
-            return Ok((authorization, None)); // Its tokens are bound to something else.
+            // Its tokens are bound to something else, so that its code would be worth nothing to anybody.
+            return match authorization.dpop_jkt {
+                Some(_) => Err(OAuthError::InvalidRequest("dpop_jkt is not for clients of certificate-bound tokens.")),
+                None => Ok((authorization, None)),
+            };
         }
         let Some(proof) = self.proof(request, "/oauth/par", now)? else { return Ok((authorization, None)) };
         match authorization.dpop_jkt {

@@ -38,6 +38,9 @@ pub struct Settings {
     pub acr_values_supported: Vec<String>,
     /// How long a backchannel request waits for its user, if the client says nothing (CIBA Core §7.3 `expires_in`).
     pub backchannel_lifetime: Duration,
+    /// Most backchannel requests of one client that wait for one user: nobody is to be worn down by prompts, and no client
+    /// keeps another one's users from approving.
+    pub backchannel_per_user_max: usize,
     /// How long a grant lasts, and its refresh token with it.
     pub grant_lifetime: Duration,
     /// What the catalogue's APIs declare (RFC 9396).

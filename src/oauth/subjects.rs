@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{User, Users};
+use super::{AcrValues, User, Users};
 
 /// A user, with the claims of OpenID Connect Core §5.1 that are known of them. No `Debug`: personal data is in here.
 #[derive(Clone)]
@@ -15,8 +15,8 @@ pub struct Subject {
     pub family_name: Option<String>,
     pub email: Option<String>,
     pub email_verified: bool,
-    /// What this user's usual authentication is worth.
-    pub acr: Option<Arc<str>>,
+    /// What this user's usual authentication satisfies.
+    pub acr: AcrValues,
 }
 
 /// Where users are found. An index in memory.
@@ -45,6 +45,6 @@ fn described(user: &User) -> Arc<Subject> {
         family_name: user.family_name.clone(),
         email: user.email.clone(),
         email_verified: user.email_verified,
-        acr: Some(Arc::clone(&user.acr)),
+        acr: user.acr.clone(),
     })
 }

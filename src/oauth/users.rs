@@ -12,6 +12,8 @@ use argon2::password_hash::phc;
 use argon2::{ARGON2ID_IDENT, Argon2, Params, PasswordHasher, PasswordVerifier};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::AcrValues;
+
 /// Longest password, in bytes. Whoever needs more does not type it.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 /// Memory of one check, in KiB: those under way at once are few, so this bounds them all.
@@ -20,9 +22,6 @@ const PASSES_MAX: u32 = 8;
 const LANES_MAX: u32 = 4;
 /// OWASP Password Storage, 2.2: below this a stolen file is soon read.
 const MEMORY_KIB_MIN: u32 = 7 * 1024;
-
-/// What a sign-in with a password is worth where the operator says nothing else (OpenID Connect Core §2 `acr`).
-pub const ACR_PASSWORD: &str = "urn:clearway:acr:password";
 
 /// Why a text is not the hash of a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -95,8 +94,8 @@ pub struct User {
     pub family_name: Option<String>,
     pub email: Option<String>,
     pub email_verified: bool,
-    /// What a sign-in with this password is worth.
-    pub acr: Arc<str>,
+    /// What a sign-in with this password satisfies.
+    pub acr: AcrValues,
 }
 
 /// All users, as they are found. A reload replaces them whole.
@@ -138,9 +137,11 @@ impl Users {
         self.index.load().all.is_empty()
     }
 
-    /// Whether somebody who signed in as `user` still may act: a removed user and a changed password end sessions.
+    /// Whether somebody who signed in as `user` still may act: a removed user, a changed password, and another word of what
+    /// it is worth end sessions.
     pub(super) fn is_current(&self, user: &User) -> bool {
-        self.by_subject(&user.subject).is_some_and(|now| now.password.expose() == user.password.expose())
+        let same = |now: Arc<User>| now.password.expose() == user.password.expose() && now.acr == user.acr;
+        self.by_subject(&user.subject).is_some_and(same)
     }
 
     /// The user of that name, and the hash to check a password against. For a name that is nobody's that is somebody
@@ -181,7 +182,7 @@ pub(crate) mod tests {
             family_name: None,
             email: None,
             email_verified: false,
-            acr: ACR_PASSWORD.into(),
+            acr: AcrValues::default(),
         })
     }
 
@@ -233,6 +234,9 @@ pub(crate) mod tests {
         let changed = User { password: PasswordHash::of("another").unwrap(), ..(*alice).clone() };
         users.replace(vec![Arc::new(changed)]);
         assert!(!users.is_current(&alice), "a changed password ends what the old one began");
+        let acr = AcrValues::parse(&["urn:less".to_owned()]).unwrap();
+        users.replace(vec![Arc::new(User { acr, ..(*alice).clone() })]);
+        assert!(!users.is_current(&alice), "what a sign-in was worth does not outlive the operator's word");
         users.replace(Vec::new());
         assert!(!users.is_current(&alice));
     }

@@ -15,8 +15,8 @@ use super::form::Form;
 use super::sign_in::SignIn;
 use super::{
     Approval, Approving, AuthorizationError, AuthorizationRequest, AuthorizationResponse, AuthorizationServer,
-    DecisionError, NotOpen, OAuthError, Opened, Outcome, RequestedClaims, SessionId, Sessions, SignInError, SignedIn,
-    Users, VisitAct, VisitEvent,
+    DecisionError, NotOpen, OAuthError, Opened, Outcome, SessionId, Sessions, SignInError, SignedIn, Users, VisitAct,
+    VisitEvent,
 };
 use crate::domain::{Client, ClientId, PartnerStatus, Random, Timestamp};
 
@@ -151,7 +151,8 @@ impl Stopped {
 /// What must happen next.
 enum Next {
     SignIn,
-    Ask(SignedIn),
+    /// Them, who are authenticated so.
+    Ask(SignedIn, Arc<str>),
     End(AuthorizationError),
 }
 
@@ -260,7 +261,7 @@ impl AuthorizationServer {
                 let hint = request.login_hint.clone().filter(|hint| hint.len() <= LOGIN_HINT_BYTES_MAX);
                 self.sign_in_page(visitor, hint.unwrap_or_default(), None)
             }
-            Next::Ask(signed_in) => Visit::Approval(Box::new(ApprovalPage {
+            Next::Ask(signed_in, _) => Visit::Approval(Box::new(ApprovalPage {
                 form: self.page_form(visitor),
                 client_name: visitor.opened.client.name.clone(),
                 tenant_name: visitor.opened.client.tenant.name.clone(),
@@ -300,12 +301,11 @@ impl AuthorizationServer {
             return if signed_in.at >= opened_at { Next::End(AuthorizationError::LoginRequired) } else { sign_in };
         }
         // RFC 9470 §5: an `acr` that was asked for is reached, or the client hears that it was not.
-        let reached = |asked: &[String]| asked.is_empty() || asked.iter().any(|acr| **acr == *signed_in.user.acr);
-        if !reached(&request.acr_values) || !reached(&request.acr_essential) {
+        let Some(acr) = request.acr.reached_by(&signed_in.user.acr) else {
             return Next::End(AuthorizationError::UnmetAuthenticationRequirements);
-        }
+        };
         // An approval is not remembered, so it is always asked for.
-        if request.prompt.none { Next::End(AuthorizationError::ConsentRequired) } else { Next::Ask(signed_in) }
+        if request.prompt.none { Next::End(AuthorizationError::ConsentRequired) } else { Next::Ask(signed_in, acr) }
     }
 
     /// Who is signed in with the browser, and still one of the users.
@@ -318,10 +318,9 @@ impl AuthorizationServer {
     /// OpenID Connect Core §3.1.2.2: who asks for one user must not be answered about another. The client knows users by the
     /// subjects that it sees.
     fn is_asked_for(&self, request: &AuthorizationRequest, signed_in: &SignedIn) -> bool {
-        let asked = request.claims.as_ref().and_then(RequestedClaims::subject);
-        let Some(asked) = asked else { return true };
+        let Some(asked) = &request.subject else { return true };
         let found = self.parts.clients.find(&request.client_id);
-        found.is_some_and(|(_, registration)| *self.subject_for(&registration, &signed_in.user.subject) == *asked)
+        found.is_some_and(|(_, registration)| *self.subject_for(&registration, &signed_in.user.subject) == **asked)
     }
 
     async fn check_password(&self, form: &Form, visitor: &Visitor, source: IpAddr) -> VisitAnswer {
@@ -354,8 +353,8 @@ impl AuthorizationServer {
     }
 
     fn approved(&self, form: &Form, visitor: &Visitor) -> VisitAnswer {
-        let signed_in = match self.next(visitor) {
-            Next::Ask(signed_in) => signed_in,
+        let (signed_in, acr) = match self.next(visitor) {
+            Next::Ask(signed_in, acr) => (signed_in, acr),
             Next::SignIn => return Visit::Again(visitor.handle.clone()).into(),
             Next::End(error) => return self.end(visitor, error).into(),
         };
@@ -366,7 +365,7 @@ impl AuthorizationServer {
         let approval = Approval {
             subject: Arc::clone(&signed_in.user.subject),
             auth_time: signed_in.at,
-            acr: Some(Arc::clone(&signed_in.user.acr)),
+            acr: Some(acr),
             scopes,
             authorization_details,
         };

@@ -64,6 +64,7 @@ pub fn oauth_settings(configuration: &Configuration) -> Settings {
         sessions: gateway.sessions,
         acr_values_supported: acr_values(configuration),
         backchannel_lifetime: tokens.backchannel_lifetime,
+        backchannel_per_user_max: tokens.backchannel_per_user_max,
         grant_lifetime: tokens.grant_lifetime,
         detail_types: DetailTypes::default(),
         profiles: profiles(configuration),
@@ -102,8 +103,8 @@ pub(super) fn published(configuration: &Configuration, in_force: &InForce, detai
 }
 
 fn acr_values(configuration: &Configuration) -> Vec<String> {
-    let values: BTreeSet<String> = configuration.users.iter().map(|user| user.value.acr.to_string()).collect();
-    values.into_iter().collect()
+    let values: BTreeSet<&str> = configuration.users.iter().flat_map(|user| user.value.acr.iter()).collect();
+    values.into_iter().map(str::to_owned).collect()
 }
 
 /// The rules of registration; a directory that cannot be set up is a mistake.

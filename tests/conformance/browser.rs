@@ -9,6 +9,8 @@ const HOPS_MAX: usize = 12;
 pub struct Browser<'s> {
     suite: &'s Suite,
     cookies: BTreeMap<String, String>,
+    /// Which of the users told of signs in.
+    user: usize,
 }
 
 /// Where a visit ended: at the client's redirect URI, or at a page that leads nowhere.
@@ -39,7 +41,12 @@ impl Landed {
 
 impl<'s> Browser<'s> {
     pub fn new(suite: &'s Suite) -> Self {
-        Self { suite, cookies: BTreeMap::new() }
+        Self { suite, cookies: BTreeMap::new(), user: 0 }
+    }
+
+    /// Of another than the first user.
+    pub fn of(suite: &'s Suite, user: usize) -> Self {
+        Self { user, ..Self::new(suite) }
     }
 
     pub async fn get(&mut self, url: &str) -> Answer {
@@ -71,7 +78,7 @@ impl<'s> Browser<'s> {
     }
 
     async fn go_on(&mut self, mut url: String, mut answer: Answer, action: &str) -> Landed {
-        let user = self.suite.told["users"][0].clone();
+        let user = self.suite.told["users"][self.user].clone();
         for _ in 0..HOPS_MAX {
             if let Some(location) = answer.headers.get("location") {
                 url = absolute(&url, location.to_str().unwrap());

@@ -10,6 +10,7 @@ use crate::harness::token::{Key, claims, now, signing_input, unique, with};
 use crate::harness::within;
 
 const BAD: &[u16] = &[400];
+const UNMET: &str = "unmet_authentication_requirements";
 const REQUEST: &[&str] = &["invalid_request"];
 /// What the server authenticates itself with at the client.
 const BEARER: &str = "a-token-of-128-random-bits-at-least";
@@ -51,6 +52,12 @@ pub async fn run(suite: &Suite, report: &mut Report) {
     let other = suite.party("suite-dpop-1").post("backchannel_authentication", &request(suite)).await;
     report.refused("CIBA 13", "a client without the grant", &other, BAD, &["unauthorized_client"]);
     decisions(suite, &party, report).await;
+    // A suite leaves most of what it asks undecided.
+    let mut last = None;
+    for _ in 0..40 {
+        last = Some(ask(&[]).await);
+    }
+    report.accepted("CIBA 7.3", "the fortieth request that nobody decided", &last.unwrap());
     report.area("Signed decoupled requests");
     signed(suite, &party, report).await;
 }
@@ -106,6 +113,28 @@ async fn signed(suite: &Suite, party: &Party<'_>, report: &mut Report) {
         ("RFC 9101 10.8", "a sub", json!({ "sub": party.id() }), false),
     ] {
         let answer = send(party.key.jwt("JWT", &with(claims(), changes))).await;
+        if good {
+            report.accepted(clause, name, &answer);
+        } else {
+            report.refused(clause, name, &answer, BAD, REQUEST);
+        }
+    }
+    let user = suite.told["users"][0]["subject"].clone();
+    let hint = |typ: &str, changes: Value| {
+        let claims = json!({ "iss": party.id(), "aud": suite.issuer(), "exp": now() + 60,
+                             "sub_id": { "format": "opaque", "id": user } });
+        party.key.jwt(typ, &with(claims, changes))
+    };
+    for (clause, name, token, good) in [
+        ("CIBA 7.1", "a login_hint_token", hint("JWT", json!({})), true),
+        ("FAPI2-SP 5.3.2.1-13", "one of 8 s ahead", hint("JWT", json!({ "nbf": now() + 8, "iat": now() + 8 })), true),
+        ("RFC 7519 4.1.5", "nbf an hour ahead", hint("JWT", json!({ "nbf": now() + 3_600 })), false),
+        ("FAPI2-SP 5.3.2.1-13", "iat an hour ahead", hint("JWT", json!({ "iat": now() + 3_600 })), false),
+        ("RFC 8725 3.12", "a client assertion with a sub_id", hint("JWT", json!({ "sub": party.id() })), false),
+        ("RFC 8725 3.11", "typ of a client assertion", hint("client-authentication+jwt", json!({})), false),
+    ] {
+        let parameters = changed(request(suite), &[("login_hint", ""), ("login_hint_token", &token)]);
+        let answer = party.post("backchannel_authentication", &parameters).await;
         if good {
             report.accepted(clause, name, &answer);
         } else {
@@ -220,6 +249,35 @@ async fn decisions(suite: &Suite, party: &Party<'_>, report: &mut Report) {
         let answer = party.post("backchannel_authentication", &request(suite)).await;
         answer.text("auth_req_id").to_owned()
     };
+    let claim = |name: &str, claim: Value| json!({ "id_token": { name: claim } }).to_string();
+    for (clause, name, more, code) in [
+        ("OIDC Core 5.5.1.1", "an acr that nobody offers", ("acr_values", "urn:nonsense:loa99".to_owned()), UNMET),
+        (
+            "OIDC Core 5.5.1.1",
+            "an essential acr that nobody offers",
+            ("claims", claim("acr", json!({ "essential": true, "values": ["urn:nope"] }))),
+            UNMET,
+        ),
+        (
+            "OIDC Core 5.5.1",
+            "another sub than is hinted at",
+            ("claims", claim("sub", json!({ "value": suite.told["users"][1]["subject"] }))),
+            "unknown_user_id",
+        ),
+    ] {
+        let parameters = changed(request(suite), &[(more.0, &more.1)]);
+        let answer = party.post("backchannel_authentication", &parameters).await;
+        report.refused(clause, name, &answer, BAD, &[code]);
+    }
+    for acr in suite.metadata["acr_values_supported"].as_array().unwrap() {
+        let wanted = format!("urn:other {}", acr.as_str().unwrap());
+        let parameters = changed(request(suite), &[("acr_values", &wanted)]);
+        let id = party.post("backchannel_authentication", &parameters).await.text("auth_req_id").to_owned();
+        decide(&id, "approve").await;
+        let answer = poll(party, &id).await;
+        let told = claims(answer.text("id_token"))["acr"].clone();
+        report.holds("FAPI-CIBA 5.2.2-8", &format!("{acr} is asked for and told"), told == *acr, &told.to_string());
+    }
     let id = begin().await;
     report.refused("CIBA 11", "before the decision", &poll(party, &id).await, BAD, &["authorization_pending"]);
     let theirs = poll(&suite.party("suite-ciba-2"), &id).await;

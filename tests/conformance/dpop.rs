@@ -15,6 +15,7 @@ pub async fn run(suite: &Suite, report: &mut Report) {
     at_token(&party, report).await;
     report.area("DPoP at PAR");
     at_par(&party, report).await;
+    at_par_by_certificate(suite, report).await;
     report.area("DPoP at the resource");
     at_resource(suite, &party, report).await;
 }
@@ -136,6 +137,14 @@ async fn at_par(party: &Party<'_>, report: &mut Report) {
         &[400],
         &["invalid_dpop_proof", "invalid_request"],
     );
+}
+
+/// What is bound to a certificate is bound to no key.
+async fn at_par_by_certificate(suite: &Suite, report: &mut Report) {
+    let jkt = Key::generate(Algorithm::Es256);
+    let answer = suite.party("suite-mtls-1").push(&[("dpop_jkt", jkt.kid())]).await;
+    let name = "dpop_jkt for a code of certificate-bound tokens";
+    report.refused("RFC 9449 10", name, &answer, &[400], &["invalid_request"]);
 }
 
 async fn at_resource(suite: &Suite, party: &Party<'_>, report: &mut Report) {

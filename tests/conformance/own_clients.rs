@@ -8,8 +8,11 @@ use clearway::jose::Algorithm;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::browser::Browser;
 use super::party::{Answer, Demo, Party, Suite, changed};
 use super::report::Report;
+use super::variants::push;
+use super::visits::{page_of, redeem};
 use crate::harness::certificates::pki;
 use crate::harness::host::{Host, NO_CONTENT};
 use crate::harness::token::{Key, claims};
@@ -22,7 +25,7 @@ async fn clients_that_leave_the_defaults_to_the_server_conform() {
     let (state, file) = (folder.path().join("demo"), folder.path().join("clients.json"));
     let host = Host::bind();
     let near = host.url("");
-    let keys: [Arc<Key>; 5] = std::array::from_fn(|_| Arc::new(Key::generate(Algorithm::Es256)));
+    let keys: [Arc<Key>; 6] = std::array::from_fn(|_| Arc::new(Key::generate(Algorithm::Es256)));
     std::fs::write(&file, clients(&keys, &near).to_string()).unwrap();
     let _demo = Demo::start(&state, &["--clients", file.to_str().unwrap()]);
     let suite = Suite::read(&state).await;
@@ -36,12 +39,13 @@ async fn clients_that_leave_the_defaults_to_the_server_conform() {
     assert!(!second_demo.status.success(), "a second demo in one folder");
     assert!(String::from_utf8_lossy(&second_demo.stderr).contains("another demo is running"));
     assert_eq!(std::fs::read(state.join("clients.json")).unwrap(), before, "the first one's files stay");
-    let [first, second, third, fourth, fifth] = &keys;
+    let [first, second, third, fourth, fifth, sixth] = &keys;
     let mut report = Report::default();
     report.area("Clients of the suite's own");
     told(&suite, &mut report);
     either(&suite, first, &mut report).await;
     self_signed(&suite, second, third, &mut report).await;
+    once_in_the_uk(&suite, sixth, certificate_of(&suite, "suite-mtls-1"), &mut report).await;
     pinged(&suite, fourth, notified, &mut report).await;
     for (name, key, status) in [("its own", fifth, 200), ("another's", first, 401)] {
         let mut party = suite.own_party("remote", key, None);
@@ -75,6 +79,9 @@ fn clients(keys: &[Arc<Key>], near: &str) -> Value {
             "backchannel_client_notification_endpoint": format!("{near}/notified"),
         },
         client("remote", json!({ "jwks_uri": format!("{near}/jwks"), bound: false })),
+        client("uk-once", json!({
+            "jwks": { "keys": [keys[5].jwk] }, "profile": "fapi1-advanced-uk", "grant_types": ["authorization_code"],
+        })),
     ] })
 }
 
@@ -110,6 +117,11 @@ fn identity(certificate: &Path, key: &Path) -> Value {
     json!({ "certificate_file": certificate, "certificate_key_file": key })
 }
 
+fn certificate_of(suite: &Suite, id: &str) -> Value {
+    let found = suite.told["clients"].as_array().unwrap().iter().find(|client| client["client_id"] == id).unwrap();
+    json!({ "certificate_file": found["certificate_file"], "certificate_key_file": found["certificate_key_file"] })
+}
+
 /// What the request brings binds its token.
 async fn either(suite: &Suite, key: &Arc<Key>, report: &mut Report) {
     let api = &suite.told["apis"][0];
@@ -124,11 +136,7 @@ async fn either(suite: &Suite, key: &Arc<Key>, report: &mut Report) {
     let call = party.call(api["url"].as_str().unwrap(), answer.text("access_token")).await;
     report.accepted("RFC 9449 7.1", "and passes with one", &call);
 
-    let mtls =
-        &suite.told["clients"].as_array().unwrap().iter().find(|client| client["client_id"] == "suite-mtls-1").unwrap();
-    let certificate =
-        json!({ "certificate_file": mtls["certificate_file"], "certificate_key_file": mtls["certificate_key_file"] });
-    let mut party = suite.own_party("either", key, Some(certificate));
+    let mut party = suite.own_party("either", key, Some(certificate_of(suite, "suite-mtls-1")));
     let answer = party.own_token("accounts").await;
     let token = answer.text("access_token").to_owned();
     report.accepted("RFC 8705 3", "a certificate", &answer);
@@ -149,6 +157,21 @@ async fn either(suite: &Suite, key: &Arc<Key>, report: &mut Report) {
     let party = suite.own_party("either", key, Some(untrusted.clone()));
     let answer = party.own_token("accounts").await;
     report.refused("RFC 8705 3", "a certificate of nobody's binds nothing", &answer, &[400], &["invalid_request"]);
+}
+
+/// A client of UK Open Banking that gets no refresh token hears of none.
+async fn once_in_the_uk(suite: &Suite, key: &Arc<Key>, certificate: Value, report: &mut Report) {
+    let party = suite.own_party("uk-once", key, Some(certificate));
+    let pushed = push(&party, json!({}), json!({ "response_mode": "jwt" })).await;
+    let url = page_of(suite, party.id(), pushed.text("request_uri"));
+    let landed = Browser::new(suite).visit(&url, "approve").await;
+    let response = landed.parameters().get("response").cloned().unwrap_or_else(|| panic!("{}", landed.told()));
+    let answer = redeem(&party, claims(&response)["code"].as_str().unwrap(), &[]).await;
+    report.accepted("RFC 6749 4.1.3", "a code of a client without refresh tokens", &answer);
+    let said = claims(answer.text("id_token"));
+    let silent =
+        answer.body["refresh_token"].is_null() && said["http://openbanking.org.uk/refresh_token_expires_at"].is_null();
+    report.holds("UK-OB refresh", "no end of a refresh token that there is not", silent, &said.to_string());
 }
 
 /// A token that is issued is one that resources take.

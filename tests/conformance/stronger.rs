@@ -21,26 +21,38 @@ pub async fn run(suite: &Suite, report: &mut Report) {
 /// What a client may ask of a sign-in, and what it hears of it.
 async fn demands(suite: &Suite, report: &mut Report) {
     let party = suite.party("suite-mtls-1");
-    let offered = suite.metadata["acr_values_supported"].clone();
-    let first = offered[0].as_str().unwrap_or_default().to_owned();
-    report.holds("RFC 9470 7", "acr_values_supported", !first.is_empty(), &offered.to_string());
+    let offered: Vec<String> =
+        serde_json::from_value(suite.metadata["acr_values_supported"].clone()).unwrap_or_default();
+    report.holds("RFC 9470 7", "acr_values_supported", !offered.is_empty(), &offered.join(" "));
+    let first = offered.first().cloned().unwrap_or_default();
+    let last = offered.last().cloned().unwrap_or_default();
     let said = async |changes: &[(&str, &str)]| {
         let answer = redeem(&party, &code(&party, changes).await, &[]).await;
         (claims(answer.text("access_token")), claims(answer.text("id_token")))
     };
-    let with_others = format!("urn:other {first}");
-    let essential = json!({ "id_token": { "acr": { "essential": true, "values": [first] } } }).to_string();
-    for (name, changes) in [
-        ("nothing is asked for", vec![]),
-        ("acr_values has it", vec![("acr_values", &*first)]),
-        ("acr_values has it among others", vec![("acr_values", &*with_others)]),
-        ("an essential claim has it", vec![("claims", &*essential)]),
-        ("max_age of an hour", vec![("max_age", "3600")]),
-        ("prompt login", vec![("prompt", "login")]),
+    let with_others = format!("urn:other {last} {first}");
+    let claim = |acr: Value| json!({ "id_token": { "acr": acr } }).to_string();
+    let essential = claim(json!({ "essential": true, "values": ["urn:other", last, first] }));
+    let one = claim(json!({ "essential": true, "value": last }));
+    let voluntary = claim(json!({ "values": [last, first] }));
+    let unreached = claim(json!({ "value": "urn:other" }));
+    let any = &offered[..];
+    let (first, last) = (std::slice::from_ref(&first), std::slice::from_ref(&last));
+    for (name, changes, expected) in [
+        ("nothing is asked for", vec![], any),
+        ("acr_values has one", vec![("acr_values", &*first[0])], first),
+        ("acr_values has another", vec![("acr_values", &*last[0])], last),
+        ("acr_values has some, in this order", vec![("acr_values", &*with_others)], last),
+        ("an essential claim has some, in this order", vec![("claims", &*essential)], last),
+        ("an essential claim has one", vec![("claims", &*one)], last),
+        ("a voluntary claim has some, in this order", vec![("claims", &*voluntary)], last),
+        ("a voluntary claim has none that is offered", vec![("claims", &*unreached)], any),
+        ("max_age of an hour", vec![("max_age", "3600")], any),
+        ("prompt login", vec![("prompt", "login")], any),
     ] {
         let (token, id) = said(&changes).await;
         let told = format!("{token} {id}");
-        let same = token["acr"] == first.as_str() && id["acr"] == first.as_str();
+        let same = expected.iter().any(|acr| token["acr"] == acr.as_str()) && id["acr"] == token["acr"];
         report.holds("RFC 9470 6.1", &format!("{name}: acr in both tokens"), same, &told);
         let dated = token["auth_time"].is_i64() && token["auth_time"] == id["auth_time"];
         report.holds("RFC 9470 6.1", &format!("{name}: auth_time in both tokens"), dated, &told);
@@ -60,8 +72,11 @@ async fn demands(suite: &Suite, report: &mut Report) {
             && !told.contains_key("code");
         report.check(clause, name, UNMET, if good { Ok(()) } else { Err(landed.told()) });
     }
+    let many = format!("{}{}", "urn:x ".repeat(16), last[0]);
     for (clause, name, changes) in [
         ("RFC 9470 4", "a negative max_age", ("max_age", "-1")),
+        ("FAPI2-SP 5.3.2.2-14", "more acr_values than are read", ("acr_values", &*many)),
+        ("RFC 9470 4", "a max_age with a sign", ("max_age", "+5")),
         ("RFC 9470 4", "a max_age in words", ("max_age", "soon")),
         ("OIDC Core 3.1.2.1", "prompt none beside login", ("prompt", "none login")),
         ("OIDC Core 3.1.2.1", "a prompt that does not exist", ("prompt", "dance")),

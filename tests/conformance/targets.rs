@@ -65,10 +65,12 @@ async fn alone(party: &Party<'_>, url: &str, [whole, own, other]: [&str; 3], rep
         parameters.extend(resources.iter().map(|resource| ("resource".to_owned(), (*resource).to_owned())));
         party.post_bound("token", &parameters).await
     };
+    let slashed = &*format!("{whole}/"); // RFC 3986 6.2.3
     let alias = own.replacen(whole, party.suite.told["mtls_url"].as_str().unwrap(), 1);
     for (name, resources, aud, good) in [
         ("none", vec![], json!(whole), true),
         ("the whole", vec![whole], json!(whole), true),
+        ("the whole as JavaScript writes it", vec![slashed], json!(whole), true),
         ("one API", vec![own], json!(own), true),
         ("two APIs", vec![own, other], json!([own, other]), true),
         ("one API twice", vec![own, own], json!(own), true),

@@ -2,15 +2,18 @@
 
 use serde_json::{Value, json};
 
+use super::browser::Browser;
 use super::party::{Answer, Party, Suite, asserted, text};
 use super::report::Report;
-use crate::harness::token::{now, with};
+use super::visits::{page_of, redeem};
+use crate::harness::token::{claims, now, with};
 
 const VARIANTS: [&str; 3] = ["suite-fapi1", "suite-fapi1-uk", "suite-fapi1-brazil"];
 const FAPI2: [&str; 3] = ["suite-dpop-1", "suite-message-signing-1", "suite-signed-request"];
+const INTERACTION: &str = "c770aef3-6784-41f7-8e0e-ff5f97bddb3a";
 const INVALID: &[&str] = &["invalid_client"];
 
-async fn push(party: &Party<'_>, assertion: Value, object: Value) -> Answer {
+pub async fn push(party: &Party<'_>, assertion: Value, object: Value) -> Answer {
     let object = party.key.jwt("oauth-authz-req+jwt", &with(party.object_claims(), object));
     let parameters = [asserted(&party.assertion(assertion)), vec![("request".to_owned(), object)]].concat();
     party.bare("pushed_authorization_request", &text(&parameters)).await
@@ -21,6 +24,9 @@ pub async fn run(suite: &Suite, report: &mut Report) {
     for id in VARIANTS {
         audiences(suite, &suite.party(id), report).await;
         objects(&suite.party(id), report).await;
+    }
+    if !suite.told["users"].is_null() {
+        authenticated(suite, report).await;
     }
     named_calls(suite, report).await;
     for id in FAPI2 {
@@ -34,17 +40,46 @@ pub async fn run(suite: &Suite, report: &mut Report) {
             report.refused("FAPI2-SP 5.3.2.1-8", &format!("{id}: aud is {name}"), &answer, &[400, 401], INVALID);
         }
     }
-    for (id, taken) in [("suite-fapi1", true), ("suite-fapi1-uk", true), ("suite-fapi1-brazil", false)] {
-        let answer = push(&suite.party(id), json!({}), json!({ "id_token_hint": "e30.e30.x" })).await;
-        let good = (answer.status == 201) == taken;
-        report.holds("BR-AS-21", &format!("{id}: id_token_hint is taken: {taken}"), good, &answer.told());
+}
+
+/// What each ecosystem demands of a sign-in, by its own names, can be reached; and the token is good for the step-up.
+async fn authenticated(suite: &Suite, report: &mut Report) {
+    let both = json!({ "essential": true, "values": ["urn:openbanking:psd2:sca", "urn:openbanking:psd2:ca"] });
+    let one = |acr: &str| json!({ "essential": true, "value": acr });
+    for (clause, id, acr, expected) in [
+        ("UK-OB acr", "suite-fapi1-uk", both, "urn:openbanking:psd2:sca"),
+        ("UK-OB acr", "suite-fapi1-uk", one("urn:openbanking:psd2:ca"), "urn:openbanking:psd2:ca"),
+        ("BR-AS-7", "suite-fapi1-brazil", one("urn:brasil:openbanking:loa2"), "urn:brasil:openbanking:loa2"),
+    ] {
+        let party = suite.party(id);
+        let object = json!({ "claims": { "id_token": { "acr": acr } } });
+        let pushed = push(&party, json!({}), object).await;
+        let url = page_of(suite, party.id(), pushed.text("request_uri"));
+        let landed = Browser::new(suite).visit(&url, "approve").await;
+        let parameters = landed.parameters();
+        let response = parameters.get("response").map(String::as_str).unwrap_or_default();
+        let said = if response.is_empty() { json!({}) } else { claims(response) };
+        let answer = redeem(&party, said["code"].as_str().unwrap_or_default(), &[]).await;
+        let tokens = ["id_token", "access_token"].map(|name| answer.text(name).to_owned());
+        let told =
+            tokens.clone().map(|token| if token.is_empty() { Value::Null } else { claims(&token)["acr"].clone() });
+        let good = told.iter().all(|acr| acr == expected);
+        report.holds(clause, &format!("{id}: {expected} is reached"), good, &format!("{said} {told:?}"));
+        let url = suite.told["step_up"]["mtls_url"].as_str().unwrap();
+        let request = party.http.get(url).bearer_auth(&tokens[1]);
+        let call = Answer::to(request.header("x-fapi-interaction-id", INTERACTION)).await;
+        report.accepted("RFC 9470 6", &format!("{id}: and serves where a step-up takes {expected}"), &call);
+        let hinted = push(&party, json!({}), json!({ "id_token_hint": tokens[0] })).await;
+        let taken = id != "suite-fapi1-brazil";
+        let good = if taken { hinted.status == 201 } else { hinted.status == 400 };
+        report.holds("BR-AS-21", &format!("{id}: id_token_hint is taken: {taken}"), good, &hinted.told());
     }
 }
 
 /// Open Finance Brasil: calls name their exchange, and hear that name again, in refusals too.
 async fn named_calls(suite: &Suite, report: &mut Report) {
     let url = suite.told["apis"][0]["mtls_url"].as_str().unwrap();
-    let id = "c770aef3-6784-41f7-8e0e-ff5f97bddb3a";
+    let id = INTERACTION;
     for (name, demanded) in [("suite-fapi1", false), ("suite-fapi1-uk", false), ("suite-fapi1-brazil", true)] {
         let party = suite.party(name);
         let answer = party.own_token("accounts").await;

@@ -22,6 +22,7 @@ pub async fn run(suite: &Suite, report: &mut Report) {
     refusals(suite, &party, report).await;
     stale(suite, &party, report).await;
     asked_for(suite, report).await;
+    hinted(suite, &party, report).await;
     by_name(suite, &party, report).await;
     throttled(suite, &party, report).await;
     report.area("Signed responses");
@@ -35,7 +36,7 @@ pub async fn run(suite: &Suite, report: &mut Report) {
     revoked(suite, &party, report).await;
 }
 
-fn page_of(suite: &Suite, client_id: &str, request_uri: &str) -> String {
+pub fn page_of(suite: &Suite, client_id: &str, request_uri: &str) -> String {
     let endpoint = suite.metadata["authorization_endpoint"].as_str().unwrap();
     format!("{endpoint}?{}", encode(&[("client_id", client_id), ("request_uri", request_uri)]))
 }
@@ -272,6 +273,35 @@ async fn asked_for(suite: &Suite, report: &mut Report) {
     }
 }
 
+/// `id_token_hint`: whom the client wants to hear of, or nobody.
+async fn hinted(suite: &Suite, party: &Party<'_>, report: &mut Report) {
+    let tokens = redeem(party, &code(party, &[]).await, &[]).await;
+    let hint = tokens.text("id_token");
+    for (name, user, error) in [("she signs in", 0, None), ("somebody else does", 1, Some("login_required"))] {
+        let url = pushed(party, &[("id_token_hint", hint)]).await;
+        let landed = Browser::of(suite, user).visit(&url, "approve").await;
+        let said = landed.parameters();
+        let good = match error {
+            Some(error) => said.get("error").is_some_and(|said| said == error) && !said.contains_key("code"),
+            None => said.contains_key("code"),
+        };
+        report.holds("OIDC Core 3.1.2.2", &format!("an ID token as hint, and {name}"), good, &landed.told());
+    }
+    for (name, hint) in [("garbage", "garbage"), ("an access token", tokens.text("access_token"))] {
+        let answer = party.push(&[("id_token_hint", hint)]).await;
+        let name = format!("{name} as id_token_hint");
+        report.refused("OIDC Core 3.1.2.1", &name, &answer, BAD, &["invalid_request"]);
+    }
+    let others = suite.party("suite-mtls-2").push(&[("id_token_hint", hint)]).await;
+    let name = "another client's ID token as hint";
+    report.refused("OIDC Core 3.1.2.1", name, &others, BAD, &["invalid_request"]);
+    let pairwise = suite.party("suite-pairwise");
+    let own = redeem(&pairwise, &code(&pairwise, &[]).await, &[]).await;
+    let landed = approved(&pairwise, &[("id_token_hint", own.text("id_token"))]).await;
+    let found = landed.parameters().contains_key("code");
+    report.holds("OIDC Core 3.1.2.2", "a pairwise client's ID token as hint", found, &landed.told());
+}
+
 /// Claims by name: the user reads of them, and they are told to who may have the scope that covers them.
 async fn by_name(suite: &Suite, party: &Party<'_>, report: &mut Report) {
     let asked = json!({ "email": { "essential": true }, "auth_time": null, "phone_number": null,
@@ -311,6 +341,12 @@ async fn by_name(suite: &Suite, party: &Party<'_>, report: &mut Report) {
     let page = browser.get(&url).await;
     let named = page.text.contains("<li>auth_time</li>") && page.text.contains("<li>email</li>");
     report.holds("OIDC Core 5.5", "what is asked for by name is on the page", named, &page.text);
+    let mut detail = suite.told["authorization_details"]["valid"][0].clone();
+    detail[0]["creditorName"] = "Acme\u{202e} dtL knaB\u{2066}\u{200b}".into();
+    let page = browser.get(&pushed(party, &[("authorization_details", &detail.to_string())]).await).await;
+    let spelled = page.text.contains(r"Acme\u202e dtL knaB\u2066\u200b");
+    let raw = page.text.contains(['\u{202e}', '\u{2066}', '\u{200b}']);
+    report.holds("FAPI2-SP 5.3.2.2-13", "what turns letters is spelled out on the page", spelled && !raw, &page.text);
     let step_up = &suite.told["step_up"];
     let call = async |token: &str| party.call(step_up["mtls_url"].as_str().unwrap(), token).await;
     let own = call(party.own_token("accounts").await.text("access_token")).await;

@@ -120,6 +120,8 @@ fn variables(
         ("CLEARWAY_MTLS_ADDRESS", loopback(ports.mtls).to_string()),
         ("CLEARWAY_OPERATIONS_ADDRESS", loopback(ports.operations).to_string()),
         ("CLEARWAY_SIMULATED_DEVICE", "true".to_owned()),
+        // Suites leave most of what they ask undecided.
+        ("CLEARWAY_BACKCHANNEL_PER_USER", "1000".to_owned()),
         ("CLEARWAY_PKI", path(&pki.folder)),
         ("CLEARWAY_STATE", path(&state.join("state"))),
         ("CLEARWAY_ACCESS_LOG", path(&state.join("state/access.jsonl"))),

@@ -80,6 +80,9 @@ client_form! {
         /// A JSON array (RFC 9396 §2).
         #[schema(nullable = false)]
         authorization_details: Option<String>,
+        /// An ID token that the client got here: nobody else may sign in.
+        #[schema(nullable = false)]
+        id_token_hint: Option<String>,
         /// RFC 9449 §10.
         #[schema(nullable = false)]
         dpop_jkt: Option<String>,

@@ -219,6 +219,14 @@ fn metadata_is_refused_for_a_reason() {
             fapi2,
             "invalid_client_metadata",
         ),
+        ("pairwise of one host", with(json!({ "subject_type": "pairwise" })), fapi2, ""),
+        (
+            "pairwise without users",
+            with(json!({ "subject_type": "pairwise", "grant_types": ["client_credentials"], "redirect_uris": null,
+                "sector_identifier_uri": "https://app.example/sector" })),
+            fapi2,
+            "invalid_client_metadata",
+        ),
         ("a long name", with(json!({ "client_name": "x".repeat(201) })), fapi2, "invalid_client_metadata"),
         (
             "a name that turns around",
@@ -234,5 +242,55 @@ fn metadata_is_refused_for_a_reason() {
         let outcome = read(&given, profile);
         let code = outcome.as_ref().map_or_else(|error| error.code(), |_| "");
         assert_eq!(code, expected, "{name}: {outcome:?}");
+    }
+}
+
+/// CIBA Core §4: nothing is ever sent to a redirect URI, so the keys say whose client it is.
+#[test]
+fn a_pairwise_client_of_ciba_belongs_where_its_keys_are() {
+    const CIBA: &str = "urn:openid:params:grant-type:ciba";
+    let ciba = json!({
+        "grant_types": [CIBA], "redirect_uris": null, "jwks": null, "jwks_uri": "https://app.example/jwks",
+        "subject_type": "pairwise", "backchannel_token_delivery_mode": "poll",
+    });
+    let sector = json!({ "sector_identifier_uri": "https://group.example/sector" });
+    let by_both = json!({ "grant_types": [CIBA, "authorization_code"], "redirect_uris": ["https://app.example/cb"] });
+    let elsewhere = json!({ "redirect_uris": ["https://victim.example/cb"] });
+    let written = json!({ "jwks_uri": null, "jwks": good()["jwks"] });
+    let certificate =
+        json!({ "token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_san_dns": "app.example" });
+    let signed = json!({ "require_signed_request_object": true });
+    for (name, changes, expected) in [
+        ("by jwks_uri", vec![], Ok(("app.example", None))),
+        ("by the document of a sector", vec![&sector], Ok(("group.example", Some(vec!["https://app.example/jwks"])))),
+        ("by both grants", vec![&by_both], Ok(("app.example", None))),
+        (
+            "by both, and a document",
+            vec![&by_both, &sector],
+            Ok(("group.example", Some(vec!["https://app.example/cb", "https://app.example/jwks"]))),
+        ),
+        ("a redirect URI of another's host", vec![&by_both, &elsewhere], Err(())),
+        ("keys that are nowhere", vec![&written], Err(())),
+        ("keys that are nowhere, by both", vec![&by_both, &written], Err(())),
+        ("keys that are nowhere, and a document", vec![&written, &sector], Err(())),
+        ("by a certificate, its keys unused", vec![&certificate], Err(())),
+        ("by a certificate, its keys sign requests", vec![&certificate, &signed], Ok(("app.example", None))),
+    ] {
+        let mut given = ciba.clone();
+        for change in changes {
+            for (member, value) in change.as_object().unwrap() {
+                given[member] = value.clone();
+            }
+        }
+        let read = read(&with(given), Profile::Fapi2Security);
+        let found = read.as_ref().map_err(|_| ()).map(|read| match &read.metadata.subject_type {
+            SubjectType::Pairwise { sector } => {
+                let lists =
+                    read.sector.as_ref().map(|sector| sector.lists.iter().map(|uri| &**uri).collect::<Vec<_>>());
+                (&**sector, lists)
+            }
+            SubjectType::Public => panic!("{name}: public"),
+        });
+        assert_eq!(found, expected, "{name}: {read:?}");
     }
 }

@@ -10,7 +10,13 @@ const CIBA: &str = "urn:openid:params:grant-type:ciba";
 const NOTIFICATION_TOKEN: &str = "a-bearer-token-of-the-client-1234567890";
 const NOTIFIED: &str = "https://tpp.example/notified";
 
-/// `poll`, `other` and `ping` of FAPI 2.0, `signs` of FAPI 1.0, `plain` of plain OAuth, `code` without the grant.
+fn pairwise((client, registration): (Client, ClientRegistration)) -> (Client, ClientRegistration) {
+    let subject_type = SubjectType::Pairwise { sector: "a.example".into() };
+    let metadata = ClientMetadata { subject_type, ..(*registration.metadata).clone() };
+    (client, ClientRegistration { metadata: Arc::new(metadata), ..registration })
+}
+
+/// `poll`, `other`, `pairwise` and `ping` of FAPI 2.0, `signs` of FAPI 1.0, `plain` of plain OAuth, `code` without the grant.
 pub(super) async fn ciba_world() -> World {
     world_of(|world| {
         let client = |id: &str, profile, delivery: CibaDelivery| {
@@ -28,6 +34,7 @@ pub(super) async fn ciba_world() -> World {
             client("ping", Profile::Fapi2Security, CibaDelivery::Ping { notification_endpoint: NOTIFIED.into() }),
             client("signs", Profile::Fapi1Advanced(Fapi1Variant::Base), CibaDelivery::Poll),
             client("plain", Profile::PlainOauth, CibaDelivery::Poll),
+            pairwise(client("pairwise", Profile::Fapi2Security, CibaDelivery::Poll)),
             code_client(world, "code", Profile::Fapi2Security),
         ]
     })
@@ -229,6 +236,44 @@ async fn each_parameter_of_a_backchannel_request_is_checked() {
     }
 }
 
+/// OpenID Connect Core §5.5.1, §5.5.1.1: what is asked for is obeyed or refused, never echoed. A user of this world satisfies
+/// `urn:acr:usual` and `urn:acr:strong`.
+#[tokio::test]
+async fn tokens_say_how_the_user_was_authenticated_and_not_what_was_asked_for() {
+    let world = ciba_world().await;
+    let acr = |claim: Value| json!({ "id_token": { "acr": claim } }).to_string();
+    let sub = |sub: &str| json!({ "id_token": { "sub": { "value": sub } } }).to_string();
+    let unmet = Err("unmet_authentication_requirements");
+    for (name, parameter, expected) in [
+        ("nothing", ("x", "y".to_owned()), Ok("urn:acr:usual")),
+        ("what is satisfied", ("acr_values", "urn:x urn:acr:strong".to_owned()), Ok("urn:acr:strong")),
+        ("what is not", ("acr_values", "urn:nonsense:loa99".to_owned()), unmet),
+        (
+            "an essential claim",
+            ("claims", acr(json!({ "essential": true, "value": "urn:acr:strong" }))),
+            Ok("urn:acr:strong"),
+        ),
+        ("one that is not met", ("claims", acr(json!({ "essential": true, "values": ["urn:nope"] }))), unmet),
+        ("a voluntary one", ("claims", acr(json!({ "value": "urn:nope" }))), Ok("urn:acr:usual")),
+        ("who is hinted at", ("claims", sub("user-1")), Ok("urn:acr:usual")),
+        ("somebody else", ("claims", sub("user-2")), Err("unknown_user_id")),
+        ("more than are read", ("acr_values", "urn:acr:usual ".repeat(17)), Err("invalid_request")),
+    ] {
+        let asked = world.ask("poll", &[&GOOD[..], &[(parameter.0, parameter.1.as_str())]].concat()).await;
+        let told = match asked {
+            Ok(answer) => {
+                world.approve_backchannel(&answer.auth_req_id).unwrap();
+                let tokens = world.poll("poll", &answer.auth_req_id).await.unwrap();
+                let [id, access] = [tokens.id_token.unwrap(), tokens.access_token].map(|token| payload(&token));
+                assert_eq!(id["acr"], access["acr"], "{name}");
+                Ok(id["acr"].as_str().unwrap().to_owned())
+            }
+            Err(error) => Err(error.code()),
+        };
+        assert_eq!(told.as_deref().map_err(|code| *code), expected, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn hints_lead_to_users_of_ours_only() {
     let world = ciba_world().await;
@@ -246,6 +291,11 @@ async fn hints_lead_to_users_of_ours_only() {
         }
         world.key.sign("JWT", &claims).unwrap()
     };
+    let typed = |typ: &str| {
+        let claims = json!({ "iss": "poll", "aud": ISSUER, "exp": now + 60,
+            "sub_id": { "format": "opaque", "id": "user-2" } });
+        world.key.sign(typ, &claims).unwrap()
+    };
     let forged = world.key.sign("JWT", &payload(&id_token)).unwrap();
     for (name, client, hint, value, expected) in [
         ("an ID token", "poll", "id_token_hint", id_token.clone(), None),
@@ -255,6 +305,26 @@ async fn hints_lead_to_users_of_ours_only() {
         ("garbage", "poll", "id_token_hint", "x".to_owned(), Some("invalid_request")),
         ("a hint token", "poll", "login_hint_token", signed(json!({})), None),
         ("expired", "poll", "login_hint_token", signed(json!({ "exp": now })), Some("expired_login_hint_token")),
+        ("a little ahead", "poll", "login_hint_token", signed(json!({ "nbf": now + 10, "iat": now + 10 })), None),
+        (
+            "nbf an hour ahead",
+            "poll",
+            "login_hint_token",
+            signed(json!({ "nbf": now + 3_600 })),
+            Some("invalid_request"),
+        ),
+        (
+            "iat an hour ahead",
+            "poll",
+            "login_hint_token",
+            signed(json!({ "iat": now + 3_600 })),
+            Some("invalid_request"),
+        ),
+        ("nbf of no type", "poll", "login_hint_token", signed(json!({ "nbf": "soon" })), Some("invalid_request")),
+        ("its sub too", "poll", "login_hint_token", signed(json!({ "sub": "user-2" })), None),
+        ("a client assertion", "poll", "login_hint_token", signed(json!({ "sub": "poll" })), Some("invalid_request")),
+        ("one by its typ", "poll", "login_hint_token", typed("client-authentication+jwt"), Some("invalid_request")),
+        ("a request by its typ", "poll", "login_hint_token", typed("oauth-authz-req+jwt"), Some("invalid_request")),
         ("another's", "other", "login_hint_token", signed(json!({})), Some("invalid_request")),
         ("another audience", "poll", "login_hint_token", signed(json!({ "aud": "x" })), Some("invalid_request")),
         ("no name", "poll", "login_hint_token", signed(json!({ "sub_id": {} })), Some("invalid_request")),
@@ -269,6 +339,35 @@ async fn hints_lead_to_users_of_ours_only() {
         let parameters = [("scope", "openid"), ("binding_message", "b"), (hint, value.as_str())];
         let outcome = world.ask(client, &parameters).await;
         assert_eq!(outcome.err().map(|error| error.code()), expected, "{name}");
+    }
+}
+
+/// OpenID Connect Core §8: nobody learns by hints which public name goes with which pairwise one.
+#[tokio::test]
+async fn a_pairwise_client_knows_users_by_what_they_type_and_by_no_subject() {
+    let world = ciba_world().await;
+    let parameters = [("scope", "openid"), ("binding_message", "b"), ("login_hint", "alice")];
+    let id = world.ask("pairwise", &parameters).await.unwrap().auth_req_id;
+    world.approve_backchannel(&id).unwrap();
+    let id_token = world.poll("pairwise", &id).await.unwrap().id_token.unwrap();
+    let own = payload(&id_token)["sub"].as_str().unwrap().to_owned();
+    assert_ne!(own, "user-1");
+    let signed = |name: &str| {
+        let claims = json!({ "iss": "pairwise", "aud": ISSUER, "exp": NOW + 60,
+            "sub_id": { "format": "opaque", "id": name } });
+        world.key.sign("JWT", &claims).unwrap()
+    };
+    for (hint, value, expected) in [
+        ("login_hint", "alice".to_owned(), None),
+        ("login_hint", "user-1".to_owned(), Some("unknown_user_id")),
+        ("login_hint", own.clone(), Some("unknown_user_id")),
+        ("login_hint_token", signed("alice"), None),
+        ("login_hint_token", signed("user-1"), Some("unknown_user_id")),
+        ("login_hint_token", signed(&own), Some("unknown_user_id")),
+        ("id_token_hint", id_token.clone(), Some("invalid_request")),
+    ] {
+        let outcome = world.ask("pairwise", &[("scope", "openid"), ("binding_message", "b"), (hint, &value)]).await;
+        assert_eq!(outcome.err().map(|error| error.code()), expected, "{hint} {value}");
     }
 }
 

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::about_tokens::payload;
 use super::*;
 use crate::domain::ScopeSet;
 
@@ -262,6 +263,7 @@ async fn a_code_is_worth_something_once_for_a_minute_to_whom_it_was_given() {
 async fn each_parameter_of_a_request_is_checked() {
     let world = two_clients().await;
     let long = "x".repeat(5_000);
+    let jkt = Thumbprint([7; 32]).to_string();
     for (name, parameter, value, expected) in [
         ("as it should be", "x", Some("y"), None),
         ("a long state", "state", Some(&*"s".repeat(1_000)), None),
@@ -280,6 +282,8 @@ async fn each_parameter_of_a_request_is_checked() {
         ("a scope beyond", "scope", Some("openid admin"), Some("invalid_scope")),
         ("a request_uri", "request_uri", Some("urn:x"), Some("invalid_request")),
         ("an unknown resource", "resource", Some("https://x.example"), Some("invalid_target")),
+        ("the resource as browsers write it", "resource", Some("https://api.example/"), None),
+        ("an API with a slash", "resource", Some("https://api.example/bank/"), Some("invalid_target")),
         (
             "an unknown detail type",
             "authorization_details",
@@ -287,11 +291,15 @@ async fn each_parameter_of_a_request_is_checked() {
             Some("invalid_authorization_details"),
         ),
         ("an unknown mode", "response_mode", Some("fragment"), Some("invalid_request")),
-        ("a malformed max_age", "max_age", Some("-1"), Some("invalid_request")),
+        ("a negative max_age", "max_age", Some("-1"), Some("invalid_request")),
+        ("a max_age with a sign", "max_age", Some("+5"), Some("invalid_request")),
+        ("a max_age beyond all numbers", "max_age", Some("99999999999999999999"), Some("invalid_request")),
+        ("a max_age of zero", "max_age", Some("0"), None),
         ("malformed claims", "claims", Some("[]"), Some("invalid_request")),
         ("none and login", "prompt", Some("none login"), Some("invalid_request")),
         ("an unknown prompt", "prompt", Some("dance"), Some("invalid_request")),
         ("no thumbprint", "dpop_jkt", Some("x"), Some("invalid_request")),
+        ("a key that its code could never be redeemed with", "dpop_jkt", Some(&jkt), Some("invalid_request")),
     ] {
         let mut parameters = request_parameters();
         parameters.retain(|(n, _)| n != parameter);
@@ -314,7 +322,7 @@ async fn one_client_fills_its_own_share_only() {
     assert!(world.push("a", &request_parameters()).await.is_ok(), "what expired makes room");
 }
 
-/// Open Finance Brasil BR-AS-21: refused, where others let it pass.
+/// Open Finance Brasil BR-AS-21: refused even where it is one, which others take.
 #[tokio::test]
 async fn brazil_takes_no_id_token_hint() {
     for (profile, taken) in [
@@ -323,12 +331,15 @@ async fn brazil_takes_no_id_token_hint() {
         (Profile::Fapi2MessageSigning, true),
     ] {
         let world = world_of(|world| vec![code_client(world, "m", profile)]).await;
-        let push = async |claim: &str| {
-            let signed = object(&world, claim, "e30.e30.x".into());
+        let push = async |claim: &str, value: &str| {
+            let signed = object(&world, claim, value.into());
             world.push("m", &[("request".to_owned(), signed)]).await.map(drop)
         };
-        assert!(push("x").await.is_ok(), "{profile}");
-        let hinted = push("id_token_hint").await;
+        let claims = json!({ "iss": ISSUER, "aud": "m", "sub": "user-1", "auth_time": NOW });
+        let hint = world.server.parts.keys.current().sign("JWT", &claims).unwrap();
+        assert!(push("x", &hint).await.is_ok(), "{profile}");
+        assert!(push("id_token_hint", "e30.e30.x").await.is_err(), "{profile}");
+        let hinted = push("id_token_hint", &hint).await;
         assert_eq!(hinted.is_ok(), taken, "{profile}: {hinted:?}");
     }
 }
@@ -351,6 +362,31 @@ fn object(world: &World, name: &str, value: Value) -> String {
         value => claims[name] = value,
     }
     world.key.sign("oauth-authz-req+jwt", &claims).unwrap()
+}
+
+/// UK Open Banking: when the refresh token ends, said to who has one.
+#[tokio::test]
+async fn an_id_token_of_the_uk_says_when_a_refresh_token_ends_that_there_is() {
+    for refreshes in [true, false] {
+        let world = world_of(|world| {
+            let (client, registration) = code_client(world, "m", Profile::Fapi1Advanced(Fapi1Variant::Uk));
+            let mut metadata = (*registration.metadata).clone();
+            if !refreshes {
+                metadata.grant_types = [GrantType::AuthorizationCode].into_iter().collect();
+            }
+            vec![(client, ClientRegistration { metadata: Arc::new(metadata), ..registration })]
+        })
+        .await;
+        let signed = object(&world, "x", "y".into());
+        let uri = world.push("m", &[("request".to_owned(), signed)]).await.unwrap().request_uri;
+        let response = query(&world.approve("m", &uri).unwrap())["response"].clone();
+        let code = payload(&response)["code"].as_str().unwrap().to_owned();
+        let tokens = world.redeem("m", &by_code(&code)).await.unwrap();
+        assert_eq!(tokens.refresh_token.is_some(), refreshes);
+        let claims = payload(&tokens.id_token.unwrap());
+        let expected = if refreshes { json!(NOW + 90 * 86_400) } else { Value::Null };
+        assert_eq!(claims["http://openbanking.org.uk/refresh_token_expires_at"], expected);
+    }
 }
 
 /// RFC 9101 §4, §6.3.

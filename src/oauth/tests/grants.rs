@@ -90,6 +90,7 @@ async fn scopes_are_those_asked_for_or_all() {
         ("in another order", vec![("scope", "payments accounts")], "accounts payments"),
         ("with the resource", vec![("scope", "accounts"), ("resource", RESOURCE)], "accounts"),
         ("with its other name", vec![("scope", "accounts"), ("resource", MTLS)], "accounts"),
+        ("with a slash", vec![("scope", "accounts"), ("resource", "https://api.example/")], "accounts"),
         (
             "with the resource twice",
             vec![("scope", "accounts"), ("resource", RESOURCE), ("resource", RESOURCE)],

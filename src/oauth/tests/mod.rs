@@ -94,7 +94,7 @@ impl Subjects for Memory {
             family_name: None,
             email,
             email_verified: true,
-            acr: Some("urn:acr:usual".into()),
+            acr: AcrValues::parse(&["urn:acr:usual", "urn:acr:strong"].map(str::to_owned)).unwrap(),
         }))
     }
 
@@ -260,6 +260,7 @@ pub(crate) fn settings() -> Settings {
         sessions: SessionLimits::DEFAULT,
         acr_values_supported: vec![],
         backchannel_lifetime: Duration::from_secs(300),
+        backchannel_per_user_max: 10,
         grant_lifetime: Duration::from_secs(90 * 86_400),
         detail_types: DetailTypes::default(),
         profiles: vec![Profile::Fapi2Security],

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::header::COOKIE;
 
-use super::code_flow::{code_client, query, request_parameters, two_clients, world_of};
+use super::about_tokens::payload;
+use super::code_flow::{by_code, code_client, query, request_parameters, two_clients, world_of};
 use super::*;
 use crate::oauth::users::tests::user;
 
@@ -151,7 +152,7 @@ async fn a_user_signs_in_approves_and_the_client_gets_a_code_that_says_who_and_w
         panic!("not over");
     };
     let code = query(&location)["code"].clone();
-    let body = world.redeem("a", &super::code_flow::by_code(&code)).await.unwrap();
+    let body = world.redeem("a", &by_code(&code)).await.unwrap();
     let id_token = body.id_token.unwrap();
     let claims = id_token.split('.').nth(1).unwrap();
     let claims = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, claims).unwrap();
@@ -388,6 +389,84 @@ async fn the_form_of_a_page_that_lay_open_tells_the_client_too() {
         let page = browser.arrive("a", &uri).await;
         world.clock.set(NOW + 600);
         assert_eq!(kind(&browser.decide(&page.form, action)), "error access_denied", "{action}");
+    }
+}
+
+/// UK Open Banking and Open Finance Brasil demand classes of their own; the token says what was asked for, so that a step-up
+/// (RFC 9470) which demands the same lets it pass.
+#[tokio::test]
+async fn one_sign_in_satisfies_several_classes_and_the_token_says_the_one_that_was_asked_for() {
+    let world = inhabited().await;
+    let acr = AcrValues::parse(&["urn:usual", "urn:sca", "urn:loa2"].map(str::to_owned)).unwrap();
+    let alice = User { acr, ..(*user("alice")).clone() };
+    world.server.parts.visitors.users.replace(vec![Arc::new(alice)]);
+    let essential =
+        json!({ "id_token": { "acr": { "essential": true, "values": ["urn:ca", "urn:sca"] } } }).to_string();
+    for (parameter, expected) in [
+        (("x", ""), "urn:usual"),
+        (("acr_values", "urn:loa2 urn:sca"), "urn:loa2"),
+        (("claims", essential.as_str()), "urn:sca"),
+    ] {
+        let uri = world.pushed("a", &[parameter]).await;
+        let mut browser = Browser::new(&world);
+        let page = browser.arrive("a", &uri).await;
+        let Visit::Over(AuthorizationResponse::Redirect { location }) = browser.decide(&page.form, "approve") else {
+            panic!("{expected}: not over")
+        };
+        let tokens = world.redeem("a", &by_code(&query(&location)["code"])).await.unwrap();
+        let claims = [tokens.id_token.unwrap(), tokens.access_token].map(|token| payload(&token)["acr"].clone());
+        assert_eq!(claims, [expected, expected]);
+        world.clock.set(NOW);
+    }
+}
+
+/// OpenID Connect Core §3.1.2.1 `id_token_hint`, §3.1.2.2: no answer about somebody else, and no hint that is ignored.
+#[tokio::test]
+async fn an_id_token_as_hint_names_the_one_who_must_sign_in() {
+    let world = inhabited().await;
+    let mut browser = Browser::new(&world);
+    let uri = world.pushed("a", &[]).await;
+    let page = browser.arrive("a", &uri).await;
+    let Visit::Over(AuthorizationResponse::Redirect { location }) = browser.decide(&page.form, "approve") else {
+        panic!("not over")
+    };
+    let tokens = world.redeem("a", &by_code(&query(&location)["code"])).await.unwrap();
+    let hint = tokens.id_token.unwrap();
+    let forged = world.key.sign("JWT", &payload(&hint)).unwrap();
+    let sub = |sub: &str| json!({ "id_token": { "sub": { "value": sub } } }).to_string();
+    for (name, client, hint, claims, expected) in [
+        ("her own", "a", hint.as_str(), "{}".to_owned(), None),
+        ("her own, and by name", "a", &hint, sub("sub-alice"), None),
+        ("her own, and another's name", "a", &hint, sub("sub-bob"), Some("invalid_request")),
+        ("another client's", "b", &hint, "{}".to_owned(), Some("invalid_request")),
+        ("an access token", "a", &tokens.access_token, "{}".to_owned(), Some("invalid_request")),
+        ("signed by a client", "a", &forged, "{}".to_owned(), Some("invalid_request")),
+        ("garbage", "a", "garbage", "{}".to_owned(), Some("invalid_request")),
+    ] {
+        let mut parameters = request_parameters();
+        parameters.extend([("id_token_hint", hint), ("claims", &claims)].map(|(n, v)| (n.to_owned(), v.to_owned())));
+        let pushed = world.push(client, &parameters).await;
+        assert_eq!(pushed.map(drop).err().map(|error| error.code()), expected, "{name}");
+    }
+    world.clock.set(NOW + 400); // It has expired, and is a hint all the same.
+    for (username, silent, expected) in [
+        ("alice", false, "approval"),
+        ("bob", false, "error login_required"),
+        ("bob", true, "error login_required"),
+        ("alice", true, "error consent_required"),
+    ] {
+        let mut browser = Browser::new(&world);
+        let uri = world.pushed("a", &[("max_age", "9999")]).await;
+        let Visit::SignIn(page) = browser.look("a", &uri) else { panic!("signed in") };
+        let prompt = if silent { "none" } else { "consent" };
+        let hinted = world.pushed("a", &[("id_token_hint", &hint), ("prompt", prompt)]).await;
+        if silent {
+            browser.send_sign_in(&page.form, "sign-in", username, PASSWORD).await;
+        } else {
+            let Visit::SignIn(page) = browser.look("a", &hinted) else { panic!("signed in") };
+            browser.send_sign_in(&page.form, "sign-in", username, PASSWORD).await;
+        }
+        assert_eq!(kind(&browser.look("a", &hinted)), expected, "{username}, silent: {silent}");
     }
 }
 

@@ -114,7 +114,7 @@ fn document(addresses: &Addresses<'_>, pki: &DemoPki, clients: Vec<Value>) -> Va
         },
         "step_up": {
             "scope": "accounts", "method": "GET", "url": format!("{public}{TRANSACTIONS}"), "mtls_url": format!("{mtls}{TRANSACTIONS}"),
-            "acr_values": [crate::oauth::ACR_PASSWORD], "max_age": 300, "expected_status": 401,
+            "acr_values": super::people::ACR, "max_age": 300, "expected_status": 401,
             "expected_error": "insufficient_user_authentication",
         },
         "scope_that_does_not_exist": "no-such-scope",

@@ -93,7 +93,7 @@ fn entry(at: usize, metadata: &Value, pki: &DemoPki) -> anyhow::Result<Map<Strin
     bind(metadata, &mut entry);
     if text("subject_type") == Some("pairwise") {
         let uris = metadata.get("redirect_uris").and_then(Value::as_array);
-        let uri = text("sector_identifier_uri").or_else(|| uris?.first()?.as_str());
+        let uri = text("sector_identifier_uri").or_else(|| uris?.first()?.as_str()).or_else(|| text("jwks_uri"));
         let host = uri.and_then(|uri| uri.parse::<http::Uri>().ok()?.host().map(str::to_owned));
         entry.insert("pairwise_sector".into(), host.context("a pairwise client has no sector")?.into());
     }

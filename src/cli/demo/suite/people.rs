@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::put;
 use crate::cli::demo::institutions::secret;
+use crate::oauth::ACR_PASSWORD;
 use crate::sandbox::pki::DemoPki;
 
 /// Username, password, its hash, name. Passwords that everybody knows, of people who do not exist.
@@ -25,6 +26,11 @@ const PEOPLE: [(&str, &str, &str, &str); 2] = [
     ),
 ];
 
+/// What their sign-in satisfies: ours, and what the profiles call it that clients of UK Open Banking and of Open Finance
+/// Brasil demand (FAPI 1.0 Advanced variants). A password alone is none of these at a real institution.
+pub(super) const ACR: [&str; 4] =
+    [ACR_PASSWORD, "urn:openbanking:psd2:sca", "urn:openbanking:psd2:ca", "urn:brasil:openbanking:loa2"];
+
 /// Below `registered_clients_max`, whose default holds.
 const REGISTERED_MAX: u32 = 9_000;
 
@@ -34,7 +40,7 @@ pub(super) fn write(state: &Path, pki: &DemoPki) -> anyhow::Result<SecretString>
         json!({
             "subject": format!("psu-{username}"), "username": username, "password_hash": hash, "name": name,
             "given_name": name.split(' ').next(), "family_name": "Example",
-            "email": format!("{username}@example.com"), "email_verified": true,
+            "email": format!("{username}@example.com"), "email_verified": true, "acr": ACR,
         })
     });
     put(state, "users", "suite", &users)?;
