@@ -288,9 +288,11 @@ async fn register_signed(gateway: &Gateway, key: &Key, claims: &Value) -> (u16, 
 #[tokio::test]
 async fn a_copy_of_a_software_statement_registers_nobody() {
     let backend = Backend::agreeable().await;
-    let (site, gateway) = site(&backend, "").await;
     let (key, stranger) = (Key::generate(Algorithm::Es256), Key::generate(Algorithm::Es256));
-    let statement = directory_key().jwt("JWT", &software("victim", &key));
+    let host = Host::start(jwks(&[&key])).await;
+    let (site, gateway) = site(&backend, &allowing()).await;
+    let published = json!({ "jwks": null, "software_jwks_uri": host.url("localhost") });
+    let statement = directory_key().jwt("JWT", &with(software("victim", &key), published));
     let submitted = |changes: Value| with(submission("victim", &statement), changes);
     let by_certificate = json!({ "token_endpoint_auth_method": "tls_client_auth",
                                  "tls_client_auth_subject_dn": "CN=acme-tls,O=Acme,C=GB" });
@@ -322,6 +324,29 @@ async fn a_copy_of_a_software_statement_registers_nobody() {
     }
     let statement = directory_key().jwt("JWT", &software("other", &stranger));
     assert_eq!(register_signed(&gateway, &stranger, &submission("other", &statement)).await.0, 201);
+}
+
+/// RFC 7617 §2: a user-id has no colon. Most clients send theirs as it is.
+#[tokio::test]
+async fn a_registered_client_authenticates_by_basic_as_everybody_does() {
+    let backend = Backend::agreeable().await;
+    let (_site, gateway) = site(&backend, "").await;
+    let metadata =
+        json!({ "grant_types": ["client_credentials"], "token_endpoint_auth_method": "client_secret_basic" });
+    let (status, made) = register(&gateway, INITIAL, &metadata).await;
+    assert_eq!(status, 201, "{made}");
+    let request = http(None).post(gateway.https("public", "/oauth/token"));
+    let request = request.basic_auth(text(&made, "client_id"), Some(text(&made, "client_secret")));
+    let (status, body) = read(
+        request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body("grant_type=client_credentials")
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    assert_eq!(status, 200, "{body}");
 }
 
 #[tokio::test]

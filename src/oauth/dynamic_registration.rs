@@ -255,9 +255,10 @@ impl AuthorizationServer {
         Ok(())
     }
 
-    /// Ours alone to choose, and never the name of a user (RFC 9700 §4.15) or of a configured client.
+    /// Ours alone to choose, and never the name of a user (RFC 9700 §4.15) or of a configured client. Without a colon,
+    /// which would end the user-id of HTTP Basic (RFC 7617 §2).
     fn new_client_id(&self) -> Result<ClientId, OAuthError> {
-        let id = format!("dcr:{}", URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<16>()));
+        let id = format!("dcr-{}", URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<16>()));
         ClientId::parse(&id).map_err(|_| OAuthError::InvalidRequest("No client id could be made."))
     }
 
