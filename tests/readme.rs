@@ -141,7 +141,7 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ),
     ("grant_type=authorization_code", &["\"refresh_token\":\"", " 200", " 200", " 401"]),
     ("grant-type:ciba", &["authorization_pending", "approved", "\"access_token\":\""]),
-    ("REGISTERED=", &["\"client_id\":\"dcr:", "\"access_token\":\"", "204"]),
+    ("REGISTERED=", &["\"client_id\":\"dcr-", "\"access_token\":\"", "204"]),
     ("clearway users hash", &["$argon2id$v=19$"]),
     ("clearway keys rotate", &["current", "retired"]),
     ("config/examples/plain-gateway", &["20 operations", "\n20\n"]),

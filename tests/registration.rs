@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::harness::certificates::{http, pki};
+use crate::harness::certificates::{client_identity, http, pki};
 use crate::harness::secure::token_by_assertion;
 use crate::harness::token::{Key, assertion, now, unique, with, write_jwks};
 use crate::harness::{Backend, Gateway, Site, json as read};
@@ -265,19 +265,98 @@ async fn a_flood_of_registrations_ends_at_its_bound() {
     assert_eq!(register(&gateway, INITIAL, &long).await.0, 413);
 }
 
+/// What the directory says of a piece of software whose key this is.
+fn software(id: &str, key: &Key) -> Value {
+    json!({ "iss": "https://directory.example", "iat": now(), "jti": unique(), "software_id": id, "org_id": "org-1",
+            "client_name": "From the directory", "jwks": { "keys": [key.jwk] } })
+}
+
+/// What the software asks for with its statement; signed it is a body of OBIE DCR 3.3 (OB-D-2).
+fn submission(software_id: &str, statement: &str) -> Value {
+    json!({ "iss": software_id, "aud": "https://localhost", "iat": now(), "exp": now() + 60, "jti": unique(),
+            "client_name": "Mine", "grant_types": ["client_credentials"], "software_statement": statement,
+            "token_endpoint_auth_method": "private_key_jwt" })
+}
+
+async fn register_signed(gateway: &Gateway, key: &Key, claims: &Value) -> (u16, Value) {
+    let request = http(None).post(gateway.https("public", "/oauth/register"));
+    let request = request.header("content-type", "application/jwt").body(key.jwt("JWT", claims));
+    read(request.send().await.unwrap()).await
+}
+
+/// RFC 7591 §5, OB-D-1: every bank that a statement was ever sent to has a copy.
+#[tokio::test]
+async fn a_copy_of_a_software_statement_registers_nobody() {
+    let backend = Backend::agreeable().await;
+    let (key, stranger) = (Key::generate(Algorithm::Es256), Key::generate(Algorithm::Es256));
+    let host = Host::start(jwks(&[&key])).await;
+    let (site, gateway) = site(&backend, &allowing()).await;
+    let published = json!({ "jwks": null, "software_jwks_uri": host.url("localhost") });
+    let statement = directory_key().jwt("JWT", &with(software("victim", &key), published));
+    let submitted = |changes: Value| with(submission("victim", &statement), changes);
+    let by_certificate = json!({ "token_endpoint_auth_method": "tls_client_auth",
+                                 "tls_client_auth_subject_dn": "CN=acme-tls,O=Acme,C=GB" });
+    for (name, token, changes) in [
+        ("alone", "", json!({})),
+        ("with an initial access token", INITIAL, json!({})),
+        ("with keys of one's own", "", json!({ "jwks": { "keys": [stranger.jwk] } })),
+        ("with a certificate of one's own", "", by_certificate.clone()),
+    ] {
+        let (status, body) = register(&gateway, token, &submitted(changes)).await;
+        assert_eq!((status, body["error"].as_str()), (400, Some("invalid_client_metadata")), "{name}: {body}");
+    }
+    let request = http(Some(client_identity("acme-tls"))).post(gateway.https("mtls", "/oauth/register"));
+    let (status, body) = read(request.json(&submitted(by_certificate)).send().await.unwrap()).await;
+    assert_eq!((status, body["error"].as_str()), (400, Some("invalid_client_metadata")), "over mutual TLS: {body}");
+    let (status, body) = register_signed(&gateway, &stranger, &submitted(json!({}))).await;
+    assert_eq!((status, body["error"].as_str()), (400, Some("invalid_client_metadata")), "a stranger's: {body}");
+    let other = submitted(json!({ "software_id": "x" }));
+    let (status, body) = register_signed(&gateway, &key, &other).await;
+    assert_eq!((status, body["error"].as_str()), (400, Some("invalid_client_metadata")), "OB-D-3: {body}");
+    assert_eq!(gateway.metric("clearway_held", "what=\"registered_clients\"").await, 0.0);
+
+    // The software itself, and no more often than the operator lets it.
+    site.edit("config/registrations.yaml", "age_max: 5m", "age_max: 5m\n      clients_per_software_max: 2");
+    gateway.reload().await;
+    for expected in [201, 201, 403] {
+        let (status, body) = register_signed(&gateway, &key, &submitted(json!({ "jti": unique() }))).await;
+        assert_eq!(status, expected, "{body}");
+    }
+    let statement = directory_key().jwt("JWT", &software("other", &stranger));
+    assert_eq!(register_signed(&gateway, &stranger, &submission("other", &statement)).await.0, 201);
+}
+
+/// RFC 7617 §2: a user-id has no colon. Most clients send theirs as it is.
+#[tokio::test]
+async fn a_registered_client_authenticates_by_basic_as_everybody_does() {
+    let backend = Backend::agreeable().await;
+    let (_site, gateway) = site(&backend, "").await;
+    let metadata =
+        json!({ "grant_types": ["client_credentials"], "token_endpoint_auth_method": "client_secret_basic" });
+    let (status, made) = register(&gateway, INITIAL, &metadata).await;
+    assert_eq!(status, 201, "{made}");
+    let request = http(None).post(gateway.https("public", "/oauth/token"));
+    let request = request.basic_auth(text(&made, "client_id"), Some(text(&made, "client_secret")));
+    let (status, body) = read(
+        request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body("grant_type=client_credentials")
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    assert_eq!(status, 200, "{body}");
+}
+
 #[tokio::test]
 async fn a_software_statement_admits_and_decides() {
     let backend = Backend::agreeable().await;
     let (site, gateway) = site(&backend, "").await;
     let key = Key::generate(Algorithm::Es256);
-    let claims = json!({ "iss": "https://directory.example", "iat": now(), "jti": unique(), "software_id": "app-1",
-                         "org_id": "org-1", "client_name": "From the directory" });
-    let metadata = |statement: &str| {
-        json!({ "client_name": "Mine", "grant_types": ["client_credentials"], "software_statement": statement,
-                "token_endpoint_auth_method": "private_key_jwt", "jwks": { "keys": [key.jwk] } })
-    };
+    let claims = software("app-1", &key);
     let statement = directory_key().jwt("JWT", &claims);
-    let (status, made) = register(&gateway, "", &metadata(&statement)).await;
+    let (status, made) = register_signed(&gateway, &key, &submission("app-1", &statement)).await;
     assert_eq!(status, 201, "{made}");
     assert_eq!(
         (text(&made, "client_name"), text(&made, "software_statement")),
@@ -300,13 +379,26 @@ async fn a_software_statement_admits_and_decides() {
             "invalid_software_statement",
         ),
         (
+            "one without keys",
+            directory_key().jwt("JWT", &with(claims.clone(), json!({ "jwks": null }))),
+            "invalid_software_statement",
+        ),
+        (
+            "redirect URIs that are no list",
+            directory_key()
+                .jwt("JWT", &with(claims.clone(), json!({ "software_redirect_uris": "https://a.example/" }))),
+            "invalid_software_statement",
+        ),
+        (
             "another directory's",
             directory_key().jwt("JWT", &with(claims.clone(), json!({ "iss": "https://evil.example" }))),
             "unapproved_software_statement",
         ),
     ] {
-        let (status, body) = register(&gateway, INITIAL, &metadata(&statement)).await;
+        let (status, body) = register_signed(&gateway, &key, &submission("app-1", &statement)).await;
         assert_eq!((status, body["error"].as_str()), (400, Some(code)), "{name}: {body}");
+        let (status, body) = register(&gateway, INITIAL, &submission("app-1", &statement)).await;
+        assert_eq!((status, body["error"].as_str()), (400, Some(code)), "{name}, not signed: {body}");
     }
 
     // The operator denies the software: its client is out, and nobody else.

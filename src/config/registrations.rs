@@ -142,6 +142,7 @@ fn directory(entry: &Entry<'_>) -> Option<DirectorySettings> {
     let algorithms = entry.each("algorithms", scalar::one_of(words));
     let required_claims = entry.each("required_claims", scalar::text);
     let age_max = entry.or("statement_age_max", 30 * 24 * 60 * MINUTE, scalar::duration);
+    let clients_per_software_max = entry.or("clients_per_software_max", 10, scalar::parsed);
     let denied_software = entry.each("denied_software", scalar::text);
     let status = entry.section("status").map(|section| status(&section));
     entry.finish();
@@ -160,6 +161,7 @@ fn directory(entry: &Entry<'_>) -> Option<DirectorySettings> {
         algorithms: if algorithms.is_empty() { vec![Algorithm::Ps256, Algorithm::Es256] } else { algorithms },
         required_claims,
         age_max,
+        clients_per_software_max,
         denied_software,
         status: match status {
             None => None,

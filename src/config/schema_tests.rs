@@ -208,7 +208,7 @@ fn complete() -> Vec<(&'static str, Value)> {
             { "id": "uk", "tenant_claim": "org_id", "jurisdiction": "GB", "environment": "live",
               "directory": { "issuer": "OpenBanking Ltd", "jwks_url": "https://keystore.example/jwks",
                 "algorithms": ["PS256"], "required_claims": ["org_id"], "statement_age_max": "5m",
-                "denied_software": ["bad"],
+                "clients_per_software_max": 3, "denied_software": ["bad"],
                 "status": { "url": "https://directory.example/{software_id}", "member": "s", "active": ["Active"],
                   "period": "1m", "keep_max": "1h" } } },
             { "id": "file", "tenant": "acme", "directory": { "issuer": "x", "jwks_file": "jwks.json" } }

@@ -103,13 +103,17 @@ pub fn read_metadata(
             return Err(INVALID("A signing algorithm is not allowed for this profile."));
         }
     }
-    let require_signed_request_object = reader.boolean("require_signed_request_object")?;
     let by_code = grant_types.contains(GrantType::AuthorizationCode);
-    let signs = profile.requires_signed_requests() || require_signed_request_object;
-    if by_code && signs && matches!(keys, ClientKeys::None) {
+    let asked = reader.boolean("require_signed_request_object")?;
+    let require_signed_request_object = asked || by_code && profile.requires_signed_requests();
+    if require_signed_request_object {
+        reader.note("require_signed_request_object", true.into()); // RFC 9101 §10.5, RFC 7591 §3.2.1: as it is held.
+    }
+    if by_code && require_signed_request_object && matches!(keys, ClientKeys::None) {
         return Err(INVALID("This profile signs requests: jwks or jwks_uri is needed."));
     }
     // CIBA Core §4: whose keys they are is shown by their use, in an assertion or in a signed request.
+    let signs = require_signed_request_object || profile.requires_signed_requests();
     let proven_keys = match &keys {
         ClientKeys::Remote(url) if signs || proof == Proof::Registered(ClientAuthentication::PrivateKeyJwt) => {
             Some(url)
@@ -123,7 +127,7 @@ pub fn read_metadata(
         grant_types,
         subject_type,
         redirect_uris,
-        response_modes: response_modes(&mut reader)?,
+        response_modes: response_modes(&mut reader, profile)?,
         require_signed_request_object,
         authorization_details_types: reader.list("authorization_details_types")?.into_iter().map(Arc::from).collect(),
         ciba: ciba(&mut reader, grant_types, outbound)?,
@@ -365,10 +369,15 @@ fn sender_constraint(reader: &mut Reader<'_>, profile: Profile, proof: &Proof) -
     Ok(constraint)
 }
 
-fn response_modes(reader: &mut Reader<'_>) -> Result<Vec<ResponseMode>, OAuthError> {
-    let names = reader.list("response_modes")?; // FAPI 2.0 Message Signing §5.3.3
+/// FAPI 2.0 Message Signing §5.3.3; of modes that the profile rules out every request would fail.
+fn response_modes(reader: &mut Reader<'_>, profile: Profile) -> Result<Vec<ResponseMode>, OAuthError> {
+    let names = reader.list("response_modes")?;
     let modes: Option<Vec<ResponseMode>> = names.iter().map(|name| ResponseMode::parse(name)).collect();
-    modes.ok_or(INVALID("A response mode is not supported."))
+    let modes = modes.ok_or(INVALID("A response mode is not supported."))?;
+    if profile.requires_signed_responses() && !modes.iter().all(|mode| mode.is_signed()) {
+        return Err(INVALID("This profile signs responses: response_modes may have jwt and what ends in .jwt."));
+    }
+    Ok(modes)
 }
 
 /// Where a client is at home.

@@ -44,7 +44,7 @@ pub struct RegistrationTemplate {
 pub enum RegistrationAdmission {
     /// RFC 7591 §3: whoever has the token.
     InitialAccessToken(SecretHash),
-    /// Whoever has a software statement of the directory.
+    /// Software that the directory vouches for by a statement, and that proves itself.
     Directory(Box<DirectorySettings>),
 }
 
@@ -251,12 +251,27 @@ impl DynamicClients {
         self.len() == 0
     }
 
-    /// How many clients there are of a template, and of one tenant within it.
-    pub(super) fn count(&self, template: &str, tenant: &TenantId) -> (usize, usize) {
-        self.all()
-            .iter()
-            .filter(|stored| &*stored.template == template)
-            .fold((0, 0), |(all, own), stored| (all + 1, own + usize::from(stored.tenant == *tenant)))
+    /// Whether a new client finds room: among all, in its template, its tenant's there, and its software's. So one statement
+    /// takes no other software's place. Exact while `changing` is held.
+    pub(super) fn has_room(&self, new: &StoredClient, template: &RegistrationTemplate, rules: &Rules) -> bool {
+        let same_software = |known: &StoredClient| match (&known.software, &new.software) {
+            (Some(known), Some(new)) => known.directory == new.directory && known.id == new.id,
+            (None, _) | (_, None) => false,
+        };
+        let (mut of_template, mut of_tenant, mut of_software) = (0, 0, 0);
+        for known in self.all().iter().filter(|known| known.template == new.template) {
+            of_template += 1;
+            of_tenant += usize::from(known.tenant == new.tenant);
+            of_software += usize::from(same_software(known));
+        }
+        let of_software_max = match &template.admission {
+            RegistrationAdmission::Directory(directory) => directory.clients_per_software_max,
+            RegistrationAdmission::InitialAccessToken(_) => usize::MAX, // It has no software.
+        };
+        self.len() < rules.clients_max
+            && of_template < template.clients_max
+            && of_tenant < template.clients_per_tenant_max
+            && of_software < of_software_max
     }
 
     /// Answers the questions about standing that uses raise, until dropped.

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::AUTHORIZATION;
 use serde_json::{Map, Value};
 
-use super::assertion::JTI_BYTES_MAX;
-use super::dynamic_clients::{DynamicClient, RegistrationTemplate, Rules, Software, StoredClient};
+use super::dynamic_clients::{DynamicClient, RegistrationTemplate, Software, StoredClient};
+use super::software_proof::{ProvenSoftware, Registrant};
 use super::{
-    AuthorizationServer, ClientAuthentication, ClientKeys, MEMBERS, OAuthError, Proof, ReadMetadata,
+    AuthorizationServer, ClientAuthentication, MEMBERS, OAuthError, Proof, ReadMetadata,
     RegistrationAdmission, Request, SecretHash, SectorDocument, SoftwareStatement, TlsSubject, merge, read_metadata,
 };
-use crate::domain::{ClientId, PartnerStatus, Timestamp};
-use crate::jose::{UnverifiedToken, parse_strict};
+use crate::domain::{ClientId, PartnerStatus};
+use crate::jose::parse_strict;
 
 /// Longest body, in bytes.
 pub const REGISTRATION_BYTES_MAX: usize = 64 * 1024;
@@ -52,18 +52,11 @@ impl AuthorizationServer {
         let now = self.parts.clock.now();
         let clients = &self.parts.dynamic;
         let rules = clients.rules();
-        let given = self.read_body(&request, &rules, now).await?;
-        let statement = self.statement(&given, &rules, now).await?;
-        let template = match &statement {
-            Some(statement) => rules.of_directory(&statement.directory),
-            None => bearer(&request).and_then(|token| rules.of_token(SecretHash::of(token.as_bytes()))),
-        };
-        let template = template.ok_or(OAuthError::RegistrationToken)?;
-        if let (Some(names), Some(statement)) = (template.profile.certificate_names(), &statement) {
-            names.check_connection(request.connection, &statement.compact)?;
-        }
-        let read = self.read_for(given, statement.as_ref(), template).await?;
-        let claim = |name: &str| statement.as_ref()?.claims.text(name).ok().flatten();
+        let submitted = self.read_body(&request, &rules, now).await?;
+        let Registrant { template, software, members } = self.registrant(&request, submitted, &rules, now).await?;
+        let statement = software.as_ref().map(ProvenSoftware::statement);
+        let read = self.read_for(members, statement, template).await?;
+        let claim = |name: &str| statement?.claims.text(name).ok().flatten();
         let tenant = template.tenant.tenant(&template.id, claim);
         let tenant = tenant.ok_or(OAuthError::InvalidClientMetadata("The software statement names no tenant."))?;
         let token = URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<32>());
@@ -77,17 +70,13 @@ impl AuthorizationServer {
             metadata: read.members,
             secret: secret.as_ref().map(|secret| SecretHash::of(secret.as_bytes())),
             registration_token: SecretHash::of(token.as_bytes()),
-            software: statement.map(software),
+            software: software.map(Software::from),
             status: PartnerStatus::Active,
             issued_at: now,
         };
         told.client_secret = secret;
         let _alone = clients.changing.lock().await;
-        let (of_template, of_tenant) = clients.count(&template.id, &stored.tenant);
-        let full = clients.len() >= rules.clients_max
-            || of_template >= template.clients_max
-            || of_tenant >= template.clients_per_tenant_max;
-        if full {
+        if !clients.has_room(&stored, template, &rules) {
             return Err(OAuthError::TooManyClients);
         }
         clients.store.put(&stored).await?;
@@ -108,7 +97,7 @@ impl AuthorizationServer {
         let clients = &self.parts.dynamic;
         let entry = self.own_registration(&request, client_id)?;
         let rules = clients.rules();
-        let mut given = self.read_body(&request, &rules, now).await?;
+        let mut given = self.read_body(&request, &rules, now).await?.into_members();
         let invalid = OAuthError::InvalidClientMetadata;
         for kept in
             ["registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"]
@@ -128,8 +117,8 @@ impl AuthorizationServer {
             return Err(invalid("client_secret is not the client's."));
         }
         let template = rules.template(&entry.stored.template).ok_or(OAuthError::RegistrationToken)?;
-        let statement = self.statement_again(&entry, &given, &rules, now).await?;
-        let read = self.read_for(given, statement.as_ref(), template).await?;
+        let software = self.statement_again(&entry, &given, &rules, now).await?;
+        let read = self.read_for(given, software.as_ref().map(ProvenSoftware::statement), template).await?;
         let mut told = Told::default();
         let mut secret = entry.stored.secret.filter(|_| read.proof == Proof::Secret);
         if read.proof == Proof::Secret && secret.is_none() {
@@ -140,7 +129,7 @@ impl AuthorizationServer {
         let _alone = clients.changing.lock().await;
         // It may have been removed, or suspended, while this request was read.
         let entry = self.own_registration(&request, client_id)?;
-        let software = statement.map(software).or_else(|| entry.stored.software.clone());
+        let software = software.map(Software::from).or_else(|| entry.stored.software.clone());
         let stored = StoredClient { metadata: read.members, secret, software, ..(*entry.stored).clone() };
         clients.store.put(&stored).await?;
         let stored = Arc::new(stored);
@@ -184,114 +173,6 @@ impl AuthorizationServer {
             names.check_connection(request.connection, &software.statement)?;
         }
         Ok(entry)
-    }
-
-    /// JSON, or a JWT that the software's own keys signed (OBIE DCR 3.3, OB-D-1).
-    async fn read_body(
-        &self,
-        request: &Request<'_>,
-        rules: &Rules,
-        now: Timestamp,
-    ) -> Result<Map<String, Value>, OAuthError> {
-        let kind = request.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match kind.as_str() {
-            "application/json" => match parse_strict(request.body) {
-                Ok(Value::Object(members)) => Ok(members),
-                Ok(_) | Err(_) => Err(OAuthError::InvalidClientMetadata("The body is not a JSON object.")),
-            },
-            "application/jwt" | "application/jose" => self.read_signed_body(request.body, rules, now).await,
-            _ => Err(OAuthError::InvalidRequest("Send application/json or application/jwt.")),
-        }
-    }
-
-    async fn read_signed_body(
-        &self,
-        body: &[u8],
-        rules: &Rules,
-        now: Timestamp,
-    ) -> Result<Map<String, Value>, OAuthError> {
-        let invalid = OAuthError::InvalidClientMetadata;
-        let text = std::str::from_utf8(body).map_err(|_| invalid("The body is not a JWT."))?;
-        let token = UnverifiedToken::parse(text.trim()).map_err(|_| invalid("The body is not a JWT."))?;
-        let compact = token.hint("software_statement").ok_or(invalid("The JWT has no software statement."))?;
-        // Whose keys these are is proven by the directory before they are asked for.
-        let statement = rules.directories.verify(compact, now).await.map_err(OAuthError::SoftwareStatement)?;
-        let template = rules.of_directory(&statement.directory).ok_or(OAuthError::RegistrationToken)?;
-        if !template.profile.algorithms().contains(&token.header().algorithm) {
-            return Err(invalid("The algorithm of the JWT is not allowed."));
-        }
-        let named = ["software_jwks_endpoint", "software_jwks_uri", "jwks_uri"];
-        let url = named.into_iter().find_map(|name| statement.claims.text(name).ok().flatten());
-        let keys = ClientKeys::Remote(url.ok_or(invalid("The software statement names no keys."))?.into());
-        let verified = self.parts.key_sets.verify(Some(&keys), token, now).await;
-        let verified = verified.map_err(|error| error.or(invalid("No key of the software verifies the JWT.")))?;
-        let claims = &verified.claims;
-        let malformed = |_| invalid("A claim of the JWT is missing or malformed.");
-        let software = statement.software_id.as_deref().ok_or(invalid("The software statement has no software_id."))?;
-        if claims.required_text("iss").map_err(malformed)? != software
-            || !claims.audience_names(&[&*self.settings.issuer])
-        {
-            return Err(invalid("iss of the JWT is the software, and aud is the issuer.")); // OB-D-2
-        }
-        let expires_at = claims.required_date("exp").map_err(malformed)?;
-        let issued_at = claims.required_date("iat").map_err(malformed)?;
-        let latest = now.plus(self.settings.assertion_lifetime_max);
-        if expires_at <= now || expires_at > latest || issued_at > now.plus(self.settings.clock_skew_max) {
-            return Err(invalid("The JWT has expired, lives too long or is dated in the future."));
-        }
-        let jti = claims.required_text("jti").map_err(malformed)?;
-        let marker = ClientId::parse(&format!("software:{software}")).map_err(|_| invalid("iss is malformed."))?;
-        if jti.len() > JTI_BYTES_MAX || !self.parts.replay.mark(&marker, jti, expires_at, now).await? {
-            return Err(invalid("The JWT was used before."));
-        }
-        Ok(claims.members().clone())
-    }
-
-    async fn statement(
-        &self,
-        given: &Map<String, Value>,
-        rules: &Rules,
-        now: Timestamp,
-    ) -> Result<Option<SoftwareStatement>, OAuthError> {
-        match given.get("software_statement") {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(compact)) => {
-                let verified = rules.directories.verify(compact, now).await;
-                verified.map(Some).map_err(OAuthError::SoftwareStatement)
-            }
-            Some(_) => Err(OAuthError::InvalidClientMetadata("software_statement is not a text.")),
-        }
-    }
-
-    /// A client of a directory stays one: its statement is sent again, the same or a newer one of the same software.
-    async fn statement_again(
-        &self,
-        entry: &DynamicClient,
-        given: &Map<String, Value>,
-        rules: &Rules,
-        now: Timestamp,
-    ) -> Result<Option<SoftwareStatement>, OAuthError> {
-        let invalid = OAuthError::InvalidClientMetadata;
-        let sent = given.get("software_statement").and_then(Value::as_str);
-        match (&entry.stored.software, sent) {
-            (None, None) => Ok(None),
-            // It came by an initial access token: a directory's word cannot be added to it.
-            (None, Some(_)) => Err(invalid("The client was registered without a software statement.")),
-            (Some(_), None) => Err(invalid("software_statement is missing.")),
-            (Some(software), Some(sent)) if sent == software.statement => {
-                let verified = rules.directories.verify_again(sent, now).await;
-                verified.map(Some).map_err(OAuthError::SoftwareStatement)
-            }
-            (Some(software), Some(_)) => {
-                let fresh = self.statement(given, rules, now).await?;
-                let same = |fresh: &SoftwareStatement| {
-                    fresh.directory == software.directory && fresh.software_id == software.id
-                };
-                let fresh = fresh.filter(same);
-                fresh.map(Some).ok_or(invalid("The software statement is another software's."))
-            }
-        }
     }
 
     async fn read_for(
@@ -374,9 +255,10 @@ impl AuthorizationServer {
         Ok(())
     }
 
-    /// Ours alone to choose, and never the name of a user (RFC 9700 §4.15) or of a configured client.
+    /// Ours alone to choose, and never the name of a user (RFC 9700 §4.15) or of a configured client. Without a colon,
+    /// which would end the user-id of HTTP Basic (RFC 7617 §2).
     fn new_client_id(&self) -> Result<ClientId, OAuthError> {
-        let id = format!("dcr:{}", URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<16>()));
+        let id = format!("dcr-{}", URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<16>()));
         ClientId::parse(&id).map_err(|_| OAuthError::InvalidRequest("No client id could be made."))
     }
 
@@ -407,12 +289,8 @@ impl AuthorizationServer {
     }
 }
 
-fn software(statement: SoftwareStatement) -> Software {
-    Software { directory: statement.directory, id: statement.software_id, statement: statement.compact }
-}
-
 /// The one bearer token of a request (RFC 6750 §2.1).
-fn bearer<'r>(request: &Request<'r>) -> Option<&'r str> {
+pub(super) fn bearer<'r>(request: &Request<'r>) -> Option<&'r str> {
     let mut fields = request.headers.get_all(AUTHORIZATION).iter();
     let field = fields.next().filter(|_| fields.next().is_none())?.to_str().ok()?;
     let (scheme, token) = field.split_once(' ')?;

@@ -41,6 +41,7 @@ mod sessions;
 mod settings;
 mod sign_in;
 mod software_certificate;
+mod software_proof;
 mod software_statement;
 mod store;
 mod subject_name;

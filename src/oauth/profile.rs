@@ -153,6 +153,11 @@ impl Profile {
         matches!(self, Self::Fapi1Advanced(Fapi1Variant::Brazil))
     }
 
+    /// OBIE DCR 3.3 (OB-D-1), BR-DCR: software registers over mutual TLS, by a certificate of a trusted CA.
+    pub const fn registers_over_mutual_tls(self) -> bool {
+        matches!(self, Self::Fapi1Advanced(Fapi1Variant::Uk | Fapi1Variant::Brazil))
+    }
+
     /// BR-DCR: registering, and looking after a registration, takes a certificate that names the software.
     pub const fn certificate_names(self) -> Option<CertificateNames> {
         match self {

@@ -8,7 +8,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::ClientAuthenticationError as Failure;
 use super::{DistinguishedName, OAuthError};
-use crate::domain::{ChainTrust, Connection, Thumbprint};
+use crate::domain::{ChainTrust, Connection, PeerCertificate, Thumbprint};
 use crate::jose::UnverifiedToken;
 
 const INVALID: fn(&'static str) -> OAuthError = OAuthError::InvalidClientMetadata;
@@ -40,11 +40,7 @@ impl CertificateNames {
 
     /// The connection's certificate is of a trusted CA, and the software's own.
     pub(super) fn check_connection(&self, connection: &Connection, statement: &str) -> Result<(), Failure> {
-        let certificate = connection.certificate.as_deref().ok_or(Failure::CertificateMissing)?;
-        match certificate.chain {
-            ChainTrust::Trusted => {}
-            ChainTrust::Unverified => return Err(Failure::ChainUntrusted),
-        }
+        let certificate = check_trusted(connection)?;
         let name = DistinguishedName::from_der(&certificate.subject_der).map_err(|_| Failure::SubjectMismatch)?;
         if self.name(&name, statement) { Ok(()) } else { Err(Failure::SubjectMismatch) }
     }
@@ -54,6 +50,15 @@ impl CertificateNames {
     pub(super) fn check_subject(&self, subject: &DistinguishedName, statement: &str) -> Result<(), OAuthError> {
         let own = self.name(subject, statement);
         if own { Ok(()) } else { Err(INVALID("tls_client_auth_subject_dn is not that of the software.")) }
+    }
+}
+
+/// The connection's certificate, which is of a trusted CA.
+pub(super) fn check_trusted(connection: &Connection) -> Result<&PeerCertificate, Failure> {
+    let certificate = connection.certificate.as_deref().ok_or(Failure::CertificateMissing)?;
+    match certificate.chain {
+        ChainTrust::Trusted => Ok(certificate),
+        ChainTrust::Unverified => Err(Failure::ChainUntrusted),
     }
 }
 

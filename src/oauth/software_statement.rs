@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::ClientKeys;
 use crate::authn::{JwksSource, RemoteKeys, RemoteKeysError};
 use crate::domain::Timestamp;
 use crate::jose::{Algorithm, ClaimError, Claims, JwksError, KeySet, TokenError, UnverifiedToken, VerifyError};
@@ -24,10 +25,12 @@ pub struct DirectorySettings {
     pub issuer: String,
     pub jwks: JwksSource,
     pub algorithms: Vec<Algorithm>,
-    /// Beside `iss` and `iat`.
+    /// Beside `iss`, `iat` and `software_id`.
     pub required_claims: Vec<String>,
     /// How old a statement may be when it is presented (Brazil: five minutes).
     pub age_max: Duration,
+    /// How many clients one piece of software may have.
+    pub clients_per_software_max: usize,
     /// Software whose statements no longer count, and whose clients are suspended.
     pub denied_software: Vec<String>,
     pub status: Option<StatusSettings>,
@@ -108,7 +111,11 @@ pub struct Directory {
 pub struct SoftwareStatement {
     /// Its issuer.
     pub directory: Arc<str>,
-    pub software_id: Option<String>,
+    pub software_id: String,
+    /// The software's own, by which it proves itself. Invariant: never [`ClientKeys::None`].
+    pub keys: ClientKeys,
+    /// `software_redirect_uris`: no others may be registered.
+    pub redirect_uris: Option<Vec<Value>>,
     pub claims: Claims,
     /// As it was sent: it is returned unmodified (RFC 7591 §3.2.1).
     pub compact: String,
@@ -165,15 +172,47 @@ impl Directories {
                 return Err(StatementError::Claim(ClaimError::Missing(name.clone())));
             }
         }
-        let software_id = claims.text("software_id").map_err(StatementError::Claim)?.map(str::to_owned);
-        if software_id.as_deref().is_some_and(|id| !is_name(id)) {
+        let software_id = claims.required_text("software_id").map_err(StatementError::Claim)?.to_owned();
+        if !is_name(&software_id) {
             return Err(StatementError::ClaimValue("software_id".into()));
         }
-        if software_id.as_deref().is_some_and(|id| directory.denies(id)) {
+        if directory.denies(&software_id) {
             return Err(StatementError::Denied);
         }
-        let issuer = directory.settings.issuer.as_str().into();
-        Ok(SoftwareStatement { directory: issuer, software_id, claims, compact: compact.to_owned() })
+        let (keys, redirect_uris) = (keys(&claims)?, redirect_uris(&claims)?);
+        let directory = directory.settings.issuer.as_str().into();
+        Ok(SoftwareStatement { directory, software_id, keys, redirect_uris, claims, compact: compact.to_owned() })
+    }
+}
+
+/// Where a statement says that its software's keys are: by the names of the UK's directory and of Brazil's, and by that of
+/// RFC 7591 §2.
+const KEY_URLS: [&str; 3] = ["software_jwks_uri", "software_jwks_endpoint", "jwks_uri"];
+
+/// The keys that a statement names, all names agreeing.
+fn keys(claims: &Claims) -> Result<ClientKeys, StatementError> {
+    let mut url = None;
+    for name in KEY_URLS {
+        let named = claims.text(name).map_err(StatementError::Claim)?;
+        if url.is_some() && named.is_some_and(|named| Some(named) != url) {
+            return Err(StatementError::ClaimValue(name.into()));
+        }
+        url = url.or(named);
+    }
+    match (url, claims.get("jwks")) {
+        (Some(url), None) => Ok(ClientKeys::Remote(url.into())),
+        (None, Some(jwks)) => ClientKeys::inline(jwks).map_err(|_| StatementError::ClaimValue("jwks".into())),
+        (Some(_), Some(_)) => Err(StatementError::ClaimValue("jwks".into())),
+        (None, None) => Err(StatementError::Claim(ClaimError::Missing("software_jwks_uri".into()))),
+    }
+}
+
+/// A bound that cannot be read must not be no bound.
+fn redirect_uris(claims: &Claims) -> Result<Option<Vec<Value>>, StatementError> {
+    match claims.get("software_redirect_uris") {
+        None => Ok(None),
+        Some(Value::Array(uris)) if uris.iter().all(Value::is_string) => Ok(Some(uris.clone())),
+        Some(_) => Err(StatementError::ClaimValue("software_redirect_uris".into())),
     }
 }
 
@@ -295,31 +334,29 @@ pub fn merge(
     members: &[&str],
 ) -> Result<Map<String, Value>, Disagreement> {
     let claims = &statement.claims;
+    let other = |id: &&Value| !id.is_null() && **id != statement.software_id;
+    if metadata.get("software_id").filter(other).is_some() {
+        return Err(Disagreement::SoftwareId); // OB-D-3
+    }
     for name in members {
         if let Some(value) = claims.get(name) {
             metadata.insert((*name).to_owned(), value.clone());
         }
     }
-    if let Some(bound) = claims.get("software_redirect_uris").and_then(Value::as_array) {
-        match metadata.get("redirect_uris").and_then(Value::as_array) {
-            Some(uris) if !uris.iter().all(|uri| bound.contains(uri)) => return Err(Disagreement::RedirectUris),
-            Some(_) => {}
-            None => drop(metadata.insert("redirect_uris".into(), Value::Array(bound.clone()))),
+    if let Some(bound) = &statement.redirect_uris {
+        match metadata.get("redirect_uris") {
+            None | Some(Value::Null) => drop(metadata.insert("redirect_uris".into(), bound.clone().into())),
+            Some(Value::Array(uris)) if uris.iter().all(|uri| bound.contains(uri)) => {}
+            Some(_) => return Err(Disagreement::RedirectUris),
         }
     }
-    let keys = ["software_jwks_uri", "software_jwks_endpoint"].into_iter().find_map(|name| claims.get(name));
-    if let Some(keys) = keys {
-        if metadata.contains_key("jwks") || metadata.get("jwks_uri").is_some_and(|uri| uri != keys) {
+    if let ClientKeys::Remote(keys) = &statement.keys {
+        if metadata.contains_key("jwks") || metadata.get("jwks_uri").is_some_and(|uri| *uri != **keys) {
             return Err(Disagreement::Keys);
         }
-        metadata.insert("jwks_uri".into(), keys.clone());
+        metadata.insert("jwks_uri".into(), keys.as_ref().into());
     }
-    if let Some(software_id) = claims.get("software_id") {
-        if metadata.get("software_id").is_some_and(|id| id != software_id) {
-            return Err(Disagreement::SoftwareId);
-        }
-        metadata.insert("software_id".into(), software_id.clone());
-    }
+    metadata.insert("software_id".into(), statement.software_id.as_str().into());
     if let Some(name) = claims.get("software_client_name") {
         metadata.insert("client_name".into(), name.clone());
     }
@@ -338,210 +375,4 @@ pub enum Disagreement {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::jose::SigningKey;
-    use crate::outbound::OutboundSettings;
-    use crate::outbound::tests::{Peer, Script};
-
-    const ISSUER: &str = "https://directory.example";
-
-    fn at(secs: i64) -> Timestamp {
-        Timestamp::from_secs(secs)
-    }
-
-    fn outbound(settings: OutboundSettings) -> Arc<Outbound> {
-        Arc::new(Outbound::new(settings).unwrap())
-    }
-
-    struct World {
-        key: SigningKey,
-        directories: Directories,
-        _folder: tempfile::TempDir,
-    }
-
-    fn settings(jwks: JwksSource) -> DirectorySettings {
-        DirectorySettings {
-            issuer: ISSUER.into(),
-            jwks,
-            algorithms: vec![Algorithm::Ps256, Algorithm::Es256],
-            required_claims: vec!["software_id".into(), "org_id".into()],
-            age_max: Duration::from_secs(300),
-            denied_software: vec!["bad".into()],
-            status: None,
-        }
-    }
-
-    fn world() -> World {
-        let key = SigningKey::generate(Algorithm::Es256).unwrap().0;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("jwks.json");
-        std::fs::write(&path, json!({ "keys": [key.public_jwk()] }).to_string()).unwrap();
-        let all = vec![settings(JwksSource::File(path))];
-        let directories = Directories::new(all, &outbound(OutboundSettings::default())).unwrap();
-        World { key, directories, _folder: folder }
-    }
-
-    fn claims() -> Value {
-        json!({ "iss": ISSUER, "iat": 1000, "software_id": "app-1", "org_id": "org-1" })
-    }
-
-    fn with(mut claims: Value, changes: Value) -> Value {
-        for (name, value) in changes.as_object().unwrap() {
-            match value {
-                Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
-                value => claims[name] = value.clone(),
-            }
-        }
-        claims
-    }
-
-    #[tokio::test]
-    async fn a_statement_must_be_right_in_every_point() {
-        let world = world();
-        let stranger = SigningKey::generate(Algorithm::Es256).unwrap().0;
-        let rsa = SigningKey::generate(Algorithm::EdDsa).unwrap().0;
-        let signed = |changes: Value| world.key.sign("JWT", &with(claims(), changes)).unwrap();
-        type Expectation = fn(&StatementError) -> bool;
-        let good = signed(json!({}));
-        let statement = world.directories.verify(&good, at(1100)).await.unwrap();
-        assert_eq!((statement.software_id.as_deref(), &*statement.compact), (Some("app-1"), &*good));
-        let date: Expectation = |e| matches!(e, StatementError::Date);
-        let claim: Expectation = |e| matches!(e, StatementError::Claim(_));
-        let signature: Expectation = |e| matches!(e, StatementError::Signature(_));
-        let cases: Vec<(&str, String, Expectation)> = vec![
-            ("a stranger's signature", stranger.sign("JWT", &claims()).unwrap(), signature),
-            ("an algorithm that is not listed", rsa.sign("JWT", &claims()).unwrap(), |e| {
-                matches!(e, StatementError::Algorithm)
-            }),
-            ("another issuer", signed(json!({ "iss": "https://evil.example" })), |e| {
-                matches!(e, StatementError::Issuer)
-            }),
-            ("no issuer", signed(json!({ "iss": null })), |e| matches!(e, StatementError::Issuer)),
-            ("an issuer with a slash", signed(json!({ "iss": format!("{ISSUER}/") })), |e| {
-                matches!(e, StatementError::Issuer)
-            }),
-            ("too old", signed(json!({ "iat": 799 })), date),
-            ("of the future", signed(json!({ "iat": 1161 })), date),
-            ("expired", signed(json!({ "exp": 1100 })), date),
-            ("not yet valid", signed(json!({ "nbf": 1161 })), date),
-            ("without a date", signed(json!({ "iat": null })), claim),
-            ("without a required claim", signed(json!({ "org_id": null })), claim),
-            ("a software_id that is no text", signed(json!({ "software_id": 7 })), claim),
-            ("a software_id that climbs", signed(json!({ "software_id": "../admin" })), |e| {
-                matches!(e, StatementError::ClaimValue(_))
-            }),
-            ("a software_id of dots", signed(json!({ "software_id": ".." })), |e| {
-                matches!(e, StatementError::ClaimValue(_))
-            }),
-            ("denied software", signed(json!({ "software_id": "bad" })), |e| matches!(e, StatementError::Denied)),
-            ("no JWT", "abc".into(), |e| matches!(e, StatementError::Malformed(_))),
-            ("unsigned", "eyJhbGciOiJub25lIn0.e30.".into(), |e| matches!(e, StatementError::Malformed(_))),
-        ];
-        for (name, compact, expected) in cases {
-            let error = world.directories.verify(&compact, at(1100)).await.expect_err(name);
-            assert!(expected(&error), "{name}: {error:?}");
-        }
-        for (name, changes) in [
-            ("as old as allowed", json!({ "iat": 800 })),
-            ("as far ahead as allowed", json!({ "iat": 1160 })),
-            ("about to expire", json!({ "exp": 1101 })),
-        ] {
-            assert!(world.directories.verify(&signed(changes), at(1100)).await.is_ok(), "{name}");
-        }
-    }
-
-    #[tokio::test]
-    async fn the_directorys_word_wins() {
-        let world = world();
-        let extra = json!({
-            "client_name": "From the directory",
-            "software_redirect_uris": ["https://app.example/a", "https://app.example/b"],
-            "software_jwks_uri": "https://keystore.example/app-1.jwks",
-        });
-        let compact = world.key.sign("JWT", &with(claims(), extra)).unwrap();
-        let statement = world.directories.verify(&compact, at(1000)).await.unwrap();
-        let merged = |metadata: Value| {
-            let Value::Object(metadata) = metadata else { panic!("an object") };
-            merge(metadata, &statement, &["client_name", "redirect_uris"]).map(Value::Object)
-        };
-        let all = merged(json!({ "client_name": "Mine", "x": 1 })).unwrap();
-        assert_eq!(all["client_name"], "From the directory");
-        assert_eq!(all["redirect_uris"], json!(["https://app.example/a", "https://app.example/b"]));
-        assert_eq!(all["jwks_uri"], "https://keystore.example/app-1.jwks");
-        assert_eq!((&all["software_id"], &all["x"]), (&json!("app-1"), &json!(1)));
-        for (name, metadata, expected) in [
-            ("fewer", json!({ "redirect_uris": ["https://app.example/b"] }), Ok(json!(["https://app.example/b"]))),
-            ("another", json!({ "redirect_uris": ["https://evil.example/"] }), Err(Disagreement::RedirectUris)),
-            ("keys of its own", json!({ "jwks": { "keys": [] } }), Err(Disagreement::Keys)),
-            ("keys elsewhere", json!({ "jwks_uri": "https://evil.example/jwks" }), Err(Disagreement::Keys)),
-            ("another software", json!({ "software_id": "app-2" }), Err(Disagreement::SoftwareId)),
-        ] {
-            assert_eq!(merged(metadata).map(|m| m["redirect_uris"].clone()), expected, "{name}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_directory_tells_the_standing_of_software() {
-        let peer = Peer::start(Script::Status(500)).await;
-        let client = outbound(OutboundSettings {
-            allow_private: vec!["localhost".parse().unwrap()],
-            ca_files: vec![peer.ca_file.clone()],
-        });
-        let status = StatusSettings {
-            url: peer.url("/software/{software_id}/status").replace("peer.example", "localhost"),
-            member: "status".into(),
-            active: vec!["Active".into()],
-            period: Duration::from_secs(60),
-            keep_max: Duration::from_secs(3600),
-        };
-        for (name, script, expected) in [
-            ("active", Script::Body(json!({ "status": "ACTIVE" }).to_string()), Standing::Active),
-            ("suspended", Script::Body(json!({ "status": "Suspended" }).to_string()), Standing::Inactive),
-            ("unheard of", Script::Body(json!({ "status": "Pondering" }).to_string()), Standing::Inactive),
-            ("gone", Script::Status(404), Standing::Inactive),
-            ("no member", Script::Body("{}".into()), Standing::Unknown),
-            ("not JSON", Script::Body("<html>".into()), Standing::Unknown),
-            ("a fault", Script::Status(503), Standing::Unknown),
-            ("a redirect", Script::Redirect("https://localhost/".into()), Standing::Unknown),
-        ] {
-            peer.script.send_replace(script);
-            assert_eq!(status.ask("app-1", &client).await, expected, "{name}");
-        }
-        let hits = peer.hits();
-        assert_eq!(status.ask("a/../b", &client).await, Standing::Unknown);
-        assert_eq!(peer.hits(), hits, "nothing that is no name goes into a URL");
-    }
-
-    #[test]
-    fn a_mistake_in_the_settings_is_found_before_they_are_in_force() {
-        let client = outbound(OutboundSettings::default());
-        let url = |url: &str| settings(JwksSource::Url(url.into()));
-        let status = |at: &str| {
-            let status = StatusSettings {
-                url: at.into(),
-                member: "status".into(),
-                active: vec![],
-                period: Duration::ZERO,
-                keep_max: Duration::ZERO,
-            };
-            DirectorySettings { status: Some(status), ..url("https://directory.example/jwks") }
-        };
-        for (name, settings, good) in [
-            ("https", url("https://directory.example/jwks"), true),
-            ("http", url("http://directory.example/jwks"), false),
-            ("a private place", url("https://10.0.0.1/jwks"), false),
-            ("no such file", settings(JwksSource::File("/nonexistent/jwks.json".into())), false),
-            ("no algorithm", DirectorySettings { algorithms: vec![], ..url("https://directory.example/jwks") }, false),
-            ("a status", status("https://directory.example/{software_id}"), true),
-            ("a status of nobody", status("https://directory.example/"), false),
-            ("a status over http", status("http://directory.example/{software_id}"), false),
-        ] {
-            assert_eq!(Directories::new(vec![settings], &client).is_ok(), good, "{name}");
-        }
-        let twice = vec![url("https://directory.example/jwks"), url("https://directory.example/jwks")];
-        assert!(matches!(Directories::new(twice, &client).map(drop).unwrap_err()[..], [DirectoryError::Twice(_)]));
-    }
-}
+mod tests;

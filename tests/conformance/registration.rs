@@ -74,6 +74,8 @@ pub async fn run(suite: &Suite, report: &mut Report) {
     ] {
         report.holds("RFC 7591 3.2.1", &format!("{member} is told"), !answer.body[member].is_null(), &answer.told());
     }
+    let plain = !answer.text("client_id").is_empty() && !answer.text("client_id").contains(':');
+    report.holds("RFC 7617 2", "client_id has no colon", plain, &answer.told());
     report.holds(
         "RFC 7591 3.2.1",
         "no-store",

@@ -32,6 +32,7 @@ fn with(changes: Value) -> Value {
 }
 
 const UK: Profile = Profile::Fapi1Advanced(Fapi1Variant::Uk);
+const SIGNED: Profile = Profile::Fapi2MessageSigning;
 
 #[test]
 fn what_is_read_is_what_is_registered() {
@@ -42,6 +43,22 @@ fn what_is_read_is_what_is_registered() {
     assert_eq!(first.members["response_types"], json!(["code"]));
     let again = read(&Value::Object(first.members.clone()), Profile::Fapi2Security).unwrap();
     assert_eq!(again.members, first.members, "what is kept reads as what was registered");
+}
+
+/// RFC 7591 §3.2.1: the client hears what it is held to.
+#[test]
+fn requests_are_signed_where_the_profile_demands_it() {
+    for (name, given, profile, expected) in [
+        ("by the profile", good(), SIGNED, Some(true)),
+        ("against the profile", with(json!({ "require_signed_request_object": false })), SIGNED, Some(true)),
+        ("FAPI 1", good(), UK, Some(true)),
+        ("by itself", with(json!({ "require_signed_request_object": true })), Profile::Fapi2Security, Some(true)),
+        ("not at all", good(), Profile::Fapi2Security, None),
+    ] {
+        let read = read(&given, profile).unwrap();
+        assert_eq!(read.members.get("require_signed_request_object").and_then(Value::as_bool), expected, "{name}");
+        assert_eq!(read.metadata.require_signed_request_object, expected.unwrap_or_default(), "{name}");
+    }
 }
 
 #[test]
@@ -234,6 +251,16 @@ fn metadata_is_refused_for_a_reason() {
             fapi2,
             "invalid_client_metadata",
         ),
+        (
+            "query where responses are signed",
+            with(json!({ "response_modes": ["query"] })),
+            SIGNED,
+            "invalid_client_metadata",
+        ),
+        ("query beside jwt", with(json!({ "response_modes": ["jwt", "query"] })), SIGNED, "invalid_client_metadata"),
+        ("query under FAPI 1", with(json!({ "response_modes": ["query"] })), UK, "invalid_client_metadata"),
+        ("jwt", with(json!({ "response_modes": ["jwt", "form_post.jwt"] })), SIGNED, ""),
+        ("query", with(json!({ "response_modes": ["query"] })), fapi2, ""),
         ("a name of control characters", with(json!({ "client_name": "a\nb" })), fapi2, "invalid_client_metadata"),
         ("a name that is none", with(json!({ "client_name": 7 })), fapi2, "invalid_client_metadata"),
         ("a malformed scope", with(json!({ "scope": "a\"b" })), fapi2, "invalid_client_metadata"),

@@ -6,6 +6,7 @@ mod backchannel;
 mod by_assertion;
 mod by_certificate;
 mod by_dpop;
+mod by_software;
 mod code_flow;
 mod documents;
 mod grants;

@@ -81,7 +81,7 @@ async fn a_client_registers_reads_replaces_and_goes() {
     let given = metadata();
     let made = world.register(INITIAL, &given).await.unwrap();
     let (id, token) = (text(&made, "client_id").to_owned(), text(&made, "registration_access_token").to_owned());
-    assert!(id.starts_with("dcr:") && token.len() == 43, "{id} {token}");
+    assert!(id.starts_with("dcr-") && !id.contains(':') && token.len() == 43, "{id} {token}");
     for name in ["client_name", "redirect_uris", "scope", "jwks"] {
         assert_eq!(made.body[name], given[name], "RFC 7591 §3.2.1: {name}");
     }
@@ -127,6 +127,20 @@ async fn registrations_outlive_a_restart() {
     assert!(again.find(&id).is_some(), "and is again");
 }
 
+/// Clients were once given names with a colon.
+#[tokio::test]
+async fn a_client_keeps_the_name_that_it_was_given() {
+    let world = world().await;
+    let made = world.register(INITIAL, &metadata()).await.unwrap();
+    let stored = world.dynamic.entry(&made.client_id).unwrap().stored.clone();
+    let id = ClientId::parse("dcr:AAAAAAAAAAAAAAAAAAAAAA").unwrap();
+    DynamicClientStore::put(&*world.memory, &StoredClient { id: id.clone(), ..(*stored).clone() }).await.unwrap();
+    world.dynamic.apply(rules()).await;
+    assert!(world.dynamic.find(&id).is_some());
+    let token = text(&made, "registration_access_token");
+    assert_eq!(world.read(token, id.as_str()).unwrap().client_id, id);
+}
+
 #[tokio::test]
 async fn only_the_holder_of_the_right_token_gets_in() {
     let world = world().await;
@@ -137,7 +151,7 @@ async fn only_the_holder_of_the_right_token_gets_in() {
     for (name, wrong, id) in [
         ("another client's token", theirs, id),
         ("the initial access token", INITIAL, id),
-        ("no such client", token, "dcr:AAAAAAAAAAAAAAAAAAAAAA"),
+        ("no such client", token, "dcr-AAAAAAAAAAAAAAAAAAAAAA"),
         ("a configured client", token, "jwt"),
         ("no client id at all", token, "../x"),
         ("an empty token", "", id),
