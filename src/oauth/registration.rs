@@ -265,6 +265,11 @@ impl Default for ClientMetadata {
 const REDIRECT_URI_BYTES_MAX: usize = 2048;
 
 impl ClientMetadata {
+    /// Whether details of a type are for this client (RFC 9396 §10).
+    pub(super) fn may_ask_for(&self, detail_type: &str) -> bool {
+        self.authorization_details_types.iter().any(|allowed| &**allowed == detail_type)
+    }
+
     /// RFC 6749 §3.1.2 and FAPI 2.0 §5.3.2.2-8: absolute, https, without fragment and user information; http for
     /// loopback addresses of native applications (RFC 8252 §7.3).
     pub fn is_redirect_uri(text: &str) -> bool {
