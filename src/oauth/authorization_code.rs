@@ -145,7 +145,7 @@ impl AuthorizationServer {
         let grant = Grant {
             resources: request.resources.clone(),
             claims: request.claims.clone(),
-            ..self.grant_of(grant, caller, approval, now)
+            ..self.grant_of(grant, caller, approval, now)?
         };
         Ok((grant, request))
     }

@@ -255,7 +255,7 @@ impl AuthorizationServer {
         Ok(Grant {
             resources: request.resources.clone(),
             claims: request.claims.clone(),
-            ..self.grant_of(GrantId::random(&*self.parts.random), caller, approval, now)
+            ..self.grant_of(GrantId::random(&*self.parts.random), caller, approval, now)?
         })
     }
 }

@@ -153,11 +153,10 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<IntrospectionResponse, OAuthError> {
         let found = self.parts.grants.find_by_refresh_token(SecretHash::of(token.as_bytes())).await?;
-        let in_force = |grant: &Grant| {
-            let ended = grant.expires_at <= now || self.parts.revocations.contains(grant.id.as_str());
-            grant.client_id == caller.client.id && !ended
-        };
-        let Some(grant) = found.filter(in_force) else { return Ok(IntrospectionResponse::default()) };
+        let in_force = |grant: &Grant| grant.client_id == caller.client.id && self.check_in_force(grant, now).is_ok();
+        // What refreshing would bring.
+        let left = found.filter(in_force).and_then(|grant| grant.left_to(caller).ok());
+        let Some(grant) = left else { return Ok(IntrospectionResponse::default()) };
         Ok(IntrospectionResponse {
             active: true,
             scope: (!grant.scopes.is_empty()).then(|| grant.scopes.to_string()),
