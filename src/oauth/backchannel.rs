@@ -5,6 +5,7 @@
 //! who asks too early while it is not must wait five seconds longer each time.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use serde::Serialize;
 use super::client_authentication::Authenticated;
 use super::form::Form;
 use super::grant::{Grant, GrantId};
+use super::outstanding::Term;
 use super::{
     Answer, Approval, AuthorizationServer, BackchannelError, BackchannelRequest, Notification, OAuthError, Request,
 };
@@ -24,7 +26,7 @@ use crate::domain::{Client, ClientId, ScopeSet, Timestamp};
 pub const BACKCHANNEL_INTERVAL: Duration = Duration::from_secs(5);
 /// What each poll that comes too early adds (CIBA Core §11 `slow_down`).
 const SLOWER_BY: Duration = Duration::from_secs(5);
-/// How long it is still known what has expired.
+/// How long it is still known what has expired or was decided, for its client to hear.
 const REMEMBERED: Duration = Duration::from_mins(10);
 /// Most requests of one client that wait for one user: nobody is to be worn down by prompts, and no client keeps
 /// another one's users from approving.
@@ -166,8 +168,8 @@ impl AuthorizationServer {
             interval: BACKCHANNEL_INTERVAL,
             polled_at: None,
         };
-        let forget_at = expires_at.plus(REMEMBERED);
-        if let Err(full) = outstanding.backchannel.insert(&auth_req_id, client, pending, forget_at, now) {
+        let term = Term { ends_at: expires_at, forget_at: expires_at.plus(REMEMBERED) };
+        if let Err(full) = outstanding.backchannel.insert(&auth_req_id, client, pending, term, now) {
             outstanding.waiting.remove(&pair, expires_at);
             return Err(full.into());
         }
@@ -227,6 +229,7 @@ impl AuthorizationServer {
         let seen = decided.unwrap_or(Err(BackchannelDecisionError::Unknown))?;
         let pair = (Arc::clone(&seen.request.subject.subject), seen.client.id.clone());
         self.parts.outstanding.waiting.remove(&pair, seen.expires_at);
+        self.parts.outstanding.backchannel.finish(auth_req_id, seen.expires_at.plus(REMEMBERED), now);
         if let Some(ping) = &seen.request.ping {
             self.parts.notifier.notify(Notification {
                 endpoint: Arc::clone(&ping.endpoint),
@@ -252,6 +255,8 @@ impl AuthorizationServer {
             Ok((pending.poll(now)?, Arc::clone(&pending.request)))
         });
         let (approval, request) = looked.unwrap_or(Err(OAuthError::InvalidGrant("the auth_req_id is unknown")))?;
+        // Nobody asks for it any more; what waits to be fetched has the room.
+        let _gone = self.parts.outstanding.backchannel.take(auth_req_id, now, |_, _| Ok::<_, Infallible>(()));
         Ok(Grant {
             resources: request.resources.clone(),
             claims: request.claims.clone(),

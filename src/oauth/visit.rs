@@ -249,7 +249,7 @@ impl AuthorizationServer {
             // As it is registered now, which may be otherwise than when it pushed.
             Ok(opened) => Ok(Visitor { handle, opened: Opened { client, ..opened }, session, now }),
             Err(NotOpen::TimedOut(opened)) => Err(self.told(&opened.request, AuthorizationError::TimedOut, now)),
-            Err(NotOpen::Unknown | NotOpen::Decided) => Err(Visit::Stopped(Stopped::InvalidRequestUri)),
+            Err(NotOpen::Unknown) => Err(Visit::Stopped(Stopped::InvalidRequestUri)),
         }
     }
 
