@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::client_authentication::Authenticated;
 use super::form::Form;
 use super::grant::{Grant, GrantId};
+use super::metadata::Endpoint;
 use super::outstanding::Term;
 use super::{
     Answer, Approval, AuthorizationServer, BackchannelError, BackchannelRequest, Notification, OAuthError, Request,
@@ -141,7 +142,7 @@ impl AuthorizationServer {
     pub async fn backchannel(&self, request: Request<'_>) -> Result<Answer<BackchannelResponse>, OAuthError> {
         let now = self.parts.clock.now();
         let form = Form::parse(request.headers, request.body)?;
-        let caller = self.authenticate_client(&request, &form, now).await?;
+        let caller = self.authenticate_client(&request, &form, Endpoint::BackchannelAuthentication, now).await?;
         let checked = self.check_backchannel(&form, &caller, now).await?;
         let body = self.wait_for_user(checked, &caller.client, now)?;
         Ok(Answer { client: caller.client, body, fresh_nonce: None })

@@ -29,6 +29,7 @@ const SIGNED: ClientJwt = ClientJwt {
     refuse: OAuthError::InvalidRequest,
     typ: Some("oauth-authz-req+jwt"),
     required: &["iss", "iat", "jti"],
+    registered: |signing| signing.backchannel_requests,
 };
 /// CIBA Core §7.1 leaves its form to the server: what is wrong with one is said in one sentence.
 const LOGIN_HINT: ClientJwt = ClientJwt {
@@ -39,6 +40,7 @@ const LOGIN_HINT: ClientJwt = ClientJwt {
     },
     typ: None,
     required: &["iss"],
+    registered: |_| None,
 };
 /// CIBA Core §7.1: 1,024 characters at most, 128 bits at least, which are 22 characters of base64url.
 const NOTIFICATION_TOKEN_BYTES: std::ops::RangeInclusive<usize> = 22..=1024;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::software_certificate::self_signed;
 use super::{
     CibaDelivery, ClientAuthentication, ClientKeys, ClientMetadata, DistinguishedName, GrantType, GrantTypes,
-    OAuthError, Profile, ResponseMode, SenderConstraint, SubjectType, TlsSubject,
+    OAuthError, Profile, ResponseMode, SenderConstraint, SigningAlgorithms, SubjectType, TlsSubject,
 };
 use crate::domain::ScopeSet;
 use crate::jose::Algorithm;
@@ -69,6 +69,9 @@ pub const MEMBERS: [&str; 23] = [
     "sector_identifier_uri",
 ];
 
+/// Asks for signed introspection answers (RFC 9701 §6).
+pub(super) const INTROSPECTION_SIGNED: &str = "introspection_signed_response_alg";
+
 const INVALID: fn(&'static str) -> OAuthError = OAuthError::InvalidClientMetadata;
 
 /// Reads metadata for a profile. Unknown members are ignored (RFC 7591 §2); `outbound` judges URLs without asking anybody.
@@ -87,13 +90,7 @@ pub fn read_metadata(
     let keys = keys(&mut reader, profile, outbound)?;
     let proof = proof(&mut reader, profile, &keys)?;
     let sender_constraint = sender_constraint(&mut reader, profile, &proof)?;
-    for name in ["token_endpoint_auth_signing_alg", "request_object_signing_alg"] {
-        let algorithm = reader.text(name)?.map(str::parse::<Algorithm>).transpose();
-        let algorithm = algorithm.map_err(|_| INVALID("A signing algorithm is not allowed."))?;
-        if algorithm.is_some_and(|algorithm| !profile.algorithms().contains(&algorithm)) {
-            return Err(INVALID("A signing algorithm is not allowed for this profile."));
-        }
-    }
+    let signing = signing(&mut reader, profile)?;
     let require_signed_request_object = reader.boolean("require_signed_request_object")?;
     let by_code = grant_types.contains(GrantType::AuthorizationCode);
     let signs = profile.requires_signed_requests() || require_signed_request_object;
@@ -110,8 +107,9 @@ pub fn read_metadata(
         require_signed_request_object,
         authorization_details_types: reader.list("authorization_details_types")?.into_iter().map(Arc::from).collect(),
         ciba: ciba(&mut reader, grant_types, outbound)?,
-        introspection_signed: false,
-        certificates: Vec::new(), // As the lifetime.
+        signing,
+        introspection_signed: reader.text(INTROSPECTION_SIGNED)?.is_some(), // RFC 9701 §6
+        certificates: Vec::new(),                                           // As the lifetime.
     };
     let members = reader.members;
     Ok(ReadMetadata { name, scopes, proof, keys, sender_constraint, metadata, sector_identifier_uri, members })
@@ -175,12 +173,20 @@ impl<'g> Reader<'g> {
     }
 }
 
-/// No control characters, and none that turns the direction of what is shown beside it.
+/// Of characters that are seen for what they are.
 fn is_text(text: &str, bytes_max: usize) -> bool {
-    let confusing = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    !text.trim().is_empty() && text.len() <= bytes_max && !text.contains(confusing)
+    !text.trim().is_empty() && text.len() <= bytes_max && !text.contains(is_unseen)
+}
+
+/// Controls, formats and separators of lines and paragraphs (Unicode `Cc`, `Cf`, `Zl`, `Zp`): what nobody sees, and what
+/// turns the direction of what is shown beside it.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
+            | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn redirect_uris(reader: &mut Reader<'_>, profile: Profile) -> Result<Vec<Arc<str>>, OAuthError> {
@@ -346,6 +352,20 @@ fn sender_constraint(reader: &mut Reader<'_>, profile: Profile, proof: &Proof) -
     reader.note("tls_client_certificate_bound_access_tokens", (constraint == SenderConstraint::Certificate).into());
     reader.note("dpop_bound_access_tokens", (constraint == SenderConstraint::Dpop).into());
     Ok(constraint)
+}
+
+/// OpenID Connect Registration §2, CIBA Core §4: what is signed in another algorithm will be refused.
+fn signing(reader: &mut Reader<'_>, profile: Profile) -> Result<SigningAlgorithms, OAuthError> {
+    let mut signing = SigningAlgorithms::default();
+    for (name, member) in SigningAlgorithms::MEMBERS {
+        let algorithm = reader.text(name)?.map(str::parse::<Algorithm>).transpose();
+        let algorithm = algorithm.map_err(|_| INVALID("A signing algorithm is not allowed."))?;
+        if algorithm.is_some_and(|algorithm| !profile.algorithms().contains(&algorithm)) {
+            return Err(INVALID("A signing algorithm is not allowed for this profile."));
+        }
+        *member(&mut signing) = algorithm;
+    }
+    Ok(signing)
 }
 
 fn response_modes(reader: &mut Reader<'_>) -> Result<Vec<ResponseMode>, OAuthError> {

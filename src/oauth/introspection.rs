@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::client_authentication::{Authenticated, check_active};
 use super::form::Form;
+use super::metadata::Endpoint;
 use super::token_endpoint::token_type;
 use super::{Answer, AuthorizationServer, Grant, OAuthError, Request, SecretHash};
 use crate::authn::{AuthnError, Binding, VerifiedToken};
@@ -116,7 +117,7 @@ impl AuthorizationServer {
         let now = self.parts.clock.now();
         let form = Form::parse(request.headers, request.body)?;
         let asked = accepts_jwt(request.headers);
-        let caller = match self.authenticate_client(&request, &form, now).await {
+        let caller = match self.authenticate_client(&request, &form, Endpoint::Introspection, now).await {
             Err(OAuthError::InvalidClient(why)) if asked => return Err(OAuthError::UnauthenticatedForJwt(why)),
             other => other?,
         };

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
 use super::form::Form;
+use super::metadata::Endpoint;
 use super::outstanding::Term;
 use super::{Answer, AuthorizationRequest, AuthorizationServer, OAuthError, Request};
 use crate::domain::{Client, Timestamp};
@@ -72,7 +73,7 @@ impl AuthorizationServer {
     pub async fn push(&self, request: Request<'_>) -> Result<Answer<PushedResponse>, OAuthError> {
         let now = self.parts.clock.now();
         let form = Form::parse(request.headers, request.body)?;
-        let caller = self.authenticate_client(&request, &form, now).await?;
+        let caller = self.authenticate_client(&request, &form, Endpoint::PushedAuthorizationRequest, now).await?;
         // RFC 9126 §2.1
         if form.get("request_uri").is_some() {
             return Err(OAuthError::InvalidRequest("request_uri must not be pushed."));

@@ -12,6 +12,7 @@ use super::authorization_request::scopes;
 use super::client_authentication::Authenticated;
 use super::form::Form;
 use super::grant::{Grant, GrantId};
+use super::metadata::Endpoint;
 use super::sender::Sender;
 use super::{Answer, AuthorizationServer, GrantType, OAuthError, Request};
 use crate::authn::Binding;
@@ -87,7 +88,7 @@ impl AuthorizationServer {
     pub async fn token(&self, request: Request<'_>) -> Result<Answer<TokenResponse>, OAuthError> {
         let now = self.parts.clock.now();
         let form = Form::parse(request.headers, request.body)?;
-        let caller = self.authenticate_client(&request, &form, now).await?;
+        let caller = self.authenticate_client(&request, &form, Endpoint::Token, now).await?;
         let grant_type = match form.get("grant_type") {
             // FAPI 2.0 §5.3.2.1-2: `password` above all.
             Some(text) => GrantType::parse(text).ok_or(OAuthError::UnsupportedGrantType)?,

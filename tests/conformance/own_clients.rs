@@ -22,7 +22,7 @@ async fn clients_that_leave_the_defaults_to_the_server_conform() {
     let (state, file) = (folder.path().join("demo"), folder.path().join("clients.json"));
     let host = Host::bind();
     let near = host.url("");
-    let keys: [Arc<Key>; 5] = std::array::from_fn(|_| Arc::new(Key::generate(Algorithm::Es256)));
+    let keys: [Arc<Key>; 6] = std::array::from_fn(|_| Arc::new(Key::generate(Algorithm::Es256)));
     std::fs::write(&file, clients(&keys, &near).to_string()).unwrap();
     let _demo = Demo::start(&state, &["--clients", file.to_str().unwrap()]);
     let suite = Suite::read(&state).await;
@@ -36,7 +36,7 @@ async fn clients_that_leave_the_defaults_to_the_server_conform() {
     assert!(!second_demo.status.success(), "a second demo in one folder");
     assert!(String::from_utf8_lossy(&second_demo.stderr).contains("another demo is running"));
     assert_eq!(std::fs::read(state.join("clients.json")).unwrap(), before, "the first one's files stay");
-    let [first, second, third, fourth, fifth] = &keys;
+    let [first, second, third, fourth, fifth, sixth] = &keys;
     let mut report = Report::default();
     report.area("Clients of the suite's own");
     told(&suite, &mut report);
@@ -50,6 +50,13 @@ async fn clients_that_leave_the_defaults_to_the_server_conform() {
         let name = format!("keys behind a jwks_uri on the suite's machine: {name}");
         report.holds("RFC 7591 2", &name, answer.status == status, &answer.told());
     }
+    for (name, key, status) in [("its own", sixth, 200), ("another's", first, 401)] {
+        let mut party = suite.own_party("nameless", key, None);
+        party.told["sender_constraint"] = "dpop".into();
+        let answer = party.own_token("accounts").await;
+        let name = format!("a key without kid, and an assertion with one: {name}");
+        report.holds("RFC 7515 4.1.4", &name, answer.status == status, &answer.told());
+    }
     report.finish(40);
 }
 
@@ -57,6 +64,8 @@ fn clients(keys: &[Arc<Key>], near: &str) -> Value {
     let encryption = json!({ "kty": "RSA", "use": "enc", "alg": "RSA-OAEP", "kid": "e", "e": "AQAB", "n": "AQAB" });
     let mut other = Key::generate(Algorithm::Ps256).jwk;
     other["alg"] = "RS256".into();
+    let mut nameless = keys[5].jwk.clone();
+    nameless.as_object_mut().unwrap().remove("kid");
     let unknown = json!({ "kty": "AKP", "alg": "ML-DSA-44", "kid": "p", "pub": "AAAA" });
     let client = |id: &str, more: Value| {
         let sound =
@@ -74,6 +83,7 @@ fn clients(keys: &[Arc<Key>], near: &str) -> Value {
             "grant_types": ["urn:openid:params:grant-type:ciba"], "backchannel_token_delivery_mode": "ping",
             "backchannel_client_notification_endpoint": format!("{near}/notified"),
         },
+        client("nameless", json!({ "jwks": { "keys": [nameless] }, bound: false })),
         client("remote", json!({ "jwks_uri": format!("{near}/jwks"), bound: false })),
     ] })
 }

@@ -236,3 +236,44 @@ fn metadata_is_refused_for_a_reason() {
         assert_eq!(code, expected, "{name}: {outcome:?}");
     }
 }
+
+/// What a person reads of a client holds nothing that cannot be seen.
+#[test]
+fn what_is_not_seen_is_in_no_name() {
+    let oracle = regex::Regex::new(r"^[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]$").unwrap();
+    for c in '\0'..=char::MAX {
+        // What Unicode has not given out, among what it has, is refused with it.
+        let kept = c == '\u{2065}' || ('\u{e0000}'..='\u{e007f}').contains(&c);
+        let expected = kept || oracle.is_match(c.encode_utf8(&mut [0; 4]));
+        assert_eq!(is_unseen(c), expected, "{:x}", u32::from(c));
+    }
+    for name in ["Pay\u{61c}Pal", "Pay\u{2060}Pal", "Pay\u{feff}Pal", "Pay\u{ad}Pal", "Pay\u{2028}Pal"] {
+        let refused = read(&with(json!({ "client_name": name })), Profile::Fapi2Security).unwrap_err();
+        assert_eq!(refused.code(), "invalid_client_metadata", "{name:?}");
+    }
+    assert!(read(&with(json!({ "client_name": "Zahlung für Łódź 銀行 بنك" })), Profile::Fapi2Security).is_ok());
+}
+
+#[test]
+fn what_a_client_signs_with_is_kept() {
+    let given = with(json!({
+        "token_endpoint_auth_signing_alg": "ES256", "request_object_signing_alg": "PS256",
+        "backchannel_authentication_request_signing_alg": "EdDSA", "introspection_signed_response_alg": "ES256",
+    }));
+    let read_ = read(&given, Profile::Fapi2Security).unwrap();
+    let expected = SigningAlgorithms {
+        assertions: Some(Algorithm::Es256),
+        request_objects: Some(Algorithm::Ps256),
+        backchannel_requests: Some(Algorithm::EdDsa),
+    };
+    assert_eq!(read_.metadata.signing, expected);
+    assert!(read_.metadata.introspection_signed);
+    for (name, _) in SigningAlgorithms::MEMBERS {
+        assert_eq!(read_.members[name], given[name], "{name} is told");
+        for (algorithm, profile) in [("RS256", Profile::Fapi2Security), ("none", Profile::PlainOauth), ("EdDSA", UK)] {
+            assert!(read(&with(json!({ name: algorithm })), profile).is_err(), "{name}: {algorithm}");
+        }
+    }
+    let none = read(&good(), Profile::Fapi2Security).unwrap().metadata;
+    assert_eq!((none.signing, none.introspection_signed), (SigningAlgorithms::default(), false));
+}
