@@ -72,10 +72,7 @@ impl Grant {
     /// it was approved.
     pub(super) fn left_to(&self, caller: &Authenticated) -> Result<Self, OAuthError> {
         let scopes = self.scopes.intersection(&caller.client.scopes);
-        let metadata = &caller.registration.metadata;
-        let may =
-            |detail: &&Value| detail.get("type").and_then(Value::as_str).is_some_and(|name| metadata.may_ask_for(name));
-        let authorization_details: Vec<_> = self.authorization_details.iter().filter(may).cloned().collect();
+        let authorization_details = caller.registration.metadata.left_of(&self.authorization_details);
         let granted = !self.scopes.is_empty() || !self.authorization_details.is_empty();
         if granted && scopes.is_empty() && authorization_details.is_empty() {
             return Err(OAuthError::InvalidGrant("the client may have nothing of it any more"));
@@ -171,14 +168,17 @@ impl AuthorizationServer {
 
     /// Ends a grant: its refresh token, and every access token that came of it.
     pub(super) async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), OAuthError> {
-        let expires_at = now.plus(super::ACCESS_TOKEN_LIFETIME_MAX);
-        // In force first: see `revoke`.
-        if !self.parts.revocations.insert(grant.as_str(), expires_at) {
+        // In force first: see `revoke`. If the grant stays, because the store fails or this future is dropped, and nobody
+        // asks again, it is refused for as long as it could last.
+        if !self.parts.revocations.insert(grant.as_str(), now.plus(self.settings.grant_lifetime)) {
             return Err(StoreError::Full.into());
         }
+        let expires_at = now.plus(super::ACCESS_TOKEN_LIFETIME_MAX);
         // At once: a grant without a mark would leave access tokens after a restart, a mark beside its grant a refresh token
         // that comes back when the mark ends.
         self.parts.grants.end(grant, &RevokedToken { jti: grant.as_str().to_owned(), expires_at }).await?;
+        // There is room: it is there already.
+        let _shorter = self.parts.revocations.insert(grant.as_str(), expires_at);
         Ok(())
     }
 }

@@ -296,6 +296,13 @@ impl ClientMetadata {
         self.authorization_details_types.iter().any(|allowed| &**allowed == detail_type)
     }
 
+    /// Those of `details` whose types still are.
+    pub(super) fn left_of(&self, details: &[Value]) -> Vec<Value> {
+        let may =
+            |detail: &&Value| detail.get("type").and_then(Value::as_str).is_some_and(|name| self.may_ask_for(name));
+        details.iter().filter(may).cloned().collect()
+    }
+
     /// RFC 6749 §3.1.2 and FAPI 2.0 §5.3.2.2-8: absolute, https, without fragment and user information; http for
     /// loopback addresses of native applications (RFC 8252 §7.3).
     pub fn is_redirect_uri(text: &str) -> bool {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use clearway::jose::Algorithm;
 use serde_json::{Value, json};
 
+use super::browser::Browser;
 use super::party::{Answer, Party, Suite, asserted, changed};
 use super::registration::register;
 use super::report::Report;
-use super::visits::{code, redeem};
+use super::visits::{code, pushed, redeem};
 use crate::harness::token::{Key, with};
 
 const GRANT: &[&str] = &["invalid_grant"];
@@ -90,11 +91,15 @@ async fn shrunk(suite: &Suite, report: &mut Report) {
     let details = suite.told["authorization_details"]["valid"][0].to_string();
     let asked = [("scope", "openid accounts"), ("authorization_details", details.as_str())];
     let code = code(&party, &asked).await;
+    let waiting = pushed(&party, &asked).await;
     let less = json!({ "client_id": party.id(), "scope": "openid", "authorization_details_types": [] });
     let request = suite.anonymous.put(answer.text("registration_client_uri"));
     let request = request.bearer_auth(answer.text("registration_access_token"));
     let request = request.header("content-type", "application/json").body(with(sound, less).to_string());
     report.accepted("RFC 7592 2.2", "a client that wants less from now on", &Answer::to(request).await);
+    let landed = Browser::new(suite).visit(&waiting, "approve").await;
+    let denied = landed.parameters().get("error").is_some_and(|error| error == "access_denied");
+    report.holds("RFC 7592 2.2", "nobody approves what it may not have any more", denied, &landed.told());
     let first = redeem(&party, &code, &[]).await;
     let again = refreshed(&party, first.text("refresh_token"), &[]).await;
     for (name, answer) in [("an earlier code", first), ("its refresh token", again)] {

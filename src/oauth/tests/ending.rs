@@ -63,7 +63,14 @@ async fn a_revocation_that_fails_is_whole_when_it_is_repeated() {
         world.authenticator.authenticate(&body.access_token, &mtls(), world.clock.now()).await.is_err(),
         "in force"
     );
+    // And if nobody asks again.
+    world.clock.set(NOW + 7_200);
+    world.server.parts.revocations.purge(world.clock.now());
+    let refresh = body.refresh_token.unwrap();
+    assert_eq!(refreshed(&world, &refresh).await.map(drop).unwrap_err().code(), "invalid_grant");
     world.server.revoke_grant(&grant.id, world.clock.now()).await.unwrap();
+    world.server.parts.revocations.purge(world.clock.now().plus(ACCESS_TOKEN_LIFETIME_MAX));
+    assert!(world.server.parts.revocations.is_empty(), "what is done needs no longer mark than its tokens");
     assert!(world.memory.grants.lock().unwrap().is_empty());
     assert!(world.memory.revoked.lock().unwrap().contains_key(grant.id.as_str()));
 }
@@ -139,6 +146,48 @@ async fn a_client_gets_no_more_of_a_grant_than_it_may_have_now() {
                 (None, Err(code)) => assert_eq!(code, "invalid_grant", "{name}"),
                 (_, outcome) => panic!("{name}: {outcome:?}"),
             }
+        }
+    }
+}
+
+/// The same before there is a grant: the user approves what the client may still have, and nothing else.
+#[tokio::test]
+async fn a_user_approves_no_more_than_the_client_may_have_now() {
+    let types = |names: &[&str]| ClientMetadata {
+        authorization_details_types: names.iter().map(|name| Arc::from(*name)).collect(),
+        ..ClientMetadata::default()
+    };
+    let world = world_of(|world| {
+        let (client, registration) = code_client(world, "a", Profile::Fapi2Security);
+        let authorization_details_types = types(&["pay", "read"]).authorization_details_types;
+        let metadata = ClientMetadata { authorization_details_types, ..(*registration.metadata).clone() };
+        vec![(client, ClientRegistration { metadata: Arc::new(metadata), ..registration })]
+    })
+    .await;
+    let any = json!({ "type": "object" });
+    let detail_types = DetailTypes::compile([("pay", &any), ("read", &any)]).unwrap();
+    let server = AuthorizationServer::new(Settings { detail_types, ..settings() }, world.server.parts.clone()).unwrap();
+    let world = World { server: Arc::new(server), ..world };
+    let (pay, read) = (json!({ "type": "pay" }), json!({ "type": "read" }));
+    let mut parameters = request_parameters();
+    parameters.push(("authorization_details".to_owned(), json!([pay, read]).to_string()));
+    let pushed = world.push("a", &parameters).await.unwrap();
+    let opened = world.server.open("a", &pushed.request_uri, world.clock.now()).unwrap();
+    for (scopes, names, expected) in [
+        ("openid accounts", &["pay", "read"][..], Some(("accounts openid", vec![pay.clone(), read.clone()]))),
+        ("openid payments", &["read"], Some(("openid", vec![read.clone()]))),
+        ("openid accounts", &[], None),
+        ("payments", &["pay"], None),
+    ] {
+        let mut client = (*opened.client).clone();
+        client.scopes = ScopeSet::parse(scopes).unwrap();
+        let opened = Opened { client: Arc::new(client), ..opened.clone() };
+        match (approval::approve(&opened, &types(names), &form(&[])), expected) {
+            (Ok(approved), Some((scopes, details))) => {
+                assert_eq!((approved.scopes.to_string().as_str(), approved.authorization_details), (scopes, details));
+            }
+            (Err(AuthorizationError::Denied), None) => {}
+            (other, expected) => panic!("{scopes}, {names:?}: {other:?}, not {expected:?}"),
         }
     }
 }
