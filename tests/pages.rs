@@ -431,3 +431,63 @@ async fn pushed_requests_end_at_the_clients_share() {
     assert_eq!(gateway.metric("clearway_held", "what=\"pushed_requests\"").await, 3.0);
     assert_eq!(gateway.metric("clearway_held_max", "what=\"pushed_requests\"").await, 10.0);
 }
+
+/// RFC 9126 §2.3: what is finished is not outstanding.
+#[tokio::test]
+async fn a_client_finishes_more_than_it_may_have_outstanding() {
+    let backend = Backend::agreeable().await;
+    let site = site(&backend);
+    site.append("config/gateway.yaml", "tokens: { outstanding_max: 10, outstanding_per_client_max: 2 }\n");
+    let gateway = site.start().await;
+    let reader = Reader::new(&gateway);
+    let mut last = Value::Null;
+    for nth in 0..12 {
+        let uri = push(&gateway, REDIRECT, &[]).await;
+        let page = reader.arrive(&uri).await;
+        let action = if nth % 3 == 2 { "refuse" } else { "approve" };
+        let response = reader.post("/oauth/decision", &with(&page, &[("action", action)]).borrowed()).await;
+        let answer = parameters(field(&response, "location"));
+        if let Some(code) = answer["code"].as_str() {
+            let (status, body) = redeem(&gateway, REDIRECT, code).await;
+            assert_eq!(status, 200, "{nth}: {body}");
+            last = json!([code, body["refresh_token"]]);
+        }
+        assert_eq!(gateway.metric("clearway_held", "what=\"pushed_requests\"").await, 0.0, "{nth}");
+        assert_eq!(gateway.metric("clearway_held", "what=\"codes\"").await, 0.0, "{nth}");
+    }
+    // And reuse is noticed all the same.
+    let (status, _) = redeem(&gateway, REDIRECT, last[0].as_str().unwrap()).await;
+    assert_eq!(status, 400);
+    let fields = [("client_id", CLIENT), ("grant_type", "refresh_token"), ("refresh_token", last[1].as_str().unwrap())];
+    let client = http(Some(client_identity(CLIENT)));
+    let (status, body) = json_of(form(&gateway, "mtls", &client, "/oauth/token", &fields).await).await;
+    assert_eq!((status, &body["error"]), (400, &json!("invalid_grant")));
+}
+
+/// Who is not a user any more is spoken for by nobody.
+#[tokio::test]
+async fn a_refresh_token_ends_with_its_user() {
+    let (_backend, site, gateway) = rig().await;
+    let reader = Reader::new(&gateway);
+    let page = reader.arrive(&push(&gateway, REDIRECT, &[]).await).await;
+    let response = reader.post("/oauth/decision", &with(&page, &[("action", "approve")]).borrowed()).await;
+    let answer = parameters(field(&response, "location"));
+    let (_, body) = redeem(&gateway, REDIRECT, answer["code"].as_str().unwrap()).await;
+    let refresh = body["refresh_token"].as_str().unwrap();
+    let client = http(Some(client_identity(CLIENT)));
+    let post = async |path: &str, fields: &[(&str, &str)]| {
+        let fields = [&[("client_id", CLIENT)][..], fields].concat();
+        json_of(form(&gateway, "mtls", &client, path, &fields).await).await
+    };
+    let by_refresh = [("grant_type", "refresh_token"), ("refresh_token", refresh)];
+    assert_eq!(post("/oauth/token", &by_refresh).await.0, 200);
+    let users = site.read("config/users.yaml");
+    for (name, text, good) in [("gone", "version: 1\nusers: []\n", false), ("back", &users, true)] {
+        site.write("config/users.yaml", text);
+        gateway.reload().await;
+        let (status, answer) = post("/oauth/token", &by_refresh).await;
+        assert_eq!(status == 200, good, "{name}: {answer}");
+        assert!(good || answer["error"] == "invalid_grant", "{name}: {answer}");
+        assert_eq!(post("/oauth/introspect", &[("token", refresh)]).await.1["active"], good, "{name}");
+    }
+}

@@ -334,7 +334,7 @@ fn tokens(file: &Entry<'_>) -> TokenSettings {
         access_token_lifetime: 300 * SECOND,
         signing_algorithm: Algorithm::Es256,
         key_rotation_period: 30 * DAY,
-        assertion_lifetime_max: 300 * SECOND,
+        assertion_lifetime_max: HOUR, // What client libraries write by default.
         clock_skew_max: 30 * SECOND,
         request_uri_lifetime: 90 * SECOND,
         visit_lifetime: 600 * SECOND,

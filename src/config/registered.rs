@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{ClientId, Thumbprint};
+use crate::jose::Algorithm;
 use crate::oauth::{
     ACCESS_TOKEN_LIFETIME_MAX, CibaDelivery, ClientAuthentication, ClientKeys, ClientMetadata, ClientRegistration,
-    GrantType, GrantTypes, Profile, ResponseMode, SenderConstraint, SubjectType,
+    GrantType, GrantTypes, Profile, ResponseMode, SenderConstraint, SigningAlgorithms, SubjectType,
 };
 
 use super::tree::{Entry, Node};
@@ -51,6 +52,7 @@ pub(super) fn read(entry: &Entry<'_>) -> Registered {
             subject_type: sector.map_or(SubjectType::Public, |host| SubjectType::Pairwise { sector: host.into() }),
             ciba: ciba(entry, grants.contains(&GrantType::Ciba)),
             certificates: Vec::new(), // Written beside how it authenticates.
+            signing: signing(entry),
             introspection_signed: entry.or("introspection_signed", false, scalar::boolean),
             access_token_lifetime: entry.optional("access_token_lifetime", token_lifetime),
         },
@@ -105,6 +107,11 @@ impl Registered {
         if (by_code || by_ciba) && signs && matches!(keys, ClientKeys::None) {
             return mistake(entry, "requests of this client are signed: `authentication` needs its `jwks_file`");
         }
+        for (name, member) in SigningAlgorithms::MEMBERS {
+            if member(&mut self.metadata.signing).is_some_and(|algorithm| !profile.algorithms().contains(&algorithm)) {
+                return mistake(entry, &format!("the profile {profile} forbids this `{name}`"));
+            }
+        }
         if !profile.allows_loopback_redirects()
             && self.metadata.redirect_uris.iter().any(|uri| uri.starts_with("http://"))
         {
@@ -138,6 +145,15 @@ fn ciba(entry: &Entry<'_>, granted: bool) -> Option<CibaDelivery> {
             mistake(entry, "`backchannel_client_notification_endpoint` and the delivery mode `ping` go together")
         }
     }
+}
+
+fn signing(entry: &Entry<'_>) -> SigningAlgorithms {
+    let words = &[("ES256", Algorithm::Es256), ("PS256", Algorithm::Ps256), ("EdDSA", Algorithm::EdDsa)];
+    let mut signing = SigningAlgorithms::default();
+    for (name, member) in SigningAlgorithms::MEMBERS {
+        *member(&mut signing) = entry.optional(name, scalar::one_of(words));
+    }
+    signing
 }
 
 enum Delivery {

@@ -16,6 +16,14 @@ pub fn is_unseen(c: char) -> bool {
 mod tests {
     use super::*;
 
+    #[test]
+    fn it_is_those_categories() {
+        let oracle = regex::Regex::new(r"^[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]$").unwrap();
+        for c in '\0'..=char::MAX {
+            assert_eq!(is_unseen(c), oracle.is_match(c.encode_utf8(&mut [0; 4])), "{:x}", u32::from(c));
+        }
+    }
+
     /// The standard library writes an escape for what cannot be printed, which is more: other spaces, and what has no meaning.
     #[test]
     fn what_is_unseen_cannot_be_printed() {

@@ -103,15 +103,14 @@ impl KeySet {
 
     /// Verifies the signature (RFC 7515 §5.2). At most one check for a `kid` that is unique, else at most four.
     pub fn verify(&self, token: UnverifiedToken<'_>) -> Result<Verified, VerifyError> {
-        let candidates = self.candidates(token.header())?;
-        verify_by(&candidates, token)
+        self.candidates(token.header())?.verify(token)
     }
 
     /// As [`KeySet::verify`], but a token that no key of the set can have signed, or whose set does not exist, costs
     /// one signature check too: the time does not tell whether the sender is known.
     pub fn verify_evenly(keys: Option<&Self>, token: UnverifiedToken<'_>) -> Result<Verified, VerifyError> {
         match keys.map_or(Err(VerifyError::UnknownKid), |keys| keys.candidates(token.header())) {
-            Ok(candidates) => verify_by(&candidates, token),
+            Ok(candidates) => candidates.verify(token),
             Err(error) => {
                 decoy::check(&token);
                 Err(error)
@@ -119,28 +118,47 @@ impl KeySet {
         }
     }
 
-    fn candidates(&self, header: &Header) -> Result<Vec<&PublicKey>, VerifyError> {
+    fn candidates(&self, header: &Header) -> Result<Candidates<'_>, VerifyError> {
         let named: Vec<_> = match header.kid.as_deref() {
             Some(kid) => self.keys.iter().filter(|key| key.kid() == Some(kid)).collect(),
             None => self.keys.iter().collect(),
         };
         if named.is_empty() {
-            return Err(VerifyError::UnknownKid);
+            return self.nameless(header.algorithm);
         }
         let mut fitting = named;
         fitting.retain(|key| key.algorithm() == header.algorithm);
         match fitting.len() {
             0 => Err(VerifyError::AlgorithmMismatch),
-            1..=ATTEMPTS_MAX => Ok(fitting),
+            1..=ATTEMPTS_MAX => Ok(Candidates { keys: fitting, otherwise: VerifyError::Signature }),
             _ => Err(VerifyError::Ambiguous),
+        }
+    }
+
+    /// RFC 7515 §4.1.4: `kid` is a hint, and libraries write one for keys that were published without. If none of those
+    /// signed, the `kid` is as unknown as it was, and its owner's set may be asked for anew.
+    fn nameless(&self, algorithm: Algorithm) -> Result<Candidates<'_>, VerifyError> {
+        let fits = |key: &&PublicKey| key.kid().is_none() && key.algorithm() == algorithm;
+        let keys: Vec<_> = self.keys.iter().filter(fits).collect();
+        match keys.len() {
+            1..=ATTEMPTS_MAX => Ok(Candidates { keys, otherwise: VerifyError::UnknownKid }),
+            _ => Err(VerifyError::UnknownKid),
         }
     }
 }
 
-fn verify_by(candidates: &[&PublicKey], token: UnverifiedToken<'_>) -> Result<Verified, VerifyError> {
-    let signer = candidates.iter().find(|key| key.verifies(token.signing_input(), token.signature()));
-    match signer {
-        Some(key) => Ok(token.into_verified(key.thumbprint())),
-        None => Err(VerifyError::Signature),
+/// The keys that may have signed, and what it means if none did.
+struct Candidates<'k> {
+    keys: Vec<&'k PublicKey>,
+    otherwise: VerifyError,
+}
+
+impl Candidates<'_> {
+    fn verify(self, token: UnverifiedToken<'_>) -> Result<Verified, VerifyError> {
+        let signer = self.keys.iter().find(|key| key.verifies(token.signing_input(), token.signature()));
+        match signer {
+            Some(key) => Ok(token.into_verified(key.thumbprint())),
+            None => Err(self.otherwise),
+        }
     }
 }

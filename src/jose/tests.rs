@@ -299,7 +299,8 @@ fn the_kid_chooses_and_duplicates_are_all_tried() {
     assert!(verify(&named(Some("a"), 2), &token(&signers[1], Some("a"))).is_ok());
     for (name, keys, token, expected) in [
         ("another kid", named(Some("a"), 2), token(&signers[1], Some("b")), VerifyError::UnknownKid),
-        ("kid, keys without", named(None, 2), token(&signers[1], Some("a")), VerifyError::UnknownKid),
+        ("a stranger with a kid, keys without", named(None, 2), token(&signers[3], Some("a")), VerifyError::UnknownKid),
+        ("kid, too many keys without", named(None, 5), token(&signers[0], Some("a")), VerifyError::UnknownKid),
         ("a stranger with the kid", named(Some("a"), 2), token(&signers[3], Some("a")), VerifyError::Signature),
         ("too many of one kid", named(Some("a"), 5), token(&signers[0], Some("a")), VerifyError::Ambiguous),
         ("no kid, too many keys", named(None, 5), token(&signers[0], None), VerifyError::Ambiguous),
@@ -307,6 +308,8 @@ fn the_kid_chooses_and_duplicates_are_all_tried() {
         assert_eq!(verify(&keys, &token).unwrap_err(), expected, "{name}");
     }
     assert!(verify(&named(None, 4), &token(&signers[3], None)).is_ok(), "no kid, four keys");
+    // RFC 7515 §4.1.4: a hint.
+    assert!(verify(&named(None, 2), &token(&signers[1], Some("a"))).is_ok(), "kid, keys without");
     assert!(verify(&named(Some("a"), 1), &token(&signers[0], None)).is_ok(), "no kid, one named key");
 }
 

@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::form::Form;
-use super::{AuthorizationError, Opened};
+use super::{AuthorizationError, ClientMetadata, Opened};
 use crate::domain::ScopeSet;
 
 /// What was approved: what was asked for, or less, or enriched.
@@ -17,12 +17,20 @@ pub(super) struct Approved {
     pub authorization_details: Vec<Value>,
 }
 
-/// The user pressed Approve; `_form` is what the page sent along.
-pub(super) fn approve(opened: &Opened, _form: &Form) -> Result<Approved, AuthorizationError> {
+/// The user pressed Approve; `registered` is what the client may ask for now, `_form` what the page sent along.
+pub(super) fn approve(
+    opened: &Opened,
+    registered: &ClientMetadata,
+    _form: &Form,
+) -> Result<Approved, AuthorizationError> {
+    let request = &opened.request;
     // What the client may have at all may have shrunk since it asked.
-    let scopes = opened.request.scopes.intersection(&opened.client.scopes);
-    if scopes.is_empty() && !opened.request.scopes.is_empty() {
+    let scopes = request.scopes.intersection(&opened.client.scopes);
+    let authorization_details = registered.left_of(&request.authorization_details);
+    let no_scopes = scopes.is_empty() && !request.scopes.is_empty();
+    let no_details = authorization_details.is_empty() && !request.authorization_details.is_empty();
+    if no_scopes || no_details {
         return Err(AuthorizationError::Denied);
     }
-    Ok(Approved { scopes, authorization_details: opened.request.authorization_details.clone() })
+    Ok(Approved { scopes, authorization_details })
 }

@@ -2,6 +2,7 @@
 
 use super::ClientAuthenticationError as Failure;
 use super::client_authentication::{Authenticated, check_active};
+use super::metadata::Endpoint;
 use super::{
     AssertionAudience, AuthorizationServer, ClientAuthentication, ClientKeys, ClientRegistration, OAuthError, Profile,
 };
@@ -18,6 +19,7 @@ impl AuthorizationServer {
         &self,
         assertion: &str,
         client_id: Option<&str>,
+        endpoint: Endpoint,
         now: Timestamp,
     ) -> Result<Authenticated, OAuthError> {
         let token = UnverifiedToken::parse(assertion).map_err(Failure::Malformed)?;
@@ -25,7 +27,7 @@ impl AuthorizationServer {
         let id = check_names(&token, client_id)?;
         let found = self.parts.clients.find(&id);
         let profile = found.as_ref().map_or(Profile::Fapi2Security, |(_, registration)| registration.profile);
-        let addressed = self.check_audience(&token, profile); // Told below: the time must not tell who is known.
+        let addressed = self.check_audience(&token, profile, endpoint); // Told below: the time must not tell who is known.
         let algorithm = token.header().algorithm;
         // Method equals registered method (check 10): there are no keys to verify with otherwise.
         let by_assertion =
@@ -39,7 +41,7 @@ impl AuthorizationServer {
         }
         let verified = verified?;
         addressed?;
-        if !profile.algorithms().contains(&algorithm) {
+        if !registration.may_sign_with(algorithm, registration.metadata.signing.assertions) {
             return Err(Failure::Algorithm.into());
         }
         let expires_at = self.check_times(&verified.claims, now)?;
@@ -56,12 +58,12 @@ impl AuthorizationServer {
     }
 
     /// Check 4: `aud` is we, as the client's profile has it.
-    fn check_audience(&self, token: &UnverifiedToken<'_>, profile: Profile) -> Result<(), Failure> {
+    fn check_audience(&self, token: &UnverifiedToken<'_>, profile: Profile, endpoint: Endpoint) -> Result<(), Failure> {
         let named = match profile.assertion_audience() {
             // `hint` reads strings only, so that an array is refused even if we are its only element, and so is the URL
             // of an endpoint.
             AssertionAudience::IssuerString => token.hint("aud") == Some(&*self.settings.issuer),
-            AssertionAudience::IssuerOrEndpoint => token.hints_audience(&self.audiences),
+            AssertionAudience::IssuerOrEndpoint => self.audiences.are_named(token, endpoint),
         };
         if named { Ok(()) } else { Err(Failure::Audience) }
     }
@@ -72,8 +74,8 @@ impl AuthorizationServer {
         if expires_at <= now {
             return Err(Failure::Expired);
         }
-        // Bounds how long its `jti` has to be remembered.
-        if expires_at > now.plus(self.settings.assertion_lifetime_max) {
+        // Bounds how long its `jti` has to be remembered. A clock that is ahead makes no life too long.
+        if expires_at > now.plus(self.settings.assertion_lifetime_max).plus(self.settings.clock_skew_max) {
             return Err(Failure::Lifetime);
         }
         // FAPI 2.0 §5.3.2.1-13: up to 10 s ahead is accepted, more than 60 s never is.

@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq;
 use super::client_authentication::Authenticated;
 use super::form::Form;
 use super::grant::{Grant, GrantId};
+use super::outstanding::Term;
 use super::{
     AuthorizationError, AuthorizationRequest, AuthorizationResponse, AuthorizationServer, NotOpen, OAuthError, Outcome,
 };
@@ -19,7 +20,7 @@ use crate::domain::{Client, ScopeSet, Timestamp};
 
 /// FAPI 2.0 §5.3.2.1-11.
 pub(super) const CODE_LIFETIME: Duration = Duration::from_secs(60);
-/// How long a code that was used or has expired is still known, so that its reuse is noticed.
+/// How long a code that was used is still known, so that its reuse is noticed (RFC 6749 §4.1.2).
 const REMEMBERED: Duration = Duration::from_mins(10);
 
 /// What a user approved.
@@ -44,19 +45,16 @@ pub struct Approving {
 }
 
 /// A code that was handed out.
-pub(super) struct Code {
-    request: Arc<AuthorizationRequest>,
-    approval: Approval,
-    expires_at: Timestamp,
-    /// The grant that its first use made.
-    used_for: Option<GrantId>,
+pub(super) enum Code {
+    Unused(Redeemable),
+    /// By the grant that its only use made.
+    Used(GrantId),
 }
 
-/// A code's only use.
-struct Redeemed {
+/// What a code is worth.
+pub(super) struct Redeemable {
     request: Arc<AuthorizationRequest>,
     approval: Approval,
-    grant: GrantId,
 }
 
 impl AuthorizationServer {
@@ -118,8 +116,8 @@ impl AuthorizationServer {
     ) -> Result<String, super::Full> {
         let code = URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<32>());
         let expires_at = now.plus(CODE_LIFETIME);
-        let value = Code { request: Arc::clone(request), approval, expires_at, used_for: None };
-        self.parts.outstanding.codes.insert(&code, client, value, expires_at.plus(REMEMBERED), now)?;
+        let value = Code::Unused(Redeemable { request: Arc::clone(request), approval });
+        self.parts.outstanding.codes.insert(&code, client, value, Term::until(expires_at), now)?;
         Ok(code)
     }
 
@@ -132,7 +130,7 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<(Grant, Arc<AuthorizationRequest>), OAuthError> {
         let code = form.get("code").ok_or(OAuthError::InvalidRequest("code is missing."))?;
-        let redeemed = match self.use_code(code, form, caller, bound_to, now) {
+        let (Redeemable { request, approval }, grant) = match self.use_code(code, form, caller, bound_to, now) {
             Ok(redeemed) => redeemed,
             Err(Refused::Replayed(grant)) => {
                 // RFC 6749 §4.1.2: what the first use issued may be in the wrong hands.
@@ -141,11 +139,10 @@ impl AuthorizationServer {
             }
             Err(Refused::Other(why)) => return Err(OAuthError::InvalidGrant(why)),
         };
-        let Redeemed { request, approval, grant } = redeemed;
         let grant = Grant {
             resources: request.resources.clone(),
             claims: request.claims.clone(),
-            ..self.grant_of(grant, caller, approval, now)
+            ..self.grant_of(grant, caller, approval, now)?
         };
         Ok((grant, request))
     }
@@ -157,23 +154,26 @@ impl AuthorizationServer {
         caller: &Authenticated,
         bound_to: Option<Binding>,
         now: Timestamp,
-    ) -> Result<Redeemed, Refused> {
+    ) -> Result<(Redeemable, GrantId), Refused> {
         let fresh = GrantId::random(&*self.parts.random);
-        let looked = self.parts.outstanding.codes.with(code, now, |owner, known| {
+        let codes = &self.parts.outstanding.codes;
+        let looked = codes.with(code, now, |owner, known| {
             if *owner != caller.client.id {
                 return Err(Refused::Other("the code is another client's")); // Which may still use it.
             }
-            if let Some(grant) = &known.used_for {
-                return Err(Refused::Replayed(grant.clone()));
+            match std::mem::replace(known, Code::Used(fresh.clone())) {
+                Code::Unused(approved) => Ok((approved, fresh)),
+                Code::Used(grant) => {
+                    *known = Code::Used(grant.clone());
+                    Err(Refused::Replayed(grant))
+                }
             }
-            known.used_for = Some(fresh.clone());
-            if known.expires_at <= now {
-                return Err(Refused::Other("the code has expired"));
-            }
-            check_binding(&known.request, form, bound_to).map_err(Refused::Other)?;
-            Ok(Redeemed { request: Arc::clone(&known.request), approval: known.approval.clone(), grant: fresh })
         });
-        looked.unwrap_or(Err(Refused::Other("the code is unknown")))
+        let (approved, grant) = looked.unwrap_or(Err(Refused::Other("the code is unknown or has expired")))?;
+        codes.finish(code, now.plus(REMEMBERED), now);
+        // Whoever has the code but not what belongs to it must not try again: it is spent already.
+        check_binding(&approved.request, form, bound_to).map_err(Refused::Other)?;
+        Ok((approved, grant))
     }
 }
 

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::form::Form;
 use super::{ClientMetadata, OAuthError};
+use crate::authn::DETAILS_BYTES_MAX;
 
-/// Most objects of one request, and the longest text of all of them.
+/// Most objects of one request.
 const DETAILS_MAX: usize = 16;
-const BYTES_MAX: usize = 16 * 1024;
 
 /// Why a declared type cannot be used; for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,17 +54,7 @@ impl DetailTypes {
 
     /// Reads the parameter. RFC 9396 §5: an unknown type, an unknown field, a wrong value, a missing field.
     pub(super) fn check(&self, parameters: &Form, client: &ClientMetadata) -> Result<Vec<Value>, OAuthError> {
-        let Some(text) = parameters.get("authorization_details") else { return Ok(Vec::new()) };
-        let refuse = OAuthError::InvalidAuthorizationDetails;
-        if text.len() > BYTES_MAX {
-            return Err(refuse("authorization_details is too long."));
-        }
-        let Ok(Value::Array(details)) = crate::jose::parse_strict(text.as_bytes()) else {
-            return Err(refuse("authorization_details is not a JSON array of objects."));
-        };
-        if details.is_empty() || details.len() > DETAILS_MAX {
-            return Err(refuse("authorization_details has no objects, or too many."));
-        }
+        let Some(details) = read(parameters)? else { return Ok(Vec::new()) };
         for detail in &details {
             self.check_one(detail, client)?;
         }
@@ -75,25 +65,44 @@ impl DetailTypes {
         let refuse = OAuthError::InvalidAuthorizationDetails;
         let name = detail.get("type").and_then(Value::as_str).ok_or(refuse("An object has no type."))?;
         let validator = self.0.get(name).ok_or(refuse("A type is not supported."))?;
-        if !client.authorization_details_types.iter().any(|allowed| &**allowed == name) {
+        if !client.may_ask_for(name) {
             return Err(refuse("The client is not registered for a type."));
         }
         if validator.is_valid(detail) { Ok(()) } else { Err(refuse("An object is not as its type demands.")) }
     }
 }
 
-/// RFC 9396 §6: a token request may only narrow: each of its objects is one of those that were granted.
+/// RFC 9396 §6: a token request may only narrow. Each of its objects is one of those that were granted, and as often as
+/// it was: one payment that the user approved is not two.
 pub(super) fn narrow(parameters: &Form, granted: &[Value]) -> Result<Vec<Value>, OAuthError> {
-    let Some(text) = parameters.get("authorization_details") else { return Ok(granted.to_vec()) };
-    let refuse = OAuthError::InvalidAuthorizationDetails;
-    let asked = crate::jose::parse_strict(text.get(..text.len().min(BYTES_MAX)).unwrap_or_default().as_bytes());
-    let Ok(Value::Array(asked)) = asked else {
-        return Err(refuse("authorization_details is not a JSON array of objects."));
-    };
-    if asked.is_empty() || !asked.iter().all(|detail| granted.contains(detail)) {
-        return Err(refuse("authorization_details asks for more than was granted."));
+    let Some(asked) = read(parameters)? else { return Ok(granted.to_vec()) };
+    let mut left: Vec<&Value> = granted.iter().collect();
+    for detail in &asked {
+        let more = OAuthError::InvalidAuthorizationDetails("authorization_details asks for more than was granted.");
+        let at = left.iter().position(|granted| *granted == detail).ok_or(more)?;
+        left.swap_remove(at);
     }
     Ok(asked)
+}
+
+/// The parameter within its bounds: a token that says as much is one that resources take.
+fn read(parameters: &Form) -> Result<Option<Vec<Value>>, OAuthError> {
+    let Some(text) = parameters.get("authorization_details") else { return Ok(None) };
+    let refuse = OAuthError::InvalidAuthorizationDetails;
+    if text.len() > DETAILS_BYTES_MAX {
+        return Err(refuse("authorization_details is too long."));
+    }
+    let Ok(Value::Array(details)) = crate::jose::parse_strict(text.as_bytes()) else {
+        return Err(refuse("authorization_details is not a JSON array of objects."));
+    };
+    if details.is_empty() || details.len() > DETAILS_MAX {
+        return Err(refuse("authorization_details has no objects, or too many."));
+    }
+    // As it will be written, which can be longer: numbers lose their exponents.
+    if serde_json::to_vec(&details).map_or(true, |written| written.len() > DETAILS_BYTES_MAX) {
+        return Err(refuse("authorization_details is too long."));
+    }
+    Ok(Some(details))
 }
 
 #[cfg(test)]
@@ -133,6 +142,16 @@ mod tests {
             ("not JSON", "[{".to_owned(), false),
             ("a member twice", r#"[{"type":"payment","amount":"1","amount":"2"}]"#.to_owned(), false),
             ("too many", Value::Array(vec![json!({ "type": "payment", "amount": "1" }); 17]).to_string(), false),
+            (
+                "as long as a token may say",
+                json!([{ "type": "payment", "amount": "1".repeat(DETAILS_BYTES_MAX - 32) }]).to_string(),
+                true,
+            ),
+            (
+                "longer than a token may say",
+                json!([{ "type": "payment", "amount": "1".repeat(DETAILS_BYTES_MAX - 31) }]).to_string(),
+                false,
+            ),
         ] {
             let outcome = types.check(&form(&[("authorization_details", &text)]), &client);
             assert_eq!(outcome.is_ok(), good, "{name}");
@@ -148,10 +167,18 @@ mod tests {
         let granted = [one.clone(), two.clone()];
         let ask = |value: Value| narrow(&form(&[("authorization_details", &value.to_string())]), &granted).ok();
         assert_eq!(ask(json!([two])), Some(vec![two.clone()]));
+        assert_eq!(ask(json!([two, one])), Some(vec![two.clone(), one.clone()]), "in another order");
         assert_eq!(narrow(&form(&[]), &granted).unwrap(), granted);
-        for (name, asked) in
-            [("another", json!([{ "type": "a", "x": 3 }])), ("none", json!([])), ("no list", json!({}))]
-        {
+        let twice = [one.clone(), one.clone()];
+        let asked = json!([one, one]).to_string();
+        assert_eq!(narrow(&form(&[("authorization_details", &asked)]), &twice).unwrap(), twice, "granted twice");
+        for (name, asked) in [
+            ("another", json!([{ "type": "a", "x": 3 }])),
+            ("the same twice", json!([one, one])),
+            ("both, and one of them again", json!([one, two, one])),
+            ("none", json!([])),
+            ("no list", json!({})),
+        ] {
             assert_eq!(ask(asked), None, "{name}");
         }
     }

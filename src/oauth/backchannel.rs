@@ -5,6 +5,7 @@
 //! who asks too early while it is not must wait five seconds longer each time.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use serde::Serialize;
 use super::client_authentication::Authenticated;
 use super::form::Form;
 use super::grant::{Grant, GrantId};
+use super::metadata::Endpoint;
+use super::outstanding::Term;
 use super::{
     Answer, Approval, AuthorizationServer, BackchannelError, BackchannelRequest, Notification, OAuthError, Request,
 };
@@ -24,7 +27,7 @@ use crate::domain::{Client, ClientId, ScopeSet, Timestamp};
 pub const BACKCHANNEL_INTERVAL: Duration = Duration::from_secs(5);
 /// What each poll that comes too early adds (CIBA Core §11 `slow_down`).
 const SLOWER_BY: Duration = Duration::from_secs(5);
-/// How long it is still known what has expired.
+/// How long it is still known what has expired or was decided, for its client to hear.
 const REMEMBERED: Duration = Duration::from_mins(10);
 
 /// The body of a successful answer (CIBA Core §7.3).
@@ -142,7 +145,7 @@ impl AuthorizationServer {
     pub async fn backchannel(&self, request: Request<'_>) -> Result<Answer<BackchannelResponse>, OAuthError> {
         let now = self.parts.clock.now();
         let form = Form::parse(request.headers, request.body)?;
-        let caller = self.authenticate_client(&request, &form, now).await?;
+        let caller = self.authenticate_client(&request, &form, Endpoint::BackchannelAuthentication, now).await?;
         let checked = self.check_backchannel(&form, &caller, now).await?;
         let body = self.wait_for_user(checked, &caller.client, now)?;
         Ok(Answer { client: caller.client, body, fresh_nonce: None })
@@ -169,8 +172,8 @@ impl AuthorizationServer {
             interval: BACKCHANNEL_INTERVAL,
             polled_at: None,
         };
-        let forget_at = expires_at.plus(REMEMBERED);
-        if let Err(full) = outstanding.backchannel.insert(&auth_req_id, client, pending, forget_at, now) {
+        let term = Term { ends_at: expires_at, forget_at: expires_at.plus(REMEMBERED) };
+        if let Err(full) = outstanding.backchannel.insert(&auth_req_id, client, pending, term, now) {
             outstanding.waiting.remove(&pair, expires_at);
             return Err(full.into());
         }
@@ -230,6 +233,7 @@ impl AuthorizationServer {
         let seen = decided.unwrap_or(Err(BackchannelDecisionError::Unknown))?;
         let pair = (Arc::clone(&seen.request.subject.subject), seen.client.id.clone());
         self.parts.outstanding.waiting.remove(&pair, seen.expires_at);
+        self.parts.outstanding.backchannel.finish(auth_req_id, seen.expires_at.plus(REMEMBERED), now);
         if let Some(ping) = &seen.request.ping {
             self.parts.notifier.notify(Notification {
                 endpoint: Arc::clone(&ping.endpoint),
@@ -255,10 +259,12 @@ impl AuthorizationServer {
             Ok((pending.poll(now)?, Arc::clone(&pending.request)))
         });
         let (approval, request) = looked.unwrap_or(Err(OAuthError::InvalidGrant("the auth_req_id is unknown")))?;
+        // Nobody asks for it any more; what waits to be fetched has the room.
+        let _gone = self.parts.outstanding.backchannel.take(auth_req_id, now, |_, _| Ok::<_, Infallible>(()));
         Ok(Grant {
             resources: request.resources.clone(),
             claims: request.claims.clone(),
-            ..self.grant_of(GrantId::random(&*self.parts.random), caller, approval, now)
+            ..self.grant_of(GrantId::random(&*self.parts.random), caller, approval, now)?
         })
     }
 }

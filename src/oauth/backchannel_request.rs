@@ -24,8 +24,12 @@ pub const BACKCHANNEL_LIFETIME_MAX: Duration = Duration::from_mins(30);
 const BINDING_MESSAGE_CHARS_MAX: usize = 100;
 const HINT_BYTES_MAX: usize = 512;
 /// CIBA Core §7.1.1: these claims are required; whatever is wrong is `invalid_request` (§13).
-const SIGNED: ClientJwt =
-    ClientJwt { refuse: OAuthError::InvalidRequest, typ: "oauth-authz-req+jwt", required: &["iss", "iat", "jti"] };
+const SIGNED: ClientJwt = ClientJwt {
+    refuse: OAuthError::InvalidRequest,
+    typ: "oauth-authz-req+jwt",
+    required: &["iss", "iat", "jti"],
+    registered: |signing| signing.backchannel_requests,
+};
 /// CIBA Core §7.1 leaves its form to the server: what is wrong with one is said in one sentence.
 const LOGIN_HINT: ClientJwt = ClientJwt {
     refuse: |_| {
@@ -35,6 +39,7 @@ const LOGIN_HINT: ClientJwt = ClientJwt {
     },
     typ: "JWT", // There is no other name for its kind: with one it is of another kind.
     required: &["iss"],
+    registered: |_| None,
 };
 /// CIBA Core §7.1: 1,024 characters at most, 128 bits at least, which are 22 characters of base64url.
 const NOTIFICATION_TOKEN_BYTES: std::ops::RangeInclusive<usize> = 22..=1024;

@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 
 use super::ClientAuthenticationError as Failure;
 use super::form::Form;
+use super::metadata::Endpoint;
 use super::{AuthorizationServer, ClientAuthentication, ClientRegistration, DistinguishedName, OAuthError, Request};
 use super::{SecretHash, TlsSubject, server::Clients};
 use crate::domain::{ChainTrust, Client, ClientId, Connection, PartnerStatus, PeerCertificate, Timestamp};
@@ -43,10 +44,13 @@ impl AuthorizationServer {
         &self,
         request: &Request<'_>,
         form: &Form,
+        endpoint: Endpoint,
         now: Timestamp,
     ) -> Result<Authenticated, OAuthError> {
         match offered(request, form)? {
-            Offered::Assertion(assertion) => self.verify_assertion(assertion, form.get("client_id"), now).await,
+            Offered::Assertion(assertion) => {
+                self.verify_assertion(assertion, form.get("client_id"), endpoint, now).await
+            }
             Offered::Basic(basic) => Ok(find_by_secret(&*self.parts.clients, &basic, form.get("client_id"))?),
             Offered::Certificate(client_id) => {
                 let found = find_by_certificate(&*self.parts.clients, client_id, request.connection)?;

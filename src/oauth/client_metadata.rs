@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use super::software_certificate::self_signed;
 use super::{
     CibaDelivery, ClientAuthentication, ClientKeys, ClientMetadata, DistinguishedName, GrantType, GrantTypes,
-    OAuthError, Profile, ResponseMode, SenderConstraint, SubjectType, TlsSubject,
+    OAuthError, Profile, ResponseMode, SenderConstraint, SigningAlgorithms, SubjectType, TlsSubject,
 };
-use crate::domain::ScopeSet;
+use crate::domain::{ScopeSet, is_unseen};
 use crate::jose::Algorithm;
 use crate::outbound::Outbound;
 
@@ -78,6 +78,9 @@ pub const MEMBERS: [&str; 23] = [
     "sector_identifier_uri",
 ];
 
+/// Asks for signed introspection answers (RFC 9701 §6).
+pub(super) const INTROSPECTION_SIGNED: &str = "introspection_signed_response_alg";
+
 const INVALID: fn(&'static str) -> OAuthError = OAuthError::InvalidClientMetadata;
 
 /// Reads metadata for a profile. Unknown members are ignored (RFC 7591 §2); `outbound` judges URLs without asking anybody.
@@ -96,13 +99,7 @@ pub fn read_metadata(
     let keys = keys(&mut reader, profile, outbound)?;
     let proof = proof(&mut reader, profile, &keys)?;
     let sender_constraint = sender_constraint(&mut reader, profile, &proof)?;
-    for name in ["token_endpoint_auth_signing_alg", "request_object_signing_alg"] {
-        let algorithm = reader.text(name)?.map(str::parse::<Algorithm>).transpose();
-        let algorithm = algorithm.map_err(|_| INVALID("A signing algorithm is not allowed."))?;
-        if algorithm.is_some_and(|algorithm| !profile.algorithms().contains(&algorithm)) {
-            return Err(INVALID("A signing algorithm is not allowed for this profile."));
-        }
-    }
+    let signing = signing(&mut reader, profile)?;
     let by_code = grant_types.contains(GrantType::AuthorizationCode);
     let asked = reader.boolean("require_signed_request_object")?;
     let require_signed_request_object = asked || by_code && profile.requires_signed_requests();
@@ -131,8 +128,9 @@ pub fn read_metadata(
         require_signed_request_object,
         authorization_details_types: reader.list("authorization_details_types")?.into_iter().map(Arc::from).collect(),
         ciba: ciba(&mut reader, grant_types, outbound)?,
-        introspection_signed: false,
-        certificates: Vec::new(), // As the lifetime.
+        signing,
+        introspection_signed: reader.text(INTROSPECTION_SIGNED)?.is_some(), // RFC 9701 §6
+        certificates: Vec::new(),                                           // As the lifetime.
     };
     let members = reader.members;
     Ok(ReadMetadata { name, scopes, proof, keys, sender_constraint, metadata, sector, members })
@@ -196,12 +194,9 @@ impl<'g> Reader<'g> {
     }
 }
 
-/// No control characters, and none that turns the direction of what is shown beside it.
+/// Of characters that are seen for what they are.
 fn is_text(text: &str, bytes_max: usize) -> bool {
-    let confusing = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    !text.trim().is_empty() && text.len() <= bytes_max && !text.contains(confusing)
+    !text.trim().is_empty() && text.len() <= bytes_max && !text.contains(is_unseen)
 }
 
 fn redirect_uris(reader: &mut Reader<'_>, profile: Profile) -> Result<Vec<Arc<str>>, OAuthError> {
@@ -367,6 +362,20 @@ fn sender_constraint(reader: &mut Reader<'_>, profile: Profile, proof: &Proof) -
     reader.note("tls_client_certificate_bound_access_tokens", (constraint == SenderConstraint::Certificate).into());
     reader.note("dpop_bound_access_tokens", (constraint == SenderConstraint::Dpop).into());
     Ok(constraint)
+}
+
+/// OpenID Connect Registration §2, CIBA Core §4: what is signed in another algorithm will be refused.
+fn signing(reader: &mut Reader<'_>, profile: Profile) -> Result<SigningAlgorithms, OAuthError> {
+    let mut signing = SigningAlgorithms::default();
+    for (name, member) in SigningAlgorithms::MEMBERS {
+        let algorithm = reader.text(name)?.map(str::parse::<Algorithm>).transpose();
+        let algorithm = algorithm.map_err(|_| INVALID("A signing algorithm is not allowed."))?;
+        if algorithm.is_some_and(|algorithm| !profile.algorithms().contains(&algorithm)) {
+            return Err(INVALID("A signing algorithm is not allowed for this profile."));
+        }
+        *member(&mut signing) = algorithm;
+    }
+    Ok(signing)
 }
 
 /// FAPI 2.0 Message Signing §5.3.3; of modes that the profile rules out every request would fail.

@@ -7,11 +7,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::AUTHORIZATION;
 use serde_json::{Map, Value};
 
+use super::client_metadata::INTROSPECTION_SIGNED;
 use super::dynamic_clients::{DynamicClient, RegistrationTemplate, Software, StoredClient};
 use super::software_proof::{ProvenSoftware, Registrant};
 use super::{
-    AuthorizationServer, ClientAuthentication, MEMBERS, OAuthError, Proof, ReadMetadata,
-    RegistrationAdmission, Request, SecretHash, SectorDocument, SoftwareStatement, TlsSubject, merge, read_metadata,
+    AuthorizationServer, ClientAuthentication, MEMBERS, OAuthError, Proof, ReadMetadata, RegistrationAdmission,
+    Request, SecretHash, SectorDocument, SoftwareStatement, TlsSubject, merge, read_metadata,
 };
 use crate::domain::{ClientId, PartnerStatus};
 use crate::jose::parse_strict;
@@ -24,11 +25,14 @@ const SECTOR_BYTES_MAX: usize = 64 * 1024;
 
 /// Answers that are signed, all by the key in force (OpenID Connect Registration §2, JARM §5).
 const SIGNED_ANSWERS: [&str; 2] = ["id_token_signed_response_alg", "authorization_signed_response_alg"];
-const UNSUPPORTED_ANSWERS: [&str; 4] = [
+/// What is neither made nor read here.
+const UNSUPPORTED: [&str; 6] = [
     "userinfo_signed_response_alg",
     "id_token_encrypted_response_alg",
     "userinfo_encrypted_response_alg",
     "authorization_encrypted_response_alg",
+    "introspection_encrypted_response_alg",
+    "request_object_encryption_alg",
 ];
 
 /// What an endpoint of registration answers.
@@ -238,15 +242,15 @@ impl AuthorizationServer {
     /// absent `id_token_signed_response_alg` means RS256 (OpenID Connect Registration §2).
     fn check_answers(&self, given: &Map<String, Value>, read: &ReadMetadata) -> Result<(), OAuthError> {
         let algorithm = self.parts.keys.current().algorithm().as_str();
-        for name in SIGNED_ANSWERS {
+        for name in SIGNED_ANSWERS.into_iter().chain([INTROSPECTION_SIGNED]) {
             if given.get(name).is_some_and(|asked| !asked.is_null() && asked != algorithm) {
                 return Err(OAuthError::InvalidClientMetadata(
                     "A signed answer is asked for in an algorithm not in use.",
                 ));
             }
         }
-        if UNSUPPORTED_ANSWERS.iter().any(|name| given.get(*name).is_some_and(|asked| !asked.is_null())) {
-            return Err(OAuthError::InvalidClientMetadata("Userinfo is not signed here, and no answer is encrypted."));
+        if UNSUPPORTED.iter().any(|name| given.get(*name).is_some_and(|asked| !asked.is_null())) {
+            return Err(OAuthError::InvalidClientMetadata("Userinfo is not signed here, and nothing is encrypted."));
         }
         let known = |name: &std::sync::Arc<str>| self.settings.detail_types.names().any(|known| *known == **name);
         if !read.metadata.authorization_details_types.iter().all(known) {
@@ -281,6 +285,9 @@ impl AuthorizationServer {
         if body.get("response_types") == Some(&serde_json::json!(["code"])) {
             let algorithm = self.parts.keys.current().algorithm().as_str();
             body.extend(SIGNED_ANSWERS.map(|name| (name.to_owned(), algorithm.into()))); // In effect now, not kept.
+        }
+        if let Some(asked) = body.get_mut(INTROSPECTION_SIGNED) {
+            *asked = self.parts.keys.current().algorithm().as_str().into();
         }
         if let Some(software) = &stored.software {
             body.insert("software_statement".into(), software.statement.as_str().into());

@@ -67,14 +67,29 @@ pub struct Grant {
     pub expires_at: Timestamp,
 }
 
+impl Grant {
+    /// As much of it as its client may have now, which may have shrunk since the user approved. The grant itself stays as
+    /// it was approved.
+    pub(super) fn left_to(&self, caller: &Authenticated) -> Result<Self, OAuthError> {
+        let scopes = self.scopes.intersection(&caller.client.scopes);
+        let authorization_details = caller.registration.metadata.left_of(&self.authorization_details);
+        let granted = !self.scopes.is_empty() || !self.authorization_details.is_empty();
+        if granted && scopes.is_empty() && authorization_details.is_empty() {
+            return Err(OAuthError::InvalidGrant("the client may have nothing of it any more"));
+        }
+        Ok(Self { scopes, authorization_details, ..self.clone() })
+    }
+}
+
 /// Grants with a refresh token, durable. Tokens are known by their hash.
 #[async_trait]
 pub trait GrantStore: Send + Sync {
     async fn insert(&self, grant: &Grant, refresh_token: SecretHash) -> Result<(), StoreError>;
     async fn find_by_refresh_token(&self, refresh_token: SecretHash) -> Result<Option<Grant>, StoreError>;
     async fn find(&self, id: &GrantId) -> Result<Option<Grant>, StoreError>;
+    /// Removes a grant and keeps `mark`, which is of its access tokens: both or neither, whatever happens in between.
     /// Repeating it is harmless.
-    async fn remove(&self, id: &GrantId) -> Result<(), StoreError>;
+    async fn end(&self, id: &GrantId, mark: &RevokedToken) -> Result<(), StoreError>;
     /// Removes all grants of a client, and tells which.
     async fn remove_of_client(&self, client: &ClientId) -> Result<Vec<GrantId>, StoreError>;
     /// Forgets what expired before `now`.
@@ -83,8 +98,14 @@ pub trait GrantStore: Send + Sync {
 
 impl AuthorizationServer {
     /// What a user approved, as a grant of the client's from now on.
-    pub(super) fn grant_of(&self, id: GrantId, caller: &Authenticated, approval: Approval, now: Timestamp) -> Grant {
-        Grant {
+    pub(super) fn grant_of(
+        &self,
+        id: GrantId,
+        caller: &Authenticated,
+        approval: Approval,
+        now: Timestamp,
+    ) -> Result<Grant, OAuthError> {
+        let grant = Grant {
             id,
             client_id: caller.client.id.clone(),
             subject: approval.subject,
@@ -96,13 +117,32 @@ impl AuthorizationServer {
             auth_time: approval.auth_time,
             created_at: now,
             expires_at: now.plus(self.settings.grant_lifetime),
+        };
+        self.check_in_force(&grant, now)?;
+        Ok(grant)
+    }
+
+    /// Whether a grant still is one: it has not ended, and neither has its user's account.
+    pub(super) fn check_in_force(&self, grant: &Grant, now: Timestamp) -> Result<(), OAuthError> {
+        if grant.expires_at <= now || self.parts.revocations.contains(grant.id.as_str()) {
+            return Err(OAuthError::InvalidGrant("the grant has ended"));
         }
+        if self.parts.subjects.by_subject(&grant.subject).is_none() {
+            return Err(OAuthError::InvalidGrant("the user is gone")); // Nobody speaks for them any more.
+        }
+        Ok(())
     }
 
     /// Keeps a grant and makes its refresh token: 256 bits, known to nobody but the client.
-    pub(super) async fn keep_grant(&self, grant: &Grant) -> Result<String, OAuthError> {
+    pub(super) async fn keep_grant(&self, grant: &Grant, now: Timestamp) -> Result<String, OAuthError> {
         let token = URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<32>());
         self.parts.grants.insert(grant, SecretHash::of(token.as_bytes())).await?;
+        // RFC 6749 §4.1.2: its code came a second time meanwhile. `revoke_grant` sets the mark before it removes, and this
+        // asks after it kept: whichever of the two statements is the later one removes the grant.
+        if self.parts.revocations.contains(grant.id.as_str()) {
+            self.revoke_grant(&grant.id, now).await?;
+            return Err(OAuthError::InvalidGrant("the code was used twice at once"));
+        }
         Ok(token)
     }
 
@@ -122,24 +162,23 @@ impl AuthorizationServer {
         if grant.client_id != caller.client.id {
             return Err(OAuthError::InvalidGrant("the refresh token is another client's"));
         }
-        if grant.expires_at <= now || self.parts.revocations.contains(grant.id.as_str()) {
-            return Err(OAuthError::InvalidGrant("the grant has ended"));
-        }
-        // What the client may have at all may have shrunk since.
-        let scopes = grant.scopes.intersection(&caller.client.scopes);
-        Ok(Grant { scopes, ..grant })
+        self.check_in_force(&grant, now)?;
+        Ok(grant)
     }
 
     /// Ends a grant: its refresh token, and every access token that came of it.
     pub(super) async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), OAuthError> {
-        let expires_at = now.plus(super::ACCESS_TOKEN_LIFETIME_MAX);
-        // In force first: see `revoke`.
-        if !self.parts.revocations.insert(grant.as_str(), expires_at) {
+        // In force first: see `revoke`. If the grant stays, because the store fails or this future is dropped, and nobody
+        // asks again, it is refused for as long as it could last.
+        if !self.parts.revocations.insert(grant.as_str(), now.plus(self.settings.grant_lifetime)) {
             return Err(StoreError::Full.into());
         }
-        self.parts.grants.remove(grant).await?;
-        let revoked = RevokedToken { jti: grant.as_str().to_owned(), expires_at };
-        self.parts.revocation_store.revoke(&revoked).await?;
+        let expires_at = now.plus(super::ACCESS_TOKEN_LIFETIME_MAX);
+        // At once: a grant without a mark would leave access tokens after a restart, a mark beside its grant a refresh token
+        // that comes back when the mark ends.
+        self.parts.grants.end(grant, &RevokedToken { jti: grant.as_str().to_owned(), expires_at }).await?;
+        // There is room: it is there already.
+        let _shorter = self.parts.revocations.insert(grant.as_str(), expires_at);
         Ok(())
     }
 }

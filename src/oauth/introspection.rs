@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::client_authentication::{Authenticated, check_active};
 use super::form::Form;
+use super::metadata::Endpoint;
 use super::token_endpoint::token_type;
 use super::{Answer, AuthorizationServer, Grant, OAuthError, Request, SecretHash};
 use crate::authn::{AuthnError, Binding, VerifiedToken};
@@ -116,7 +117,7 @@ impl AuthorizationServer {
         let now = self.parts.clock.now();
         let form = Form::parse(request.headers, request.body)?;
         let asked = accepts_jwt(request.headers);
-        let caller = match self.authenticate_client(&request, &form, now).await {
+        let caller = match self.authenticate_client(&request, &form, Endpoint::Introspection, now).await {
             Err(OAuthError::InvalidClient(why)) if asked => return Err(OAuthError::UnauthenticatedForJwt(why)),
             other => other?,
         };
@@ -153,11 +154,10 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<IntrospectionResponse, OAuthError> {
         let found = self.parts.grants.find_by_refresh_token(SecretHash::of(token.as_bytes())).await?;
-        let in_force = |grant: &Grant| {
-            let ended = grant.expires_at <= now || self.parts.revocations.contains(grant.id.as_str());
-            grant.client_id == caller.client.id && !ended
-        };
-        let Some(grant) = found.filter(in_force) else { return Ok(IntrospectionResponse::default()) };
+        let in_force = |grant: &Grant| grant.client_id == caller.client.id && self.check_in_force(grant, now).is_ok();
+        // What refreshing would bring.
+        let left = found.filter(in_force).and_then(|grant| grant.left_to(caller).ok());
+        let Some(grant) = left else { return Ok(IntrospectionResponse::default()) };
         Ok(IntrospectionResponse {
             active: true,
             scope: (!grant.scopes.is_empty()).then(|| grant.scopes.to_string()),

@@ -11,7 +11,7 @@ use super::userinfo::CLAIMS_SUPPORTED;
 use super::{AuthorizationServer, ClientKeys, GrantType, Profile, ResponseMode, Settings};
 use crate::authn::dpop::{self, ExternalUrls};
 use crate::domain::ByListener;
-use crate::jose::Algorithm;
+use crate::jose::{Algorithm, UnverifiedToken};
 
 /// The JSON of both documents, written once.
 pub(super) struct Documents {
@@ -80,19 +80,61 @@ fn methods(settings: &Settings) -> Vec<&'static str> {
     methods
 }
 
-/// The endpoints at which clients authenticate: their names in metadata, and their paths.
-const AUTHENTICATED: [(&str, &str); 5] = [
-    ("token", "token"),
-    ("pushed_authorization_request", "par"),
-    ("backchannel_authentication", "backchannel"),
-    ("introspection", "introspect"),
-    ("revocation", "revoke"),
-];
+/// The endpoints at which clients authenticate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Token,
+    PushedAuthorizationRequest,
+    BackchannelAuthentication,
+    Introspection,
+    Revocation,
+}
 
-/// What a client may call us where its profile allows more than the issuer.
-pub(super) fn assertion_audiences(settings: &Settings) -> Vec<String> {
-    let endpoints = bases(settings).flat_map(|base| AUTHENTICATED.map(|(_, path)| format!("{base}/oauth/{path}")));
-    std::iter::once(settings.issuer.clone()).chain(endpoints).collect()
+impl Endpoint {
+    const ALL: [Self; 5] = [
+        Self::Token,
+        Self::PushedAuthorizationRequest,
+        Self::BackchannelAuthentication,
+        Self::Introspection,
+        Self::Revocation,
+    ];
+
+    /// Its name in metadata, before `_endpoint`, and its path.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Token => ("token", "token"),
+            Self::PushedAuthorizationRequest => ("pushed_authorization_request", "par"),
+            Self::BackchannelAuthentication => ("backchannel_authentication", "backchannel"),
+            Self::Introspection => ("introspection", "introspect"),
+            Self::Revocation => ("revocation", "revoke"),
+        }
+    }
+}
+
+/// What a client may call us in its assertions where its profile allows more than the issuer (RFC 7523 §3, RFC 9126 §2).
+pub(super) struct Audiences {
+    /// Everywhere: the issuer, the token endpoint, the endpoint of pushed requests.
+    everywhere: Vec<String>,
+    /// At one endpoint: its own URLs, so that what is addressed to another is of no use there.
+    own: Vec<(Endpoint, Vec<String>)>,
+}
+
+impl Audiences {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let urls = |endpoint: Endpoint| {
+            let (_, path) = endpoint.names();
+            bases(settings).map(|base| format!("{base}/oauth/{path}")).collect::<Vec<_>>()
+        };
+        let shared = [Endpoint::Token, Endpoint::PushedAuthorizationRequest].into_iter().flat_map(urls);
+        let everywhere = std::iter::once(settings.issuer.clone()).chain(shared).collect();
+        Self { everywhere, own: Endpoint::ALL.map(|endpoint| (endpoint, urls(endpoint))).into() }
+    }
+
+    /// Whether an assertion that comes to `endpoint` is addressed to us there.
+    pub(super) fn are_named(&self, token: &UnverifiedToken<'_>, endpoint: Endpoint) -> bool {
+        let own = self.own.iter().filter(|(known, _)| *known == endpoint);
+        token.hints_audience(&self.everywhere) || own.into_iter().any(|(_, urls)| token.hints_audience(urls))
+    }
 }
 
 /// The URLs that the endpoints' paths follow.
@@ -125,7 +167,7 @@ fn authorization_server(settings: &Settings, signing: &[Algorithm]) -> Value {
     let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);
     add("issuer", settings.issuer.as_str().into());
     add("authorization_endpoint", format!("{}/oauth/authorize", settings.issuer).into());
-    for (endpoint, path) in AUTHENTICATED {
+    for (endpoint, path) in Endpoint::ALL.map(Endpoint::names) {
         add(&format!("{endpoint}_endpoint"), format!("{}/oauth/{path}", settings.issuer).into());
     }
     for endpoint in ["token", "introspection", "revocation"] {
@@ -180,7 +222,7 @@ fn authorization_server(settings: &Settings, signing: &[Algorithm]) -> Value {
         let alias =
             |(endpoint, path): (&str, &str)| (format!("{endpoint}_endpoint"), format!("{base}/oauth/{path}").into());
         // RFC 8705 §5. Userinfo takes bound tokens, and so a certificate.
-        let aliases = AUTHENTICATED.into_iter().chain([("userinfo", "userinfo")]);
+        let aliases = Endpoint::ALL.map(Endpoint::names).into_iter().chain([("userinfo", "userinfo")]);
         let aliases = aliases.chain(settings.registration.then_some(("registration", "register"))).map(alias);
         add("mtls_endpoint_aliases", Value::Object(aliases.collect()));
     }

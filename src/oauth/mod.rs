@@ -86,7 +86,7 @@ pub use profile::{AssertionAudience, Fapi1Variant, Profile};
 pub use pushed::{NotOpen, Opened, PushedResponse};
 pub use registration::{
     CibaDelivery, ClientAuthentication, ClientKeys, ClientMetadata, ClientRegistration, GrantType, GrantTypes,
-    ResponseMode, SecretHash, SenderConstraint, SubjectType, TlsSubject,
+    ResponseMode, SecretHash, SenderConstraint, SigningAlgorithms, SubjectType, TlsSubject,
 };
 pub use requested_claims::{ClaimsPlace, RequestedClaims};
 pub use response::{AuthorizationError, AuthorizationResponse, Outcome};

@@ -35,7 +35,8 @@ pub enum Fapi1Variant {
 pub enum AssertionAudience {
     /// The issuer identifier, as one string (FAPI 2.0 §5.3.2.1-8).
     IssuerString,
-    /// The issuer, the token endpoint or the endpoint that is called (RFC 7523 §3, RFC 9126 §2); arrays too.
+    /// The issuer, the token endpoint, the endpoint of pushed requests or the endpoint that is called (RFC 7523 §3, RFC 9126
+    /// §2, CIBA Core §7.1); arrays too.
     IssuerOrEndpoint,
 }
 

@@ -1,7 +1,7 @@
 //! Pushed authorization requests (RFC 9126), and what becomes of them until the user has decided.
 //!
-//! Opening the page spends nothing: a request is spent when it is decided, once (FAPI 2.0 §5.3.2.2 note 3). What was
-//! opened outlives its `request_uri`, so that whoever comes too late is led back to the client with an error.
+//! Opening the page spends nothing: a request is spent when it is decided, once (FAPI 2.0 §5.3.2.2 note 3), and then
+//! nobody knows it any more. What was opened outlives its `request_uri`, so that whoever comes too late is led back to the client with an error.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
 use super::form::Form;
+use super::metadata::Endpoint;
+use super::outstanding::Term;
 use super::{Answer, AuthorizationRequest, AuthorizationServer, OAuthError, Request};
-use crate::domain::{Client, ClientId, Timestamp};
+use crate::domain::{Client, Timestamp};
 
 const URN: &str = "urn:ietf:params:oauth:request_uri:";
-/// How long it is still known what has ended, after it has.
+/// How long it is still known what timed out, after it has.
 const REMEMBERED: Duration = Duration::from_mins(10);
 /// Of the form, when the request is signed: what authenticates the client, and the request (RFC 9126 §3).
 pub(super) const BESIDE_A_REQUEST_OBJECT: [&str; 4] =
@@ -41,14 +43,9 @@ pub(super) struct Pushed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// The page must be opened by then.
-    Waiting {
-        until: Timestamp,
-    },
+    Waiting { until: Timestamp },
     /// The user must decide by then.
-    Open {
-        until: Timestamp,
-    },
-    Decided,
+    Open { until: Timestamp },
 }
 
 /// A request that a user is looking at.
@@ -63,11 +60,9 @@ pub struct Opened {
 /// Why there is nothing to decide.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NotOpen {
-    /// Also: another client's, or expired before anybody opened it. No redirect: nobody knows whereto.
-    #[error("the request_uri is unknown, expired or not this client's")]
+    /// Also: another client's, decided already, or expired before anybody opened it. No redirect: nobody knows whereto.
+    #[error("the request_uri is unknown, spent, expired or not this client's")]
     Unknown,
-    #[error("the request was decided already")]
-    Decided,
     /// It was opened, and nobody decided in time: the client hears of it.
     #[error("the request timed out")]
     TimedOut(Opened),
@@ -78,7 +73,7 @@ impl AuthorizationServer {
     pub async fn push(&self, request: Request<'_>) -> Result<Answer<PushedResponse>, OAuthError> {
         let now = self.parts.clock.now();
         let form = Form::parse(request.headers, request.body)?;
-        let caller = self.authenticate_client(&request, &form, now).await?;
+        let caller = self.authenticate_client(&request, &form, Endpoint::PushedAuthorizationRequest, now).await?;
         // RFC 9126 §2.1
         if form.get("request_uri").is_some() {
             return Err(OAuthError::InvalidRequest("request_uri must not be pushed."));
@@ -110,62 +105,52 @@ impl AuthorizationServer {
         let request_uri = format!("{URN}{}", URL_SAFE_NO_PAD.encode(self.parts.random.bytes::<32>()));
         let until = now.plus(lifetime);
         let pushed = Pushed { request: Arc::new(request), client: Arc::clone(client), stage: Stage::Waiting { until } };
-        self.parts.outstanding.pushed.insert(&request_uri, client, pushed, until, now)?;
+        self.parts.outstanding.pushed.insert(&request_uri, client, pushed, Term::until(until), now)?;
         Ok(PushedResponse { request_uri, expires_in: lifetime.as_secs() })
     }
 
     /// The user's browser asks for the page of a request. May be repeated until the request is decided.
     pub fn open(&self, client_id: &str, request_uri: &str, now: Timestamp) -> Result<Opened, NotOpen> {
         let visit = self.settings.visit_lifetime;
-        let looked = self.with_pushed(client_id, request_uri, now, |pushed| {
+        let outstanding = &self.parts.outstanding.pushed;
+        let looked = outstanding.with(request_uri, now, |owner, pushed| {
+            if owner.as_str() != client_id {
+                return Err(NotOpen::Unknown); // RFC 9126 §4
+            }
             let stage = pushed.stage;
             if let Stage::Waiting { until } = stage
                 && until > now
             {
                 pushed.stage = Stage::Open { until: now.plus(visit) };
             }
-            let opened = |until| Opened { request: pushed.request.clone(), client: pushed.client.clone(), until };
             match pushed.stage {
                 Stage::Waiting { .. } => Err(NotOpen::Unknown),
-                Stage::Decided => Err(NotOpen::Decided),
-                Stage::Open { until } if until <= now => Err(NotOpen::TimedOut(opened(until))),
-                Stage::Open { until } => Ok((stage != pushed.stage, opened(until))),
+                Stage::Open { until } if until <= now => Err(NotOpen::TimedOut(pushed.opened(until))),
+                Stage::Open { until } => Ok((stage != pushed.stage, pushed.opened(until))),
             }
         });
-        let (first, opened) = looked?;
+        let (first, opened) = looked.unwrap_or(Err(NotOpen::Unknown))?;
         if first {
-            self.parts.outstanding.pushed.keep_until(request_uri, opened.until.plus(REMEMBERED), now);
+            let term = Term { ends_at: opened.until, forget_at: opened.until.plus(REMEMBERED) };
+            outstanding.extend(request_uri, term, now);
         }
         Ok(opened)
     }
 
-    /// Spends a request: of two who decide at once, one does.
+    /// Spends a request: of two who decide at once, one does. It is gone with it, and its place is free.
     pub(super) fn spend(&self, client_id: &str, request_uri: &str, now: Timestamp) -> Result<Opened, NotOpen> {
-        self.with_pushed(client_id, request_uri, now, |pushed| {
-            let opened = |until| Opened { request: pushed.request.clone(), client: pushed.client.clone(), until };
-            match pushed.stage {
-                Stage::Waiting { .. } => Err(NotOpen::Unknown),
-                Stage::Decided => Err(NotOpen::Decided),
-                Stage::Open { until } => {
-                    let opened = opened(until);
-                    pushed.stage = Stage::Decided;
-                    if until <= now { Err(NotOpen::TimedOut(opened)) } else { Ok(opened) }
-                }
-            }
-        })
+        let taken = self.parts.outstanding.pushed.take(request_uri, now, |owner, pushed| match pushed.stage {
+            Stage::Open { until } if owner.as_str() == client_id => Ok(until),
+            Stage::Open { .. } | Stage::Waiting { .. } => Err(NotOpen::Unknown),
+        });
+        let (pushed, until) = taken.unwrap_or(Err(NotOpen::Unknown))?;
+        let opened = pushed.opened(until);
+        if until <= now { Err(NotOpen::TimedOut(opened)) } else { Ok(opened) }
     }
+}
 
-    /// RFC 9126 §4: of this client, or of nobody.
-    fn with_pushed<T>(
-        &self,
-        client_id: &str,
-        request_uri: &str,
-        now: Timestamp,
-        look: impl FnOnce(&mut Pushed) -> Result<T, NotOpen>,
-    ) -> Result<T, NotOpen> {
-        let theirs = |owner: &ClientId, pushed: &mut Pushed| {
-            if owner.as_str() == client_id { look(pushed) } else { Err(NotOpen::Unknown) }
-        };
-        self.parts.outstanding.pushed.with(request_uri, now, theirs).unwrap_or(Err(NotOpen::Unknown))
+impl Pushed {
+    fn opened(&self, until: Timestamp) -> Opened {
+        Opened { request: Arc::clone(&self.request), client: Arc::clone(&self.client), until }
     }
 }

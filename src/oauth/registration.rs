@@ -222,6 +222,30 @@ pub enum CibaDelivery {
     Ping { notification_endpoint: Arc<str> },
 }
 
+/// What a client registered to sign with; where it said nothing, what its profile allows (OpenID Connect Registration §2,
+/// CIBA Core §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SigningAlgorithms {
+    /// `token_endpoint_auth_signing_alg`, at every endpoint that takes assertions.
+    pub assertions: Option<Algorithm>,
+    /// `request_object_signing_alg`.
+    pub request_objects: Option<Algorithm>,
+    /// `backchannel_authentication_request_signing_alg`.
+    pub backchannel_requests: Option<Algorithm>,
+}
+
+/// One of them.
+type SigningMember = fn(&mut SigningAlgorithms) -> &mut Option<Algorithm>;
+
+impl SigningAlgorithms {
+    /// The members of a client's metadata (RFC 7591 §2), and where each belongs.
+    pub const MEMBERS: [(&'static str, SigningMember); 3] = [
+        ("token_endpoint_auth_signing_alg", |all| &mut all.assertions),
+        ("request_object_signing_alg", |all| &mut all.request_objects),
+        ("backchannel_authentication_request_signing_alg", |all| &mut all.backchannel_requests),
+    ];
+}
+
 /// What only grants with a resource owner need; the default is a client of `client_credentials` alone.
 #[derive(Debug, Clone)]
 pub struct ClientMetadata {
@@ -236,6 +260,7 @@ pub struct ClientMetadata {
     pub authorization_details_types: Vec<Arc<str>>,
     pub subject_type: SubjectType,
     pub ciba: Option<CibaDelivery>,
+    pub signing: SigningAlgorithms,
     /// Introspection answers are signed even if plain JSON is asked for (RFC 9701 §6).
     pub introspection_signed: bool,
     /// Certificates that the operator registered for it: its tokens may be bound to them, whatever their chain (RFC 8705 §3).
@@ -254,6 +279,7 @@ impl Default for ClientMetadata {
             authorization_details_types: Vec::new(),
             subject_type: SubjectType::Public,
             ciba: None,
+            signing: SigningAlgorithms::default(),
             introspection_signed: false,
             certificates: Vec::new(),
             access_token_lifetime: None,
@@ -265,6 +291,18 @@ impl Default for ClientMetadata {
 const REDIRECT_URI_BYTES_MAX: usize = 2048;
 
 impl ClientMetadata {
+    /// Whether details of a type are for this client (RFC 9396 §10).
+    pub(super) fn may_ask_for(&self, detail_type: &str) -> bool {
+        self.authorization_details_types.iter().any(|allowed| &**allowed == detail_type)
+    }
+
+    /// Those of `details` whose types still are.
+    pub(super) fn left_of(&self, details: &[Value]) -> Vec<Value> {
+        let may =
+            |detail: &&Value| detail.get("type").and_then(Value::as_str).is_some_and(|name| self.may_ask_for(name));
+        details.iter().filter(may).cloned().collect()
+    }
+
     /// RFC 6749 §3.1.2 and FAPI 2.0 §5.3.2.2-8: absolute, https, without fragment and user information; http for
     /// loopback addresses of native applications (RFC 8252 §7.3).
     pub fn is_redirect_uri(text: &str) -> bool {
@@ -315,6 +353,12 @@ impl ClientRegistration {
             | ClientAuthentication::ClientSecretBasic { .. } => &[],
         };
         own.iter().chain(&self.metadata.certificates)
+    }
+
+    /// Whether it may sign with `algorithm`: one of its profile's, and no other than that which it registered for what it
+    /// signs (RFC 8725 §3.1).
+    pub fn may_sign_with(&self, algorithm: Algorithm, registered: Option<Algorithm>) -> bool {
+        self.profile.algorithms().contains(&algorithm) && registered.is_none_or(|only| only == algorithm)
     }
 
     /// Whether authorization requests of this client must come as signed request objects.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::client_authentication::Authenticated;
 use super::form::Form;
-use super::{AuthorizationServer, OAuthError};
+use super::{AuthorizationServer, OAuthError, SigningAlgorithms};
 use crate::domain::Timestamp;
-use crate::jose::{Claims, UnverifiedToken};
+use crate::jose::{Algorithm, Claims, UnverifiedToken};
 
 /// `exp` lies at most this far behind `nbf`, and `nbf` at most this far back (FAPI 2.0 Message Signing §5.3.1-3, -4,
 /// FAPI-CIBA §5.2.2-9).
@@ -21,11 +21,17 @@ pub(super) struct ClientJwt {
     pub(super) typ: &'static str,
     /// Claims that others may leave out.
     pub(super) required: &'static [&'static str],
+    /// What the client registered to sign it with.
+    pub(super) registered: fn(&SigningAlgorithms) -> Option<Algorithm>,
 }
 
 /// RFC 9101 §5, §7.
-const AUTHORIZATION_REQUEST: ClientJwt =
-    ClientJwt { refuse: OAuthError::InvalidRequestObject, typ: "oauth-authz-req+jwt", required: &["client_id"] };
+const AUTHORIZATION_REQUEST: ClientJwt = ClientJwt {
+    refuse: OAuthError::InvalidRequestObject,
+    typ: "oauth-authz-req+jwt",
+    required: &["client_id"],
+    registered: |signing| signing.request_objects,
+};
 
 impl AuthorizationServer {
     /// The parameters that the client signed, and nothing else (RFC 9101 §6.3).
@@ -68,8 +74,8 @@ impl AuthorizationServer {
         let token = UnverifiedToken::parse(jwt).map_err(|_| refuse("The request object is not a JWS."))?;
         let registration = &caller.registration;
         let header = token.header();
-        // FAPI 2.0 §5.4.1-1, FAPI-CIBA §7.10, by profile.
-        if !registration.profile.algorithms().contains(&header.algorithm) {
+        // FAPI 2.0 §5.4.1-1, FAPI-CIBA §7.10, by profile; OpenID Connect Registration §2, by client.
+        if !registration.may_sign_with(header.algorithm, (kind.registered)(&registration.metadata.signing)) {
             return Err(refuse("The algorithm of the request object is not allowed."));
         }
         if !(header.typ.is_none() || header.typ_is("JWT") || header.typ_is(kind.typ)) {

@@ -1,6 +1,7 @@
 //! Revocation (RFC 7009): a client gives up a token of its own, with effect on the gateway's next request.
 
 use super::form::Form;
+use super::metadata::Endpoint;
 use super::{Answer, AuthorizationServer, OAuthError, Request, RevocationStore, RevokedToken, SecretHash, StoreError};
 use crate::authn::Revocations;
 use crate::domain::Timestamp;
@@ -11,7 +12,7 @@ impl AuthorizationServer {
     pub async fn revoke(&self, request: Request<'_>) -> Result<Answer<()>, OAuthError> {
         let now = self.parts.clock.now();
         let form = Form::parse(request.headers, request.body)?;
-        let caller = self.authenticate_client(&request, &form, now).await?;
+        let caller = self.authenticate_client(&request, &form, Endpoint::Revocation, now).await?;
         let token = form.get("token").ok_or(OAuthError::InvalidRequest("token is missing."))?;
         if !token.contains('.') {
             if let Some(grant) = self.parts.grants.find_by_refresh_token(SecretHash::of(token.as_bytes())).await? {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 
 use super::authorization_code::Code;
 use super::backchannel::{Pending, Waiting};
-use super::metadata::{self, Documents};
+use super::metadata::{self, Audiences, Documents};
 use super::outstanding::Outstanding;
 use super::pushed::Pushed;
 use super::{
@@ -104,7 +104,7 @@ pub struct AuthorizationServer {
     pub(super) parts: Parts,
     documents: Documents,
     /// What a client of FAPI 1.0 may call us in its assertions (RFC 7523 §3, RFC 9126 §2).
-    pub(super) audiences: Vec<String>,
+    pub(super) audiences: Audiences,
     /// What a DPoP proof may call us.
     pub(super) external_urls: ByListener<ExternalUrls>,
 }
@@ -114,7 +114,7 @@ impl AuthorizationServer {
     pub fn new(settings: Settings, parts: Parts) -> Result<Self, SettingsError> {
         Self::check(&settings)?;
         let documents = Documents::new(&settings, &parts.keys.algorithms());
-        let audiences = metadata::assertion_audiences(&settings);
+        let audiences = Audiences::new(&settings);
         let external_urls = metadata::external_urls(&settings);
         Ok(Self { settings, parts, documents, audiences, external_urls })
     }

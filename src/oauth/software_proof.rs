@@ -129,7 +129,7 @@ impl AuthorizationServer {
         }
         let expires_at = claims.required_date("exp").map_err(malformed)?;
         let issued_at = claims.required_date("iat").map_err(malformed)?;
-        let latest = now.plus(self.settings.assertion_lifetime_max);
+        let latest = now.plus(self.settings.assertion_lifetime_max).plus(self.settings.clock_skew_max);
         if expires_at <= now || expires_at > latest || issued_at > now.plus(self.settings.clock_skew_max) {
             return Err(INVALID("The JWT has expired, lives too long or is dated in the future."));
         }

@@ -12,6 +12,7 @@ use super::authorization_request::scopes;
 use super::client_authentication::Authenticated;
 use super::form::Form;
 use super::grant::{Grant, GrantId};
+use super::metadata::Endpoint;
 use super::sender::Sender;
 use super::{Answer, AuthorizationServer, GrantType, OAuthError, Request};
 use crate::authn::Binding;
@@ -87,7 +88,7 @@ impl AuthorizationServer {
     pub async fn token(&self, request: Request<'_>) -> Result<Answer<TokenResponse>, OAuthError> {
         let now = self.parts.clock.now();
         let form = Form::parse(request.headers, request.body)?;
-        let caller = self.authenticate_client(&request, &form, now).await?;
+        let caller = self.authenticate_client(&request, &form, Endpoint::Token, now).await?;
         let grant_type = match form.get("grant_type") {
             // FAPI 2.0 §5.3.2.1-2: `password` above all.
             Some(text) => GrantType::parse(text).ok_or(OAuthError::UnsupportedGrantType)?,
@@ -144,7 +145,7 @@ impl AuthorizationServer {
         nonce: Option<&str>,
     ) -> Result<TokenResponse, OAuthError> {
         let mut body = self.mint_for(exchange, grant, nonce)?;
-        self.add_refresh_token(&mut body, exchange.caller, grant).await?;
+        self.add_refresh_token(&mut body, exchange, grant).await?;
         Ok(body)
     }
 
@@ -153,15 +154,15 @@ impl AuthorizationServer {
     async fn add_refresh_token(
         &self,
         body: &mut TokenResponse,
-        caller: &Authenticated,
+        exchange: &Exchange<'_>,
         grant: &Grant,
     ) -> Result<(), OAuthError> {
-        if caller.registration.may_use(GrantType::RefreshToken) {
-            body.refresh_token = Some(self.keep_grant(grant).await?);
+        if exchange.caller.registration.may_use(GrantType::RefreshToken) {
+            body.refresh_token = Some(self.keep_grant(grant, exchange.now).await?);
             body.refresh_token_expires_in = Some(grant.expires_at.since(grant.created_at).as_secs());
         } else if grant.scopes.contains("openid") {
             let expires_at = grant.created_at.plus(self.settings.access_token_lifetime);
-            self.keep_grant(&Grant { expires_at, ..grant.clone() }).await?; // Its refresh token is told to nobody.
+            self.keep_grant(&Grant { expires_at, ..grant.clone() }, exchange.now).await?; // Its refresh token is told to nobody.
         }
         Ok(())
     }
@@ -175,6 +176,7 @@ impl AuthorizationServer {
         nonce: Option<&str>,
     ) -> Result<TokenResponse, OAuthError> {
         let Exchange { form, caller, now, .. } = *exchange;
+        let grant = &grant.left_to(caller)?;
         let scopes = scopes(form, &grant.scopes)?;
         let details = narrow(form, &grant.authorization_details)?;
         let resources = self.narrowed(&grant.resources, &exchange.resources)?;
@@ -199,6 +201,8 @@ impl AuthorizationServer {
         let own = caller.registration.metadata.access_token_lifetime;
         let lifetime = own.map_or(usual, |own| own.min(usual)).as_secs();
         let lifetime = caller.registration.profile.access_token_secs().map_or(lifetime, |(_, most)| lifetime.min(most));
+        // No token outlives the grant that it is of.
+        let lifetime = terms.grant.map_or(lifetime, |grant| lifetime.min(grant.expires_at.since(now).as_secs()));
         let client = &caller.client;
         let mut claims = json!({
             "iss": self.settings.issuer,

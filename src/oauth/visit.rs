@@ -15,8 +15,8 @@ use super::form::Form;
 use super::sign_in::SignIn;
 use super::{
     Approval, Approving, AuthorizationError, AuthorizationRequest, AuthorizationResponse, AuthorizationServer,
-    DecisionError, NotOpen, OAuthError, Opened, Outcome, SessionId, Sessions, SignInError, SignedIn, Users, VisitAct,
-    VisitEvent,
+    ClientRegistration, DecisionError, NotOpen, OAuthError, Opened, Outcome, SessionId, Sessions, SignInError,
+    SignedIn, Users, VisitAct, VisitEvent,
 };
 use crate::domain::{Client, ClientId, PartnerStatus, Random, Timestamp};
 
@@ -160,6 +160,8 @@ enum Next {
 pub(super) struct Visitor {
     handle: Handle,
     pub(super) opened: Opened,
+    /// As its client is registered now.
+    registration: Arc<ClientRegistration>,
     session: SessionId,
     now: Timestamp,
 }
@@ -243,14 +245,14 @@ impl AuthorizationServer {
     /// The request of a visit, if there is still something to decide.
     fn look(&self, handle: Handle, session: SessionId, now: Timestamp) -> Result<Visitor, Visit> {
         let id = ClientId::parse(&handle.client_id).ok();
-        let client = id.and_then(|id| self.parts.clients.find(&id)).map(|(client, _)| client);
-        let client = client.ok_or(Visit::Stopped(Stopped::InvalidClient))?;
+        let found = id.and_then(|id| self.parts.clients.find(&id));
+        let (client, registration) = found.ok_or(Visit::Stopped(Stopped::InvalidClient))?;
         match self.open(&handle.client_id, &handle.request_uri, now) {
             Ok(_) if !is_active(&client) => Err(Visit::Stopped(Stopped::UnauthorizedClient)),
             // As it is registered now, which may be otherwise than when it pushed.
-            Ok(opened) => Ok(Visitor { handle, opened: Opened { client, ..opened }, session, now }),
+            Ok(opened) => Ok(Visitor { handle, opened: Opened { client, ..opened }, registration, session, now }),
             Err(NotOpen::TimedOut(opened)) => Err(self.told(&opened.request, AuthorizationError::TimedOut, now)),
-            Err(NotOpen::Unknown | NotOpen::Decided) => Err(Visit::Stopped(Stopped::InvalidRequestUri)),
+            Err(NotOpen::Unknown) => Err(Visit::Stopped(Stopped::InvalidRequestUri)),
         }
     }
 
@@ -358,10 +360,11 @@ impl AuthorizationServer {
             Next::SignIn => return Visit::Again(visitor.handle.clone()).into(),
             Next::End(error) => return self.end(visitor, error).into(),
         };
-        let Approved { scopes, authorization_details } = match approve(&visitor.opened, form) {
-            Ok(approved) => approved,
-            Err(error) => return self.end(visitor, error).into(),
-        };
+        let Approved { scopes, authorization_details } =
+            match approve(&visitor.opened, &visitor.registration.metadata, form) {
+                Ok(approved) => approved,
+                Err(error) => return self.end(visitor, error).into(),
+            };
         let approval = Approval {
             subject: Arc::clone(&signed_in.user.subject),
             auth_time: signed_in.at,

@@ -10,8 +10,9 @@ use sqlx::sqlite::SqliteRow;
 
 use super::Store;
 use super::fault::{Fault, within_deadline};
+use super::revocations::mark_revoked;
 use crate::domain::{ClientId, ScopeSet, Timestamp};
-use crate::oauth::{Grant, GrantId, GrantStore, RequestedClaims, SecretHash, StoreError};
+use crate::oauth::{Grant, GrantId, GrantStore, RequestedClaims, RevokedToken, SecretHash, StoreError};
 
 /// Rows that one statement removes, so that other writers get their turn in between.
 const PURGED_AT_ONCE: i64 = 1_000;
@@ -76,10 +77,8 @@ impl GrantStore for Store {
         Ok(within_deadline(call).await?.as_ref().map(read).transpose()?)
     }
 
-    async fn remove(&self, id: &GrantId) -> Result<(), StoreError> {
-        let call = sqlx::query("DELETE FROM grants WHERE id = $1").bind(id.as_str()).execute(&self.writer);
-        within_deadline(call).await?;
-        Ok(())
+    async fn end(&self, id: &GrantId, mark: &RevokedToken) -> Result<(), StoreError> {
+        Ok(within_deadline(self.end_grant(id, mark)).await?)
     }
 
     async fn remove_of_client(&self, client: &ClientId) -> Result<Vec<GrantId>, StoreError> {
@@ -98,6 +97,15 @@ impl GrantStore for Store {
                 return Ok(());
             }
         }
+    }
+}
+
+impl Store {
+    async fn end_grant(&self, id: &GrantId, mark: &RevokedToken) -> Result<(), Fault> {
+        let mut change = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        mark_revoked(mark).execute(&mut *change).await?;
+        sqlx::query("DELETE FROM grants WHERE id = $1").bind(id.as_str()).execute(&mut *change).await?;
+        Ok(change.commit().await?)
     }
 }
 

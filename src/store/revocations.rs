@@ -1,7 +1,9 @@
 //! Tokens that are void before they expire.
 
 use async_trait::async_trait;
-use sqlx::Row;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Row, Sqlite};
 
 use super::Store;
 use super::fault::{Fault, within_deadline};
@@ -18,11 +20,7 @@ impl RevocationStore for Store {
     }
 
     async fn revoke(&self, token: &RevokedToken) -> Result<(), StoreError> {
-        // Whoever names the token with a later expiry is believed: a revocation never ends early.
-        let insert = "INSERT INTO revoked_tokens (jti, expires_at) VALUES ($1, $2) \
-                      ON CONFLICT (jti) DO UPDATE SET expires_at = max(revoked_tokens.expires_at, excluded.expires_at)";
-        let call = sqlx::query(insert).bind(&token.jti).bind(token.expires_at.micros()).execute(&self.writer);
-        within_deadline(call).await?;
+        within_deadline(mark_revoked(token).execute(&self.writer)).await?;
         Ok(())
     }
 
@@ -36,6 +34,13 @@ impl RevocationStore for Store {
             }
         }
     }
+}
+
+/// Whoever names the token with a later expiry is believed: a revocation never ends early.
+pub(super) fn mark_revoked(token: &RevokedToken) -> Query<'_, Sqlite, SqliteArguments> {
+    let insert = "INSERT INTO revoked_tokens (jti, expires_at) VALUES ($1, $2) \
+                  ON CONFLICT (jti) DO UPDATE SET expires_at = max(revoked_tokens.expires_at, excluded.expires_at)";
+    sqlx::query(insert).bind(&token.jti).bind(token.expires_at.micros())
 }
 
 impl Store {

@@ -9,8 +9,11 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection};
 
 use super::{DEADLINE, Store, StoreOpenError};
-use crate::domain::{ClientId, PlanId, Timestamp};
-use crate::oauth::{KeyState, KeyStore, ReplayStore, RevocationStore, RevokedToken, StoreError, StoredKey};
+use crate::domain::{ClientId, PlanId, ScopeSet, Timestamp};
+use crate::oauth::{
+    Grant, GrantId, GrantStore, KeyState, KeyStore, ReplayStore, RevocationStore, RevokedToken, SecretHash, StoreError,
+    StoredKey,
+};
 use crate::quota::{CountedPer, WindowCount, WindowStore};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -171,6 +174,44 @@ async fn revocations_last_until_they_expire() {
     RevocationStore::purge(&store, secs(15)).await.unwrap();
     assert_eq!(RevocationStore::load(&store).await.unwrap(), [token("b", secs(20))]);
     store.close().await;
+}
+
+/// RFC 7009 §2.1: what a refresh token stood for ends at once, or not at all.
+#[tokio::test]
+async fn a_grant_and_the_mark_of_its_end_change_places_as_one() {
+    let place = Place::new();
+    let store = place.open().await;
+    let id = GrantId::stored("a-grant");
+    let grant = Grant {
+        id: id.clone(),
+        client_id: client(),
+        subject: "user-1".into(),
+        scopes: ScopeSet::parse("accounts").unwrap(),
+        authorization_details: vec![],
+        resources: vec![],
+        claims: None,
+        acr: None,
+        auth_time: NOW,
+        created_at: NOW,
+        expires_at: secs(1_000),
+    };
+    GrantStore::insert(&store, &grant, SecretHash::of(b"a refresh token")).await.unwrap();
+    let mark = RevokedToken { jti: id.to_string(), expires_at: secs(60) };
+    // The second of the two statements fails.
+    let mut other = place.other().await;
+    other
+        .execute("CREATE TRIGGER stays BEFORE DELETE ON grants BEGIN SELECT raise(ABORT, 'not now'); END")
+        .await
+        .unwrap();
+    assert!(store.end(&id, &mark).await.is_err());
+    assert!(RevocationStore::load(&store).await.unwrap().is_empty(), "no mark without the end");
+    assert_eq!(store.find(&id).await.unwrap(), Some(grant));
+    other.execute("DROP TRIGGER stays").await.unwrap();
+    for _ in 0..2 {
+        store.end(&id, &mark).await.unwrap();
+        assert_eq!(RevocationStore::load(&store).await.unwrap().len(), 1);
+        assert_eq!(store.find_by_refresh_token(SecretHash::of(b"a refresh token")).await.unwrap(), None);
+    }
 }
 
 fn count(key: &str, count: u64) -> WindowCount {

@@ -9,13 +9,13 @@ import json
 import re
 import secrets
 import sys
-import time
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import requests
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.jose import JsonWebKey, jwt
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
+from joserfc.jwk import import_key
 
 with open(sys.argv[1]) as file:
     TOLD = json.load(file)
@@ -40,14 +40,17 @@ def client(client_id):
 
 def session(registered, metadata):
     aliases = metadata["mtls_endpoint_aliases"]
+    by_key = registered["token_endpoint_auth_method"] == "private_key_jwt"
     made = OAuth2Session(
         registered["client_id"],
-        client_secret=json.dumps(registered["private_jwks"]["keys"][0]),
+        client_secret=import_key(registered["private_jwks"]["keys"][0]) if by_key else None,
         scope="openid accounts",
         token_endpoint=aliases["token_endpoint"],
     )
-    if registered["token_endpoint_auth_method"] == "private_key_jwt":
-        made.register_client_auth_method(IssuerAudience(metadata["issuer"]))
+    if by_key:
+        # FAPI 2.0: the assertion is addressed to the issuer, not to the endpoint. The rest is the library's own.
+        alg = registered["private_jwks"]["keys"][0]["alg"]
+        made.register_client_auth_method(PrivateKeyJWT(metadata["issuer"], alg=alg))
         made.token_endpoint_auth_method = "private_key_jwt"
         made.revocation_endpoint_auth_method = "private_key_jwt"
     else:
@@ -57,22 +60,6 @@ def session(registered, metadata):
     made.verify = CA
     made.cert = (registered["certificate_file"], registered["certificate_key_file"])
     return made
-
-
-class IssuerAudience(PrivateKeyJWT):
-    """FAPI 2.0: the assertion is addressed to the issuer, not to the endpoint."""
-
-    def __init__(self, issuer):
-        super().__init__(token_endpoint=issuer)
-
-    def sign(self, auth, token_endpoint):
-        jwk = json.loads(auth.client_secret)
-        now = int(time.time())
-        claims = {
-            "iss": auth.client_id, "sub": auth.client_id, "aud": self.token_endpoint,
-            "iat": now, "exp": now + 60, "jti": secrets.token_urlsafe(16),
-        }
-        return jwt.encode({"alg": jwk["alg"], "kid": jwk["kid"]}, claims, JsonWebKey.import_key(jwk)).decode()
 
 
 def approve(url):

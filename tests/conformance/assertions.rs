@@ -77,6 +77,7 @@ async fn claims(suite: &Suite, party: &Party<'_>, report: &mut Report) {
         ("RFC 7523 3-4", "exp 5 min ago", json!({ "exp": now() - 300, "iat": now() - 360 })),
         ("RFC 7523 3-4", "exp 1 s ago", json!({ "exp": now() - 1 })),
         ("RFC 7523 3-4", "exp a day ahead", json!({ "exp": now() + 86_400 })),
+        ("RFC 7523 3-4", "exp two hours ahead", json!({ "exp": now() + 7_200 })),
         ("RFC 7519 4.1.4", "exp is a text", json!({ "exp": (now() + 60).to_string() })),
         ("FAPI2-SP 5.3.2.1-13", "iat 65 s ahead", json!({ "iat": now() + 65 })),
         ("FAPI2-SP 5.3.2.1-13", "nbf 65 s ahead", json!({ "nbf": now() + 65 })),

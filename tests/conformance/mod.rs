@@ -8,6 +8,7 @@ mod browser;
 mod ciba;
 mod discovery;
 mod dpop;
+mod grants;
 mod introspection;
 mod outside;
 mod own_clients;
@@ -60,6 +61,7 @@ async fn the_server_conforms() {
         visits::run(&suite, &mut report).await;
         stronger::run(&suite, &mut report).await;
         targets::run(&suite, &mut report).await;
+        grants::run(&suite, &mut report).await;
     }
     if suite.offers("backchannel_authentication_endpoint") && !suite.told["authentication_device"].is_null() {
         ciba::run(&suite, &mut report).await;

@@ -54,6 +54,13 @@ async fn clients_that_leave_the_defaults_to_the_server_conform() {
         let name = format!("keys behind a jwks_uri on the suite's machine: {name}");
         report.holds("RFC 7591 2", &name, answer.status == status, &answer.told());
     }
+    for (name, key, status) in [("its own", sixth, 200), ("another's", first, 401)] {
+        let mut party = suite.own_party("nameless", key, None);
+        party.told["sender_constraint"] = "dpop".into();
+        let answer = party.own_token("accounts").await;
+        let name = format!("a key without kid, and an assertion with one: {name}");
+        report.holds("RFC 7515 4.1.4", &name, answer.status == status, &answer.told());
+    }
     report.finish(40);
 }
 
@@ -61,6 +68,8 @@ fn clients(keys: &[Arc<Key>], near: &str) -> Value {
     let encryption = json!({ "kty": "RSA", "use": "enc", "alg": "RSA-OAEP", "kid": "e", "e": "AQAB", "n": "AQAB" });
     let mut other = Key::generate(Algorithm::Ps256).jwk;
     other["alg"] = "RS256".into();
+    let mut nameless = keys[5].jwk.clone();
+    nameless.as_object_mut().unwrap().remove("kid");
     let unknown = json!({ "kty": "AKP", "alg": "ML-DSA-44", "kid": "p", "pub": "AAAA" });
     let client = |id: &str, more: Value| {
         let sound =
@@ -78,6 +87,7 @@ fn clients(keys: &[Arc<Key>], near: &str) -> Value {
             "grant_types": ["urn:openid:params:grant-type:ciba"], "backchannel_token_delivery_mode": "ping",
             "backchannel_client_notification_endpoint": format!("{near}/notified"),
         },
+        client("nameless", json!({ "jwks": { "keys": [nameless] }, bound: false })),
         client("remote", json!({ "jwks_uri": format!("{near}/jwks"), bound: false })),
         client("uk-once", json!({
             "jwks": { "keys": [keys[5].jwk] }, "profile": "fapi1-advanced-uk", "grant_types": ["authorization_code"],

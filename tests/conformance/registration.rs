@@ -179,6 +179,10 @@ async fn answers(suite: &Suite, report: &mut Report, sound: &Value, token: Optio
         ("authorization_signed_response_alg", "RS256"),
         ("userinfo_signed_response_alg", "ES256"),
         ("id_token_encrypted_response_alg", "RSA-OAEP"),
+        ("introspection_signed_response_alg", "RS256"),
+        ("introspection_encrypted_response_alg", "RSA-OAEP"),
+        ("request_object_encryption_alg", "RSA-OAEP"),
+        ("backchannel_authentication_request_signing_alg", "RS256"),
     ] {
         let answer = register(suite, &with(sound.clone(), json!({ name: alg })), token).await;
         report.refused("OIDC Registration 2", &format!("{name} {alg}"), &answer, &[400], METADATA);

@@ -124,6 +124,8 @@ async fn audiences(suite: &Suite, party: &Party<'_>, report: &mut Report) {
         ("another server", json!("https://other.example")),
         ("the issuer with a slash", json!(format!("{}/", suite.issuer()))),
         ("the jwks_uri", suite.metadata["jwks_uri"].clone()),
+        ("the introspection endpoint", suite.metadata["introspection_endpoint"].clone()),
+        ("the revocation endpoint's alias", alias("revocation_endpoint")),
         ("nobody", Value::Null),
     ] {
         let answer = push(party, json!({ "aud": aud }), json!({})).await;

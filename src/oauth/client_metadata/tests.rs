@@ -321,3 +321,37 @@ fn a_pairwise_client_of_ciba_belongs_where_its_keys_are() {
         assert_eq!(found, expected, "{name}: {read:?}");
     }
 }
+
+/// What a person reads of a client holds nothing that cannot be seen.
+#[test]
+fn what_is_not_seen_is_in_no_name() {
+    for name in ["Pay\u{61c}Pal", "Pay\u{2060}Pal", "Pay\u{feff}Pal", "Pay\u{ad}Pal", "Pay\u{2028}Pal"] {
+        let refused = read(&with(json!({ "client_name": name })), Profile::Fapi2Security).unwrap_err();
+        assert_eq!(refused.code(), "invalid_client_metadata", "{name:?}");
+    }
+    assert!(read(&with(json!({ "client_name": "Zahlung für Łódź 銀行 بنك" })), Profile::Fapi2Security).is_ok());
+}
+
+#[test]
+fn what_a_client_signs_with_is_kept() {
+    let given = with(json!({
+        "token_endpoint_auth_signing_alg": "ES256", "request_object_signing_alg": "PS256",
+        "backchannel_authentication_request_signing_alg": "EdDSA", "introspection_signed_response_alg": "ES256",
+    }));
+    let read_ = read(&given, Profile::Fapi2Security).unwrap();
+    let expected = SigningAlgorithms {
+        assertions: Some(Algorithm::Es256),
+        request_objects: Some(Algorithm::Ps256),
+        backchannel_requests: Some(Algorithm::EdDsa),
+    };
+    assert_eq!(read_.metadata.signing, expected);
+    assert!(read_.metadata.introspection_signed);
+    for (name, _) in SigningAlgorithms::MEMBERS {
+        assert_eq!(read_.members[name], given[name], "{name} is told");
+        for (algorithm, profile) in [("RS256", Profile::Fapi2Security), ("none", Profile::PlainOauth), ("EdDSA", UK)] {
+            assert!(read(&with(json!({ name: algorithm })), profile).is_err(), "{name}: {algorithm}");
+        }
+    }
+    let none = read(&good(), Profile::Fapi2Security).unwrap().metadata;
+    assert_eq!((none.signing, none.introspection_signed), (SigningAlgorithms::default(), false));
+}

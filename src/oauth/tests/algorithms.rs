@@ -123,3 +123,97 @@ async fn what_no_profile_in_use_allows_is_not_listed() {
         }
     }
 }
+
+/// OpenID Connect Registration §2, CIBA Core §4, RFC 8725 §3.1: the client decided, and its profile allows more.
+#[tokio::test]
+async fn a_client_signs_with_what_it_registered_and_nothing_else() {
+    let es256 = Some(Algorithm::Es256);
+    for (name, signing, taken) in [
+        ("nothing registered", SigningAlgorithms::default(), [true, true, true]),
+        ("assertions", SigningAlgorithms { assertions: es256, ..Default::default() }, [false, true, true]),
+        ("request objects", SigningAlgorithms { request_objects: es256, ..Default::default() }, [true, false, true]),
+        ("backchannel", SigningAlgorithms { backchannel_requests: es256, ..Default::default() }, [true, true, false]),
+    ] {
+        let (other, _) = SigningKey::generate(Algorithm::EdDsa).unwrap();
+        let world = world_of(|world| {
+            let (client, registration) = code_client(world, "m", Profile::Fapi2Security);
+            let all = json!({ "keys": [other.public_jwk(), world.key.public_jwk()] });
+            let grants = [GrantType::AuthorizationCode, GrantType::Ciba, GrantType::RefreshToken];
+            let metadata = ClientMetadata {
+                signing,
+                grant_types: grants.into_iter().collect(),
+                ciba: Some(CibaDelivery::Poll),
+                ..(*registration.metadata).clone()
+            };
+            let keys = ClientKeys::inline(&all).unwrap();
+            vec![(client, ClientRegistration { keys, metadata: Arc::new(metadata), ..registration })]
+        })
+        .await;
+        let scene = Scene { keys: vec![], world };
+        let world = &scene.world;
+        let mut object =
+            json!({ "iss": "m", "client_id": "m", "aud": ISSUER, "iat": NOW, "nbf": NOW, "exp": NOW + 300 });
+        for (name, value) in request_parameters() {
+            object[name] = value.into();
+        }
+        let ask = |key: &SigningKey| {
+            let mut claims = json!({ "iss": "m", "aud": ISSUER, "iat": NOW, "nbf": NOW, "exp": NOW + 300 });
+            for (name, value) in [
+                ("jti", fresh("ask").as_str()),
+                ("scope", "openid"),
+                ("login_hint", "alice"),
+                ("binding_message", "Pay"),
+            ] {
+                claims[name] = value.into();
+            }
+            key.sign("oauth-authz-req+jwt", &claims).unwrap()
+        };
+        for (kind, key) in [("the registered one", &world.key), ("another", &other)] {
+            let assertion = key.sign("JWT", &world.assertion_claims("m", &fresh(name))).unwrap();
+            let by_assertion = scene.push(&assertion, None, &plain(&request_parameters())).await;
+            let signed = key.sign("oauth-authz-req+jwt", &object).unwrap();
+            let by_object = scene.push(&world.fresh_assertion("m"), None, &[("request", &signed)]).await;
+            let (assertion, asked) = (world.fresh_assertion("m"), ask(key));
+            let form = [&with_assertion(&assertion)[..], &[("request", asked.as_str())]].concat();
+            let (headers, body, connection) = (form_headers(), encode(&form), mtls());
+            let request = Request { headers: &headers, body: body.as_bytes(), connection: &connection };
+            let by_backchannel = world.server.backchannel(request).await.map(drop).map_err(|error| error.code());
+            let own = kind == "the registered one";
+            let expected = |at: usize, code| if own || taken[at] { Ok(()) } else { Err(code) };
+            assert_eq!(by_assertion, expected(0, "invalid_client"), "{name}: {kind}");
+            assert_eq!(by_object, expected(1, "invalid_request_object"), "{name}: {kind}");
+            assert_eq!(by_backchannel, expected(2, "invalid_request"), "{name}: {kind}");
+        }
+    }
+}
+
+/// RFC 7523 §3: what is addressed to one endpoint is of no use at another, but for those that clients of FAPI 1.0 name anywhere.
+#[tokio::test]
+async fn an_assertion_is_good_where_it_is_addressed_to() {
+    let world = world_of(|world| vec![code_client(world, "m", Profile::Fapi1Advanced(Fapi1Variant::Base))]).await;
+    let call = async |path: &str, aud: &str| {
+        let mut claims = world.assertion_claims("m", &fresh("aud"));
+        claims["aud"] = aud.into();
+        let assertion = world.key.sign("JWT", &claims).unwrap();
+        let (headers, body, connection) = (form_headers(), encode(&with_assertion(&assertion)), mtls());
+        let request = Request { headers: &headers, body: body.as_bytes(), connection: &connection };
+        let code = match path {
+            "token" => world.server.token(request).await.map(drop),
+            "par" => world.server.push(request).await.map(drop),
+            "backchannel" => world.server.backchannel(request).await.map(drop),
+            "introspect" => world.server.introspect(request).await.map(drop),
+            _ => world.server.revoke(request).await.map(drop),
+        };
+        code.unwrap_err().code() != "invalid_client" // Nothing but the client is in the form.
+    };
+    let paths = ["token", "par", "backchannel", "introspect", "revoke"];
+    for path in paths {
+        assert!(call(path, ISSUER).await, "{path}: the issuer");
+        for named in paths {
+            for base in [ISSUER, MTLS] {
+                let good = named == path || matches!(named, "token" | "par");
+                assert_eq!(call(path, &format!("{base}/oauth/{named}")).await, good, "{path}: {base}, {named}");
+            }
+        }
+    }
+}

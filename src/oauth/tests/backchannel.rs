@@ -167,6 +167,23 @@ async fn a_refusal_is_final_and_an_approval_that_nobody_fetches_ends() {
     assert_eq!(world.poll("poll", &kept).await.map(drop), Err("expired_token"));
 }
 
+#[tokio::test]
+async fn what_is_decided_is_not_outstanding() {
+    let world = ciba_world().await;
+    for nth in 0..50 {
+        let id = world.asked("poll").await;
+        if nth % 2 == 0 {
+            world.server.decide_backchannel(&id, BackchannelDecision::Deny, world.clock.now()).unwrap();
+            assert_eq!(world.poll("poll", &id).await.map(drop), Err("access_denied"), "it is known what became of it");
+        } else {
+            world.approve_backchannel(&id).unwrap();
+            world.poll("poll", &id).await.unwrap();
+            assert_eq!(world.poll("poll", &id).await.map(drop), Err("invalid_grant"), "once");
+        }
+    }
+    assert_eq!(world.server.parts.outstanding.held()[2].1, 0);
+}
+
 /// CIBA Core §10.2.
 #[tokio::test]
 async fn a_client_is_pinged_once_after_either_decision_and_never_for_an_expiry() {

@@ -197,7 +197,7 @@ async fn a_request_is_opened_often_and_decided_once() {
     world.clock.set(NOW + 200);
     assert!(world.server.open("a", uri, world.clock.now()).is_ok());
     assert!(world.approve("a", uri).is_ok());
-    assert!(matches!(world.approve("a", uri), Err(DecisionError::NotOpen(NotOpen::Decided))));
+    assert!(matches!(world.approve("a", uri), Err(DecisionError::NotOpen(NotOpen::Unknown))));
 
     let late = world.push("a", &request_parameters()).await.unwrap();
     world.server.open("a", &late.request_uri, world.clock.now()).unwrap();
@@ -320,6 +320,62 @@ async fn one_client_fills_its_own_share_only() {
     assert!(world.push("b", &request_parameters()).await.is_ok());
     world.clock.set(NOW + 90);
     assert!(world.push("a", &request_parameters()).await.is_ok(), "what expired makes room");
+}
+
+/// RFC 9126 §2.3 is about what is outstanding: however many a client finishes, it may begin the next.
+#[tokio::test]
+async fn what_is_finished_is_not_outstanding() {
+    let world = two_clients().await;
+    for nth in 0..50 {
+        let code = world.code("a").await;
+        if nth % 2 == 0 {
+            world.redeem("a", &by_code(&code)).await.unwrap();
+            continue;
+        }
+        let pushed = world.push("a", &request_parameters()).await.unwrap();
+        world.server.open("a", &pushed.request_uri, world.clock.now()).unwrap();
+        let refused = AuthorizationError::Refused;
+        world.server.refuse("a", &pushed.request_uri, refused, world.clock.now()).ok().unwrap();
+        let spoilt = [&by_code(&code)[..3], &[("code_verifier", "x")]].concat();
+        assert_eq!(world.redeem("a", &spoilt).await.map(drop).unwrap_err().code(), "invalid_grant");
+        let again = world.redeem("a", &by_code(&code)).await;
+        assert_eq!(again.map(drop).unwrap_err().code(), "invalid_grant", "spent by the first attempt");
+    }
+    let held = |world: &World| world.server.parts.outstanding.held().map(|(_, held, _)| held);
+    assert_eq!(held(&world), [0, 0, 0]);
+    // What nobody fetched, and nobody decided, does take its place, for as long as it lasts.
+    for _ in 0..20 {
+        world.code("a").await;
+    }
+    let pushed = world.push("a", &request_parameters()).await.unwrap();
+    let full = query(&world.approve("a", &pushed.request_uri).unwrap());
+    assert_eq!(full["error"], "temporarily_unavailable");
+    world.clock.set(NOW + 60);
+    assert_eq!(held(&world), [0, 20, 0], "nobody came since");
+    world.code("a").await;
+    assert_eq!(held(&world), [0, 1, 0]);
+    for _ in 0..20 {
+        let pushed = world.push("a", &request_parameters()).await.unwrap();
+        world.server.open("a", &pushed.request_uri, world.clock.now()).unwrap();
+    }
+    assert_eq!(world.push("a", &request_parameters()).await.unwrap_err().status().as_u16(), 429);
+    world.clock.set(NOW + 60 + 600);
+    assert!(world.push("a", &request_parameters()).await.is_ok(), "they timed out");
+}
+
+/// RFC 6749 §4.1.2: ten minutes after its use a code still ends what came of it.
+#[tokio::test]
+async fn the_reuse_of_a_code_is_noticed_after_its_end() {
+    let world = two_clients().await;
+    let code = world.code("a").await;
+    world.clock.set(NOW + 59);
+    let body = world.redeem("a", &by_code(&code)).await.unwrap();
+    world.clock.set(NOW + 59 + 599);
+    let again = world.redeem("a", &by_code(&code)).await;
+    assert_eq!(again.map(drop).unwrap_err().code(), "invalid_grant");
+    let refresh = body.refresh_token.unwrap();
+    let refreshed = world.redeem("a", &[("grant_type", "refresh_token"), ("refresh_token", &refresh)]).await;
+    assert_eq!(refreshed.map(drop).unwrap_err().code(), "invalid_grant", "its grant has ended");
 }
 
 /// Open Finance Brasil BR-AS-21: refused even where it is one, which others take.

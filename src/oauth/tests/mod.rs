@@ -9,6 +9,7 @@ mod by_dpop;
 mod by_software;
 mod code_flow;
 mod documents;
+mod ending;
 mod grants;
 mod registering;
 mod ring;
@@ -76,12 +77,17 @@ pub(crate) struct Memory {
     revoked: Mutex<HashMap<String, Timestamp>>,
     pub(crate) grants: Mutex<Vec<(Grant, SecretHash)>>,
     pub(crate) notified: Mutex<Vec<Notification>>,
+    /// Subjects of users who are not users any more.
+    pub(crate) gone: Mutex<HashSet<String>>,
     registered: Mutex<Vec<StoredClient>>,
 }
 
 /// Two users, `alice` and `bob`, whose subjects are `user-1` and `user-2`.
 impl Subjects for Memory {
     fn by_subject(&self, subject: &str) -> Option<Arc<Subject>> {
+        if self.gone.lock().unwrap().contains(subject) {
+            return None;
+        }
         let (username, email) = match subject {
             "user-1" => ("alice", Some("alice@example.com".to_owned())),
             "user-2" => ("bob", None),
@@ -198,6 +204,7 @@ impl DynamicClientStore for Memory {
 impl GrantStore for Memory {
     async fn insert(&self, grant: &Grant, refresh_token: SecretHash) -> Result<(), StoreError> {
         self.check()?;
+        tokio::task::yield_now().await; // Others get their turn, as while a disk is written.
         self.grants.lock().unwrap().push((grant.clone(), refresh_token));
         Ok(())
     }
@@ -213,8 +220,8 @@ impl GrantStore for Memory {
         Ok(self.grants.lock().unwrap().iter().find(|(grant, _)| grant.id == *id).map(|(grant, _)| grant.clone()))
     }
 
-    async fn remove(&self, id: &GrantId) -> Result<(), StoreError> {
-        self.check()?;
+    async fn end(&self, id: &GrantId, mark: &RevokedToken) -> Result<(), StoreError> {
+        RevocationStore::revoke(self, mark).await?;
         self.grants.lock().unwrap().retain(|(grant, _)| grant.id != *id);
         Ok(())
     }

@@ -16,7 +16,9 @@ async fn inhabited() -> World {
     let world = two_clients().await;
     world.server.parts.visitors.users.replace(vec![user("alice"), user("bob")]);
     let room = OutstandingLimits { all: 1_000, per_tenant: 1_000, per_client: 1_000 };
-    let parts = Parts { outstanding: Arc::new(OutstandingRequests::new(room)), ..world.server.parts.clone() };
+    let parts = world.server.parts.clone();
+    let subjects = parts.visitors.users.clone();
+    let parts = Parts { outstanding: Arc::new(OutstandingRequests::new(room)), subjects, ..parts };
     let server = Arc::new(AuthorizationServer::new(settings(), parts).unwrap());
     World { server, ..world }
 }

@@ -11,7 +11,7 @@ use super::{DETAIL_TYPES, clients, put, told};
 use crate::sandbox::pki::DemoPki;
 
 /// Members that mean the same under the same name in `clients.yaml`.
-const SAME: [&str; 9] = [
+const SAME: [&str; 12] = [
     "profile",
     "grant_types",
     "redirect_uris",
@@ -21,12 +21,17 @@ const SAME: [&str; 9] = [
     "backchannel_token_delivery_mode",
     "backchannel_client_notification_endpoint",
     "access_token_lifetime",
+    "token_endpoint_auth_signing_alg",
+    "request_object_signing_alg",
+    "backchannel_authentication_request_signing_alg",
 ];
 /// Subjects of a certificate (RFC 8705 §2.1.2).
 const SUBJECTS: [&str; 5] = ["subject_dn", "san_dns", "san_uri", "san_ip", "san_email"];
 const SCOPES: &str = "openid profile email accounts payments wallet:read credit:read";
 /// `tokens.signing_algorithm` of the demo's `gateway.yaml`.
 const SIGNED_BY: &str = "ES256";
+/// RFC 9701 §6.
+const INTROSPECTION_SIGNED: &str = "introspection_signed_response_alg";
 /// More are a mistake: this is a demo.
 const CLIENTS_MAX: usize = 100;
 
@@ -91,6 +96,9 @@ fn entry(at: usize, metadata: &Value, pki: &DemoPki) -> anyhow::Result<Map<Strin
     entry.entry("authorization_details_types").or_insert_with(|| json!(DETAIL_TYPES));
     entry.entry("grant_types").or_insert_with(|| json!(["authorization_code", "refresh_token"]));
     bind(metadata, &mut entry);
+    if metadata.contains_key(INTROSPECTION_SIGNED) {
+        entry.insert("introspection_signed".into(), true.into());
+    }
     if text("subject_type") == Some("pairwise") {
         let uris = metadata.get("redirect_uris").and_then(Value::as_array);
         let uri = text("sector_identifier_uri").or_else(|| uris?.first()?.as_str()).or_else(|| text("jwks_uri"));
@@ -148,12 +156,19 @@ fn check_answers(metadata: &Map<String, Value>) -> anyhow::Result<()> {
         response_types.is_none_or(|types| *types == code || *types == json!([])),
         "response_types can be [\"code\"] only"
     );
-    for name in ["id_token_signed_response_alg", "authorization_signed_response_alg"] {
+    for name in ["id_token_signed_response_alg", "authorization_signed_response_alg", INTROSPECTION_SIGNED] {
         let asked = metadata.get(name);
         ensure!(asked.is_none_or(|alg| alg == SIGNED_BY), "{name}: the demo signs with {SIGNED_BY}");
     }
-    for name in ["userinfo_signed_response_alg", "id_token_encrypted_response_alg", "userinfo_encrypted_response_alg"] {
-        ensure!(metadata.get(name).is_none(), "{name}: answers are not so made here");
+    for name in [
+        "userinfo_signed_response_alg",
+        "id_token_encrypted_response_alg",
+        "userinfo_encrypted_response_alg",
+        "authorization_encrypted_response_alg",
+        "introspection_encrypted_response_alg",
+        "request_object_encryption_alg",
+    ] {
+        ensure!(metadata.get(name).is_none(), "{name}: userinfo is not signed here, and nothing is encrypted");
     }
     Ok(())
 }
