@@ -117,7 +117,10 @@ pub fn allowing() -> String {
 }
 
 pub async fn register(gateway: &Gateway, token: &str, metadata: &Value) -> (u16, Value) {
-    let request = http(None).post(gateway.https("public", "/oauth/register")).bearer_auth(token).json(metadata);
+    let mut request = http(None).post(gateway.https("public", "/oauth/register")).json(metadata);
+    if !token.is_empty() {
+        request = request.bearer_auth(token);
+    }
     read(request.send().await.unwrap()).await
 }
 

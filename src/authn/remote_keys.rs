@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{IssuerError, IssuerSettings, JwksFetchError, RemoteKeysError};
 use crate::domain::Timestamp;
-use crate::jose::{Algorithm, KeySet, KeyThumbprint, ParsedKeySet, UnverifiedToken, Verified, parse_strict};
+use crate::jose::{Algorithm, JwksError, KeySet, KeyThumbprint, ParsedKeySet, UnverifiedToken, Verified, parse_strict};
 use crate::outbound::Outbound;
 
 /// Longest JWK set, in bytes.
@@ -253,7 +253,13 @@ impl RemoteSet {
 
     fn read(&self, fetched: &Fetched, now: Timestamp) -> Result<Held, JwksFetchError> {
         let jwks = parse_strict(&fetched.body).map_err(JwksFetchError::Json)?;
-        let ParsedKeySet { keys, skipped } = KeySet::parse(&jwks, &self.algorithms).map_err(JwksFetchError::Jwks)?;
+        let ParsedKeySet { keys, skipped } = match KeySet::parse(&jwks, &self.algorithms) {
+            // Its owner withdrew them all: nothing of theirs is to be taken.
+            Err(JwksError::NoUsableKey { first: None }) => {
+                ParsedKeySet { keys: KeySet::of(Vec::new()), skipped: Vec::new() }
+            }
+            parsed => parsed.map_err(JwksFetchError::Jwks)?,
+        };
         for skipped in &skipped {
             tracing::debug!(position = skipped.position, reason = %skipped.error, "JWK skipped");
         }

@@ -109,14 +109,17 @@ pub(super) fn check(media: &Media, body: &Body, schemas: &Schemas, direction: Di
     let Some(node) = media.node else { return Vec::new() };
     match body {
         Body::Json(json) => errors(schemas, direction, node, json.instance(), ""),
-        Body::Form(fields) => errors(schemas, direction, node, Instance::of(&typed_form(fields, schemas, node)), ""),
+        Body::Form(fields) => match typed_form(fields, schemas, node) {
+            Some(form) => errors(schemas, direction, node, Instance::of(&form), ""),
+            None => vec![error(String::new(), "has a name that is written both plainly and in brackets")],
+        },
         Body::Absent | Body::Opaque => Vec::new(),
     }
 }
 
 /// Form fields under the types that the schema wants; `a[b]=c` is a member of `a` unless the schema knows the name as
-/// it is written.
-fn typed_form(fields: &Value, schemas: &Schemas, node: NodeId) -> Value {
+/// it is written. Nothing where readers would differ.
+fn typed_form(fields: &Value, schemas: &Schemas, node: NodeId) -> Option<Value> {
     let mut tree = Tree::default();
     for (name, value) in fields.as_object().into_iter().flatten() {
         let (known, _) = schemas.member_names(node);
@@ -127,5 +130,5 @@ fn typed_form(fields: &Value, schemas: &Schemas, node: NodeId) -> Value {
             tree.add(&path, text.to_owned());
         }
     }
-    tree.object(schemas, node)
+    (!tree.is_torn()).then(|| tree.object(schemas, node))
 }

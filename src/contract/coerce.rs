@@ -67,6 +67,11 @@ impl Tree {
         }
     }
 
+    /// Whether a name has a text and members too, as in `a=1&a[b]=2`: one reader takes the first for `a`, another the second.
+    pub fn is_torn(&self) -> bool {
+        (!self.texts.is_empty() && !self.members.is_empty()) || self.members.iter().any(|(_, member)| member.is_torn())
+    }
+
     /// The value that the schema wants.
     pub fn value(&self, schemas: &Schemas, id: NodeId) -> Value {
         let types = schemas.types(id);

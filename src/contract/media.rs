@@ -82,6 +82,11 @@ impl MediaType {
     }
 }
 
+/// Whether a content type says JSON that every reader reads alike: in UTF-8 (RFC 8259 §8.1).
+pub fn is_plain_json(content_type: &str) -> bool {
+    MediaType::parse(content_type).is_some_and(|media| media.syntax() == Syntax::Json && media.is_utf8())
+}
+
 /// Optional whitespace (RFC 9110 §5.6.3).
 const OWS: [char; 2] = [' ', '\t'];
 

@@ -37,6 +37,7 @@ mod waiver;
 pub use body::{Body, BodyRefusal, parse_body};
 pub use exact::Json;
 pub use issue::{ContractIssue, IssueCause};
+pub use media::is_plain_json;
 pub use operation::{Contract, Contracts, Mode, UndeclaredQuery};
 pub use spec::{
     BodySpec, MediaTypeSpec, OperationSpec, ParameterPlace, ParameterSpec, ResponseSpec, SchemaPointer, StatusRange,

@@ -340,6 +340,9 @@ impl Parameter {
         match tree {
             Err(wrong) => found.push(wrong),
             Ok(tree) if tree.is_empty() => self.check_missing(found),
+            Ok(tree) if tree.is_torn() => {
+                found.push(self.error("has a name that is written both plainly and in brackets"))
+            }
             Ok(tree) => {
                 let value = tree.object(schemas, node);
                 found.extend(errors(schemas, Direction::Request, node, Instance::of(&value), &self.root));

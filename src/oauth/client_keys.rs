@@ -214,6 +214,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_client_that_withdraws_all_its_keys_has_none() {
+        let own = key();
+        let world = world(Script::Kept(jwks(&[&own]), 300)).await;
+        assert_eq!(world.check(&own, 1000).await, "verified");
+        world.peer.script.send_replace(Script::Kept(jwks(&[]), 300));
+        assert_eq!(world.check(&own, 1301).await, "refused", "the set is there, and empty");
+    }
+
+    #[tokio::test]
     async fn what_is_no_key_set_is_nobodys_key() {
         let own = key();
         for (name, script) in [

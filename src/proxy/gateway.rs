@@ -132,6 +132,18 @@ impl Gateway {
         Ok(())
     }
 
+    /// A WebSocket lives on after its handshake, but not after the right to it: asked of every piece that passes.
+    fn check_tunnel(&self, ctx: &mut RequestContext) -> Result<()> {
+        if !ctx.forward.as_ref().is_some_and(|forward| forward.websocket && forward.answered) {
+            return Ok(());
+        }
+        let Some(admitted) = &ctx.admitted else { return Ok(()) };
+        match admitted.caller.check_again(&self.snapshot(), self.clock.now()) {
+            Ok(()) => Ok(()),
+            Err(rejection) => self.refuse(ctx, rejection.into()),
+        }
+    }
+
     /// Counts a failed authentication against whoever is at the other end.
     fn note_refusal(&self, ctx: &mut RequestContext) {
         let (Some(Refusal::Rejected(rejection)), Some(in_work)) = (&ctx.refusal, &ctx.in_work) else { return };
@@ -297,6 +309,7 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
+        self.check_tunnel(ctx)?;
         streaming::request_chunk(body, end_of_stream, ctx).map_err(|fault| as_error(&fault))
     }
 
@@ -316,6 +329,7 @@ impl ProxyHttp for Gateway {
         _: bool,
         ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
+        self.check_tunnel(ctx)?;
         streaming::response_chunk(ctx).map(|()| None).map_err(|fault| as_error(&fault))
     }
 

@@ -7,13 +7,8 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::Value;
 
 use super::failure::Fault;
+use crate::contract::is_plain_json;
 use crate::policy::Obligations;
-
-/// Whether a media type is JSON (RFC 8259, RFC 6839 §3.1).
-pub(super) fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
-}
 
 /// The one value of a field as text.
 pub(super) fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
@@ -37,7 +32,8 @@ pub(super) fn rewrite(headers: &HeaderMap, body: &[u8], obligations: &Obligation
     if headers.contains_key(header::CONTENT_RANGE) {
         return Err(Fault::Unusable("it is a part of a document that must be redacted"));
     }
-    if !text(headers, header::CONTENT_TYPE).is_some_and(is_json) {
+    let one = headers.get_all(header::CONTENT_TYPE).iter().count() == 1;
+    if !one || !text(headers, header::CONTENT_TYPE).is_some_and(is_plain_json) {
         return Err(Fault::Unusable("it is not JSON and must be redacted"));
     }
     let mut value: Value = serde_json::from_slice(body).map_err(|_| Fault::Unusable("it is malformed JSON"))?;
@@ -122,6 +118,8 @@ mod tests {
             ("compressed", vec![json.clone(), (header::CONTENT_ENCODING, "gzip")], "{}", false),
             ("text", vec![(header::CONTENT_TYPE, "text/csv")], "{}", false),
             ("no media type", vec![], "{}", false),
+            ("another charset", vec![(header::CONTENT_TYPE, "application/json; charset=utf-7")], "{}", false),
+            ("two media types", vec![json.clone(), (header::CONTENT_TYPE, "text/plain")], "{}", false),
             ("a part", vec![json.clone(), (header::CONTENT_RANGE, "bytes 0-1/9")], "{}", false),
             ("malformed", vec![json.clone()], "{\"a\":", false),
             ("two documents", vec![json.clone()], "{}{}", false),

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use serde_json::json;
 
 use super::{millis, raw};
+use crate::harness::token::{now, outside_claims, outside_key, with};
 use crate::harness::wire::Wire;
 use crate::harness::{Backend, Gateway, Reply, Site};
 
@@ -72,6 +74,34 @@ async fn what_a_back_end_says_with_its_101_arrives() {
         assert_eq!(wire.take(11).await.as_deref(), Some(&b"first words"[..]));
         assert!(wire.closed().await, "and ends with the back end");
     }
+}
+
+/// No pieces pass once the token would not open it any more.
+#[tokio::test]
+async fn a_tunnel_does_not_outlive_its_token() {
+    let backend = Backend::start(|_| Reply::Upgrade(ACCEPT.into())).await;
+    let (_site, gateway) = rig(&backend).await;
+    let ends_at = now() + 2;
+    let token = outside_key().jwt("at+jwt", &with(outside_claims("acme", "app"), json!({ "exp": ends_at })));
+    let mut wire = Wire::connect(gateway.address("public")).await;
+    wire.send(format!(
+        "GET /shop/socket HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{HANDSHAKE}\r\n"
+    ))
+    .await;
+    assert_eq!(wire.head().await.map(|head| head.status), Some(101));
+    let (mut tick, mut pieces) = (tokio::time::interval(millis(50)), 0);
+    let end = tokio::time::timeout(millis(10_000), async {
+        loop {
+            tick.tick().await;
+            if wire.try_send("ping").await.is_err() || wire.take(4).await.is_none() {
+                break;
+            }
+            pieces += 1;
+        }
+    });
+    end.await.expect("an end");
+    assert!(pieces > 2, "{pieces}: it worked before");
+    assert!(now() >= ends_at, "and not a moment less");
 }
 
 /// The stock engine's read timeout kills an idle WebSocket.

@@ -110,6 +110,13 @@ fn arrays_and_objects_in_the_query() {
         (None, Some(false), &object, "p=a", &["#query/p: must list names and values in turn"]),
         (Some("deepObject"), Some(true), &object, "p[a]=1&p[b]=x", &[]),
         (Some("deepObject"), Some(true), &object, "p%5Ba%5D=1", &[]),
+        (
+            Some("deepObject"),
+            Some(true),
+            &object,
+            "p[a]=x&p[a][]=1",
+            &["#query/p: has a name that is written both plainly and in brackets"],
+        ),
         (Some("deepObject"), Some(true), &object, "p[b]=1", &["#query/p/a: is missing"]),
         (Some("deepObject"), Some(true), &object, "p=1", &["#query/p: must be written as name[member]=value"]),
         (Some("deepObject"), Some(true), &object, "px[a]=q", &[]),

@@ -4,3 +4,4 @@ mod exchange;
 mod http2;
 mod lanes;
 mod rig;
+mod strange;
