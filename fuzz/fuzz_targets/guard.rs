@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use clearway::front::{ProxyField, TrustedProxies};
 use clearway::proxy::guard::{GuardSettings, Hosts, check_head};
 use clearway_fuzz::partner;
 use http::{HeaderName, HeaderValue, Version};
@@ -17,9 +18,11 @@ static SETTINGS: LazyLock<GuardSettings> = LazyLock::new(|| GuardSettings {
     header_bytes_max: 2048,
     header_count_max: 16,
     uri_bytes_max: 512,
-    idle_timeout: Duration::from_secs(30),
     body_idle_timeout: Duration::from_secs(30),
-    trusted_proxies: vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([10, 0, 0, 1])],
+    trusted_proxies: TrustedProxies {
+        addresses: vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([10, 0, 0, 1])],
+        field: ProxyField::XForwardedFor,
+    },
 });
 
 const GONE: [&str; 16] = [

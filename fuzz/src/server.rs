@@ -84,7 +84,7 @@ impl GrantStore for Memory {
         Ok(None)
     }
 
-    async fn remove(&self, _: &GrantId) -> Result<(), StoreError> {
+    async fn end(&self, _: &GrantId, _: &RevokedToken) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -305,7 +305,6 @@ async fn an_answer_that_is_no_key_set_is_refused() {
         ("a redirect", Reply::Redirect(target.url.clone())),
         ("not JSON", Reply::Body("<html>".into())),
         ("a member twice", Reply::Body(r#"{"keys":[],"keys":[]}"#.into())),
-        ("no keys", Reply::Body(r#"{"keys":[]}"#.into())),
         ("too long", Reply::Body(format!("{}{}", " ".repeat(256 * 1024), jwks(&[&key])))),
         ("no content", Reply::Status(204)),
     ];
@@ -316,6 +315,9 @@ async fn an_answer_that_is_no_key_set_is_refused() {
         assert_eq!(endpoint.hits(), 1, "{name}");
     }
     assert_eq!(target.hits(), 0, "the redirect was not followed");
+    let emptied = endpoint(Reply::Body(r#"{"keys":[]}"#.into())).await;
+    let outcome = emptied.world().check(&key.sign("JWT", &outside_claims()).unwrap(), 1000).await;
+    assert!(matches!(outcome, Err(AuthnError::Signature(_))), "a set of no keys is one: {outcome:?}");
 }
 
 #[tokio::test]
