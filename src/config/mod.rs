@@ -5,6 +5,7 @@
 
 mod apis;
 mod diagnostic;
+pub mod folder;
 mod gateway;
 mod institutions;
 mod issuers;

@@ -170,6 +170,90 @@ fn many_files_in_a_folder_are_one_list() {
     assert_eq!(load(folder.path(), &Variables::new()).unwrap().tenants.len(), 2);
 }
 
+#[test]
+fn what_looks_like_configuration_and_is_none_is_a_mistake() {
+    const NONE: &str = "no part of the configuration has this name\n    remedy: did you mean";
+    const TENANTS: &str = "version: 1\ntenants: [{ id: a, jurisdiction: GB }]\n";
+    for (file, expected) in [
+        ("clients.YAML", format!("clients.YAML: {NONE} clients.yaml?")),
+        ("clients.yaml.bak", format!("clients.yaml.bak: {NONE} clients.yaml?")),
+        ("clients.json", format!("clients.json: {NONE} clients.yaml?")),
+        ("Gateway.yml", format!("Gateway.yml: {NONE} gateway.yaml?")),
+        ("cleints/a.yaml", format!("cleints: {NONE} clients/?")),
+        ("Clients/a.yaml", format!("Clients: {NONE} clients/?")),
+        ("clients/a.YAML", "clients/a.YAML: is not read".to_owned()),
+        ("clients/a.yaml.txt", "clients/a.yaml.txt: is not read".to_owned()),
+        ("clients/a.json", "clients/a.json: is not read".to_owned()),
+        ("clients/more/a.yaml", "clients/more: is not read".to_owned()),
+    ] {
+        let found = mistakes(&[("gateway.yaml", GATEWAY), (file, TENANTS)]);
+        assert!(found.len() == 1 && found[0].starts_with(&expected), "{file}: {found:?}");
+        assert!(found[0].contains("remedy: "), "{file}: {found:?}");
+    }
+    let user = "version: 1\nusers: [{ subject: psu-2, username: bob, password_hash_file: users/keys/bob.phc }]\n";
+    let folder = folder(&[
+        ("gateway.yaml", GATEWAY),
+        ("tenants.yaml", TENANTS),
+        ("users/bob.yaml", user),
+        ("users/keys/bob.phc", HASH),
+        ("users/README.md", "Who they are."),
+        ("README.md", ""),
+        ("schema.json", ""),
+        (".tenants.yaml.swp", ""),
+        ("tenants/.more.yaml", "not read"),
+        (".git/clients.yaml", ""),
+        ("client/logo.svg", ""),
+        ("keys/parts.yaml", ""),
+    ]);
+    load(folder.path(), &Variables::new()).unwrap();
+}
+
+#[test]
+fn a_folder_or_file_that_cannot_be_read_is_not_taken_as_absent() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let unreadable = |make: &dyn Fn(&Path)| {
+        let folder = folder(&[("gateway.yaml", GATEWAY)]);
+        make(folder.path());
+        let found = load(folder.path(), &Variables::new()).map(drop).unwrap_err();
+        found.iter().map(|mistake| relative(folder.path(), mistake)).collect::<Vec<_>>()
+    };
+    for (name, make, expected) in [
+        (
+            "a file in place of a folder",
+            &(|at: &Path| fs::write(at.join("tenants"), "").unwrap()) as &dyn Fn(&Path),
+            "tenants: cannot be read: Not a directory",
+        ),
+        (
+            "a folder that has moved",
+            &|at: &Path| symlink("gone", at.join("tenants")).unwrap(),
+            "tenants: cannot be read: No such file",
+        ),
+        (
+            "a file that has moved",
+            &|at: &Path| symlink("gone", at.join("tenants.yaml")).unwrap(),
+            "tenants.yaml: cannot be read: No such file",
+        ),
+        (
+            "a folder in place of a file",
+            &|at: &Path| fs::create_dir(at.join("tenants.yaml")).unwrap(),
+            "tenants.yaml: cannot be read: Is a directory",
+        ),
+    ] {
+        let found = unreadable(make);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{name}: {found:?}");
+    }
+    for name in ["tenants", "cleints"] {
+        let folder = folder(&[("gateway.yaml", GATEWAY), (&format!("{name}/a.txt"), "")]);
+        let closed = folder.path().join(name);
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+        let is_root = fs::read_dir(&closed).is_ok(); // Whom no mode keeps out.
+        let outcome = load(folder.path(), &Variables::new()).map(drop);
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+        let told = outcome.is_err_and(|found| found[0].to_string().contains("cannot be read: Permission denied"));
+        assert!(told || is_root, "{name}");
+    }
+}
+
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 #[test]

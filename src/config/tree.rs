@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::{Diagnostic, Place, Report, Variables, did_you_mean};
+use super::{Diagnostic, Place, Report, Variables, did_you_mean, folder};
 
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -181,10 +181,16 @@ impl<'c> Context<'c> {
     pub fn entries(&self, kind: &'static str) -> Vec<Entry<'_>> {
         let mut files = Vec::new();
         let single = format!("{kind}.yaml");
-        if self.folder.join(&single).is_file() {
+        if !folder::is_absent(&self.folder.join(&single)) {
             files.push(single);
         }
-        files.extend(yaml_files(&self.folder.join(kind)).into_iter().map(|name| format!("{kind}/{name}")));
+        match folder::list_if_there(&self.folder.join(kind)) {
+            Ok(items) => {
+                let names = items.iter().map(|item| &item.name).filter(|name| folder::is_yaml(name));
+                files.extend(names.map(|name| format!("{kind}/{name}")));
+            }
+            Err(mistake) => self.report.add(mistake),
+        }
         files.iter().filter_map(|file| self.file(file)).flat_map(|file| self.listed(&file, kind)).collect()
     }
 
@@ -211,29 +217,10 @@ impl<'c> Context<'c> {
 
     /// A file that no reader opens would be configuration that is believed and not in force.
     pub fn refuse_unknown_files(&self) {
-        for name in yaml_files(&self.folder) {
-            let stem = name.trim_end_matches(".yaml").trim_end_matches(".yml");
-            if name == "gateway.yaml" || (name.ends_with(".yaml") && KINDS.contains(&stem)) {
-                continue;
-            }
-            let hint = did_you_mean(stem, KINDS.into_iter().chain(["gateway"]));
-            let remedy = hint.map_or_else(
-                || format!("the files are gateway.yaml and {}.yaml", KINDS.join(".yaml, ")),
-                |hint| format!("did you mean {hint}.yaml?"),
-            );
-            let place = Place::file(self.folder.join(&name));
-            self.report.add(Diagnostic::new(place, "no part of the configuration has this name").remedy(remedy));
+        for mistake in folder::strange(&self.folder, &self.files.borrow()) {
+            self.report.add(mistake);
         }
     }
-}
-
-fn yaml_files(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut names: Vec<String> =
-        names.filter(|name| (name.ends_with(".yaml") || name.ends_with(".yml")) && !name.starts_with('.')).collect();
-    names.sort();
-    names
 }
 
 fn parse(path: &Path) -> Result<Node, Diagnostic> {

@@ -6,7 +6,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::config::{self, Configuration, Diagnostic, GatewaySettings, Place};
+use crate::config::{self, Configuration, Diagnostic, Foundation, GatewaySettings, Place};
 use crate::endpoint::InForce;
 use crate::oauth::{AuthorizationServer, DetailTypes};
 
@@ -15,8 +15,9 @@ use super::compile::{Compiled, chain};
 use super::running::{Running, Shared, warm};
 use super::{background, compile, revision, settings};
 
-/// Readings of files that change while they are read; then the last one is taken, and the next change reloads again.
-const READINGS_MAX: usize = 3;
+/// Readings of files that change while they are read, one of them to learn of new files; then the last one is taken, and
+/// the next change reloads again.
+const READINGS_MAX: usize = 4;
 /// Pause before a watch that could not be set up is tried again.
 const WATCH_AGAIN: Duration = Duration::from_secs(5);
 
@@ -107,23 +108,40 @@ struct Next {
     warnings: Vec<Diagnostic>,
 }
 
-/// Reads until the files rest: half of one version and half of another is neither.
 fn read(shared: &Shared) -> Result<Next, Vec<Diagnostic>> {
     let running = shared.foundation();
     let previous = shared.in_force.load_full();
+    at_rest(&running, || {
+        let mut configuration = config::load(&shared.folder, &shared.variables)?;
+        let restart_only = keep_restart_only(&mut configuration.gateway, &running.gateway);
+        let compiled = compile::compile(&configuration, &shared.services, Some(&previous.snapshot))?;
+        let Compiled { in_force, detail_types, warnings } = compiled;
+        let foundation = configuration.foundation();
+        Ok((foundation, Next { configuration, in_force, detail_types, restart_only, warnings }))
+    })
+}
+
+/// Reads until the files rest: half of one version and half of another is neither. Files that were not known before a
+/// reading count as changed by it, since nobody looked at them before it: they are read again.
+pub(super) fn at_rest<T, E>(
+    running: &Foundation,
+    mut read: impl FnMut() -> Result<(Foundation, T), E>,
+) -> Result<T, E> {
+    let content = |of: &Foundation| revision::of_files(&of.gateway, &of.files);
+    let mut before = content(running);
+    let mut known = None;
     let mut readings = 0;
     loop {
         readings += 1;
-        let before = revision::of_files(&running.gateway, &running.files);
-        let next = config::load(&shared.folder, &shared.variables).and_then(|mut configuration| {
-            let restart_only = keep_restart_only(&mut configuration.gateway, &running.gateway);
-            let compiled = compile::compile(&configuration, &shared.services, Some(&previous.snapshot))?;
-            let Compiled { in_force, detail_types, warnings } = compiled;
-            Ok(Next { configuration, in_force, detail_types, restart_only, warnings })
+        let next = read().map(|(foundation, next)| {
+            known = Some(foundation);
+            next
         });
-        if revision::of_files(&running.gateway, &running.files) == before || readings == READINGS_MAX {
+        let after = content(known.as_ref().unwrap_or(running));
+        if after == before || readings == READINGS_MAX {
             return next;
         }
+        before = after;
     }
 }
 

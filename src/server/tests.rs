@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use super::reload::at_rest;
 use super::testing::{APIS, Folder, GATEWAY, document};
 use super::{Running, SystemClock};
 use crate::domain::Clock;
@@ -87,6 +88,36 @@ async fn a_reload_takes_partners_and_keeps_what_was_good_when_the_new_is_not() {
     running.reload().await;
     assert_eq!(get(&running, "/usage", Some("app")).await.status(), 401, "and goes when a better one comes");
     running.stop().await;
+}
+
+/// A file or a policy folder that the configuration in force does not know can be half-written, too.
+#[test]
+fn new_files_are_read_again_until_they_rest() {
+    const FORBID: &str = "@id(\"no\") @reason(\"r\") @remedy(\"m\") forbid (principal, action, resource);";
+    let tenants = |ids: &[&str]| {
+        let tenants = ids.iter().map(|id| format!("  - {{ id: {id}, jurisdiction: FR }}\n"));
+        format!("version: 1\ntenants:\n{}", tenants.collect::<String>())
+    };
+    for (name, file, half, whole) in [
+        ("a file of a kind", "tenants/more.yaml", tenants(&["one"]), tenants(&["one", "two"])),
+        ("a file of a policy folder", "more/no.cedar", String::new(), FORBID.to_owned()),
+    ] {
+        let folder = Folder::new();
+        let running = folder.load().foundation();
+        folder.write(file, &half);
+        if file.ends_with(".cedar") {
+            folder.write("gateway.yaml", &GATEWAY.replace("[policies]", "[policies, more]"));
+        }
+        let mut readings = 0;
+        let read = at_rest(&running, || {
+            readings += 1;
+            let text = std::fs::read_to_string(folder.path().join(file)).unwrap();
+            let foundation = folder.load().foundation();
+            folder.write(file, &whole);
+            Ok::<_, ()>((foundation, text))
+        });
+        assert_eq!((read, readings), (Ok(whole), 2), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

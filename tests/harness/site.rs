@@ -186,9 +186,9 @@ impl Site {
 const BREAKER: &str = "breaker: { failures: 1000, open_for: 60s }";
 const TIMEOUTS: &str = "timeouts: { connect: 1s, read: 10s, write: 10s, total: 20s }";
 
-/// Replaces a file whole or not at all, as an editor does.
+/// Replaces a file whole or not at all, as an editor does. Hidden, its first form is left alone by a reload that sees it.
 pub fn replace(path: &Path, text: &str) {
-    let aside = path.with_extension("aside");
+    let aside = path.with_file_name(format!(".{}", path.file_name().unwrap().display()));
     fs::write(&aside, text).unwrap();
     fs::rename(&aside, path).unwrap();
 }

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::super::Services;
 use super::super::testing::{APIS, Folder, GATEWAY, document};
 use crate::admission::{Snapshot, StepUp};
 use crate::contract::Mode;
@@ -62,6 +63,75 @@ fn every_mistake_is_found_in_one_run() {
         ] {
             assert!(found.iter().any(|mistake| mistake.contains(expected)), "{expected} is not in {found:#?}");
         }
+    });
+}
+
+#[test]
+fn what_looks_like_a_policy_and_is_not_in_force_is_a_mistake() {
+    const FORBID: &str = "@id(\"no\") @reason(\"r\") @remedy(\"m\") forbid (principal, action, resource);";
+    run(|| {
+        for (file, expected) in [
+            ("f.Cedar", "policies/f.Cedar: is no policy in force"),
+            ("f.cedar.bak", "policies/f.cedar.bak: is no policy in force"),
+            ("f.cedar.yaml", "policies/f.cedar.yaml: is no policy in force"),
+            ("f.cedar.md", "policies/f.cedar.md: is no policy in force"),
+            ("f.policy", "policies/f.policy: is no policy in force"),
+            ("sub/f.cedar", "policies/sub: holds policies that are not in force"),
+            ("sub/sub/f.Cedar", "policies/sub: holds policies that are not in force"),
+        ] {
+            let folder = Folder::new();
+            folder.write(&format!("policies/{file}"), FORBID);
+            let found = folder.mistakes();
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{file}: {found:?}");
+            assert!(found[0].contains("remedy: "), "{file}: {found:?}");
+        }
+        let folder = Folder::new();
+        for file in ["README.md", "LICENSE", ".f.cedar", ".f.cedar.swp", ".git/f.cedar", "pictures/f.svg"] {
+            folder.write(&format!("policies/{file}"), FORBID);
+        }
+        let in_force = folder.compile().unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+        assert!(!is_refused(&in_force.snapshot), "what is hidden is not in force");
+        folder.write("policies/own/f.cedar", FORBID);
+        folder.write("gateway.yaml", &GATEWAY.replace("[policies]", "[policies, policies/own]"));
+        let in_force = folder.compile().unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+        assert!(is_refused(&in_force.snapshot), "a folder with an entry of its own is in force");
+    });
+}
+
+#[test]
+fn a_policy_folder_that_cannot_be_read_is_not_taken_as_empty() {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    run(|| {
+        let told = |folder: &Folder, change: &dyn Fn(&std::path::Path)| {
+            let configuration = folder.load();
+            change(&folder.path().join("policies"));
+            let compiled = super::compile(&configuration, &Services::for_check(&configuration), None);
+            compiled.map(drop).map_err(|mistakes| mistakes[0].to_string())
+        };
+        // They change after the configuration was read, which looks for the folder.
+        for (expected, change) in [
+            ("No such file", &(|at: &std::path::Path| fs::remove_dir_all(at).unwrap()) as &dyn Fn(&std::path::Path)),
+            ("Not a directory", &|at: &std::path::Path| {
+                fs::remove_dir_all(at).unwrap();
+                fs::write(at, "").unwrap();
+            }),
+            ("No such file", &|at: &std::path::Path| {
+                fs::remove_dir_all(at).unwrap();
+                symlink("gone", at).unwrap();
+            }),
+        ] {
+            let found = told(&Folder::new(), change).unwrap_err();
+            assert!(found.contains(&format!("policies: cannot be read: {expected}")), "{found}");
+        }
+        let folder = Folder::new();
+        let mode =
+            |mode| fs::set_permissions(folder.path().join("policies"), fs::Permissions::from_mode(mode)).unwrap();
+        let outcome = told(&folder, &|_| mode(0o000));
+        let is_root = fs::read_dir(folder.path().join("policies")).is_ok(); // Whom no mode keeps out.
+        mode(0o700);
+        let expected = "policies: cannot be read: Permission denied";
+        assert!(is_root || outcome.is_err_and(|found| found.contains(expected)));
     });
 }
 
