@@ -352,6 +352,34 @@ async fn records_go_on_after_a_kill_in_the_same_file() {
     assert!(lines.iter().any(|line| line["kind"] == "torn-line"), "the gap says itself: {lines:?}");
 }
 
+#[tokio::test]
+async fn the_file_is_rotated_by_renaming_it() {
+    let backend = Backend::agreeable().await;
+    let site = Site::plain(&[&backend]);
+    let gateway = site.start().await;
+    let call = async |nth: usize| {
+        let request = reqwest::Client::new().get(gateway.url("/shop/items")).bearer_auth(outside_token("acme", "app"));
+        request.header("x-fapi-interaction-id", interaction(nth)).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(call(0).await, 200);
+    let (path, older) = (site.path("state/audit.jsonl"), site.path("state/audit.jsonl.1"));
+    std::fs::rename(&path, &older).unwrap();
+    let begun = async {
+        while whole_lines(&site).is_empty() {
+            tokio::task::yield_now().await
+        }
+    };
+    crate::harness::within("a new file", begun).await;
+    assert_eq!(call(1).await, 200);
+    gateway.stop().await;
+    let lines = whole_lines(&site);
+    assert_eq!(lines[0]["kind"], "file-changed", "{lines:?}");
+    assert!(by_interaction(&lines).contains_key(&interaction(1)), "{lines:?}");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let older = std::fs::read_to_string(older).unwrap();
+    assert!((older + &site.read("state/audit.jsonl")).contains(&interaction(0)), "{lines:?}");
+}
+
 /// The lines that are whole.
 fn whole_lines(site: &Site) -> Vec<Value> {
     let text = std::fs::read_to_string(site.path("state/audit.jsonl")).unwrap_or_default();

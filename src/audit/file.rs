@@ -1,8 +1,6 @@
 //! The audit file: append-only, one JSON object per line.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -10,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
-use super::line::{Notice, append};
+use super::named::NamedFile;
 use super::queue::{CONNECTIONS_MAX, Entry, FLUSHES_MAX, Places, REQUESTS_MAX};
 use super::writer::{Sink, Writer};
 use super::{ConnectionRecord, RequestRecord, Saturated};
@@ -64,17 +62,10 @@ pub struct AuditFile {
 
 impl AuditFile {
     /// Opens the file for appending, or makes it with mode 0600 (and its directory with 0700), and locks it. A line
-    /// that a killed process left unfinished is ended and followed by a line that says so.
+    /// that a killed process left unfinished is ended and followed by a line that says so. When the file is renamed or
+    /// removed, a new one is begun in its place.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, AuditOpenError> {
-        let failed = |source| AuditOpenError::File { path: path.to_owned(), source };
-        make_directory(path)?;
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => AuditOpenError::Locked { path: path.to_owned() },
-            TryLockError::Error(source) => AuditOpenError::File { path: path.to_owned(), source },
-        })?;
-        protect(&file).map_err(failed)?;
-        end_torn_line(&file, &*clock).map_err(failed)?;
+        let file = NamedFile::open(path, Arc::clone(&clock))?;
         Self::start(file, REQUESTS_MAX, clock)
     }
 
@@ -175,34 +166,4 @@ impl Drop for AuditFile {
     fn drop(&mut self) {
         self.stop(); // The writer still writes what it has; only `close` waits for it.
     }
-}
-
-fn make_directory(path: &Path) -> Result<(), AuditOpenError> {
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(parent)
-            .map_err(|source| AuditOpenError::Directory { path: parent.to_owned(), source }),
-        None => Ok(()),
-    }
-}
-
-fn protect(file: &File) -> io::Result<()> {
-    let mode = file.metadata()?.permissions().mode();
-    if mode & 0o077 == 0 { Ok(()) } else { file.set_permissions(Permissions::from_mode(0o600)) }
-}
-
-fn end_torn_line(file: &File, clock: &dyn Clock) -> io::Result<()> {
-    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(()) };
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, last)?;
-    if byte == *b"\n" {
-        return Ok(());
-    }
-    let mut lines = vec![b'\n'];
-    append(&mut lines, &Notice::TornLine { at: clock.now() });
-    let mut to: &File = file;
-    to.write_all(&lines)?;
-    file.sync_data()
 }

@@ -13,6 +13,10 @@ pub(super) enum Notice {
     RequestsRefused { at: Timestamp, count: u64 },
     /// So many connections failed that were not recorded one by one.
     ConnectionsSummed { at: Timestamp, count: u64 },
+    /// The file that was written until now was renamed or removed: what came before is there, not here.
+    FileChanged { at: Timestamp },
+    /// The disk may have lost the lines before this one, so they are written again: those after it may stand twice.
+    MayRepeat { at: Timestamp },
 }
 
 /// What has a line in the file.
@@ -133,6 +137,8 @@ impl Line for Notice {
             Self::TornLine { at } => ("torn-line", *at, None),
             Self::RequestsRefused { at, count } => ("requests-refused-unrecorded", *at, Some(*count)),
             Self::ConnectionsSummed { at, count } => ("connections-failed-unrecorded", *at, Some(*count)),
+            Self::FileChanged { at } => ("file-changed", *at, None),
+            Self::MayRepeat { at } => ("records-may-repeat", *at, None),
         };
         line.text("kind", kind);
         line.at("at", at);

@@ -8,10 +8,12 @@
 //! - Fields are allow-listed: there is no field into which a path, a query, a body, a token or an account number would
 //!   fit. Operations are named by their id, tokens by a digest of their `jti`, users by a keyed one of their subject.
 //! - Records are written in groups, synced to the disk within [`COMMIT_DELAY_MAX`] while the disk obeys. When it does
-//!   not, they wait in the queue, and [`AuditFile::healthy`] says so.
+//!   not, they wait in the queue, and [`AuditFile::healthy`] says so. A sync that failed is not tried again alone: what it
+//!   was for is written again, and the file says so.
 
 mod file;
 mod line;
+mod named;
 mod queue;
 mod record;
 mod writer;

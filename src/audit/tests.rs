@@ -141,6 +141,16 @@ fn lines_are_as_they_were() {
             line(&Notice::RequestsRefused { at: Timestamp::from_secs(1_782_900_000), count: 3 }),
             r#"{"kind":"requests-refused-unrecorded","at":"2026-07-01T10:00:00.000000Z","count":3}"#.to_owned(),
         ),
+        (
+            "another file",
+            line(&Notice::FileChanged { at: START }),
+            r#"{"kind":"file-changed","at":"2026-07-01T10:00:00.000250Z"}"#.to_owned(),
+        ),
+        (
+            "again",
+            line(&Notice::MayRepeat { at: START }),
+            r#"{"kind":"records-may-repeat","at":"2026-07-01T10:00:00.000250Z"}"#.to_owned(),
+        ),
     ] {
         assert_eq!(found, format!("{expected}\n"), "{name}");
     }
@@ -160,6 +170,13 @@ struct Disk {
     syncs: Arc<AtomicI64>,
     /// Takes this many bytes of each write while it is full, and then fails.
     torn_after: usize,
+    /// So many syncs fail…
+    syncs_failing: Arc<AtomicI64>,
+    /// …and what they were for is lost then, as it may be on Linux.
+    forgetful: bool,
+    synced: usize,
+    /// The next look finds an empty disk in its place.
+    changed: Arc<AtomicBool>,
 }
 
 impl Sink for Disk {
@@ -179,7 +196,24 @@ impl Sink for Disk {
 
     fn sync(&mut self) -> io::Result<()> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
+        let mut disk = self.bytes.lock().unwrap();
+        if self.syncs_failing.fetch_sub(1, Ordering::Relaxed) > 0 {
+            if self.forgetful {
+                disk.truncate(self.synced);
+            }
+            return Err(io::Error::other("EIO"));
+        }
+        self.synced = disk.len();
         Ok(())
+    }
+
+    fn follow(&mut self) -> io::Result<bool> {
+        let changed = self.changed.swap(false, Ordering::Relaxed);
+        if changed {
+            self.bytes.lock().unwrap().clear();
+            self.full.store(false, Ordering::Relaxed);
+        }
+        Ok(changed)
     }
 }
 
@@ -222,6 +256,45 @@ fn a_full_disk_keeps_records_waiting_and_then_refuses_requests() {
     assert_eq!(lines.iter().filter(|line| line["kind"] == "request").count(), 9, "nothing is lost, nothing is twice");
     let notice = lines.iter().find(|line| line["kind"] == "requests-refused-unrecorded").unwrap();
     assert_eq!(notice["count"], 2, "and the gap says so itself");
+}
+
+/// After a sync that failed, one that succeeds says nothing about what the first was for.
+#[test]
+fn what_a_failed_sync_was_for_is_written_again() {
+    for (forgetful, expected) in [
+        (true, vec!["request", "records-may-repeat", "request", "request"]),
+        (
+            false,
+            vec!["request", "request", "records-may-repeat", "request", "records-may-repeat", "request", "request"],
+        ),
+    ] {
+        let disk = Disk { forgetful, ..Disk::default() };
+        let file = AuditFile::start(disk.clone(), 8, hands()).unwrap();
+        for failing in [0, 2, 0] {
+            disk.syncs_failing.store(failing, Ordering::Relaxed);
+            file.reserve().unwrap();
+            file.record(blank());
+            file.flush(PATIENCE).unwrap();
+            assert!(file.healthy());
+        }
+        file.close(PATIENCE).unwrap();
+        assert_eq!(kinds(&disk.lines()), expected, "forgetful: {forgetful}");
+        assert_eq!(file.status().written, 4, "each once, and the notice");
+    }
+}
+
+#[test]
+fn a_line_torn_between_two_files_is_whole_in_the_second() {
+    let disk = Disk { torn_after: 100, ..Disk::default() };
+    disk.full.store(true, Ordering::Relaxed);
+    let file = AuditFile::start(disk.clone(), 8, hands()).unwrap();
+    file.reserve().unwrap();
+    file.record(blank());
+    assert!(file.flush(Duration::from_millis(300)).is_err());
+    disk.changed.store(true, Ordering::Relaxed);
+    file.flush(PATIENCE).unwrap();
+    file.close(PATIENCE).unwrap();
+    assert_eq!(kinds(&disk.lines()), ["file-changed", "records-may-repeat", "request"]);
 }
 
 #[test]
@@ -374,6 +447,59 @@ fn a_second_gateway_on_the_same_file_is_refused() {
     write_one(&place.open());
 }
 
+/// Waits for what the writer does by itself.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < PATIENCE, "{what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_file_that_was_renamed_or_removed_is_followed_by_a_new_one() {
+    use std::os::unix::fs::PermissionsExt;
+    for renamed in [true, false] {
+        let place = Place::new();
+        let older = place.path().with_extension("1");
+        let file = place.open();
+        file.reserve().unwrap();
+        file.record(full());
+        file.flush(PATIENCE).unwrap();
+        if renamed {
+            std::fs::rename(place.path(), &older).unwrap();
+        } else {
+            std::fs::remove_file(place.path()).unwrap();
+        }
+        until("a new file", || place.path().exists() && !place.lines().is_empty());
+        assert_eq!(std::fs::metadata(place.path()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(AuditFile::open(&place.path(), hands()), Err(AuditOpenError::Locked { .. })));
+        write_one(&file);
+        let lines: Vec<Value> = place.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(kinds(&lines), ["file-changed", "request"]);
+        assert_eq!(older.exists().then(|| std::fs::read_to_string(&older).unwrap()), renamed.then(|| line(&full())));
+    }
+}
+
+#[test]
+fn records_wait_while_the_file_has_its_name_from_another() {
+    let place = Place::new();
+    let file = place.open();
+    std::fs::rename(place.path(), place.path().with_extension("1")).unwrap();
+    let other = std::fs::File::create(place.path()).unwrap();
+    other.lock().unwrap();
+    until("the loss of the name to be known", || !file.healthy());
+    file.reserve().unwrap();
+    file.record(blank());
+    assert!(file.flush(Duration::from_millis(300)).is_err());
+    assert_eq!(file.status().waiting, 1);
+    drop(other);
+    until("the file to be ours", || file.healthy());
+    file.close(PATIENCE).unwrap();
+    let lines: Vec<Value> = place.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(kinds(&lines), ["file-changed", "request"]);
+}
+
 #[test]
 fn a_place_that_cannot_be_written_is_named() {
     let place = Place::new();
@@ -384,10 +510,26 @@ fn a_place_that_cannot_be_written_is_named() {
 }
 
 /// A real disk that is full from the start.
+struct Full(std::fs::File);
+
+impl Sink for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::Write::write(&mut self.0, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn follow(&mut self) -> io::Result<bool> {
+        Ok(false)
+    }
+}
+
 #[test]
 fn closing_on_a_full_disk_ends_and_says_what_is_lost() {
     let sink = std::fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
-    let file = AuditFile::start(sink, 8, hands()).unwrap();
+    let file = AuditFile::start(Full(sink), 8, hands()).unwrap();
     file.reserve().unwrap();
     file.record(full());
     assert_eq!(file.close(Duration::from_millis(300)), Err(FlushError { waiting: 1 }));

@@ -1,7 +1,6 @@
 //! The thread that writes: in groups, in order, until the disk has them.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::line::{Notice, append};
 use super::queue::{Entry, Places};
-use crate::domain::Clock;
+use crate::domain::{Clock, Timestamp};
 
 /// Within this much time the disk has a record, as long as it obeys: half of it to gather a group, half to write it.
 pub const COMMIT_DELAY_MAX: Duration = Duration::from_millis(200);
@@ -22,6 +21,12 @@ const GATHER: Duration = Duration::from_millis(100);
 /// How long to wait before a disk that failed is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// The same where each try writes the group again: the wait doubles up to this, or a failing disk would be filled.
+const REPEAT_MAX: Duration = Duration::from_secs(10);
+
+/// How often the file is looked for by its name.
+const FOLLOW: Duration = Duration::from_secs(1);
+
 /// Most lines in one group, which bounds the memory of the buffer (a line has about 700 bytes).
 const GROUP_MAX: usize = 4_096;
 
@@ -31,16 +36,8 @@ pub(super) trait Sink: Send {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Returns when everything written is on the disk.
     fn sync(&mut self) -> io::Result<()>;
-}
-
-impl Sink for File {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Write::write(self, bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
-    }
+    /// Whether what was written to until now is no longer found by its name; if so, a new one is written to from now on.
+    fn follow(&mut self) -> io::Result<bool>;
 }
 
 pub(super) struct Writer<S> {
@@ -49,14 +46,17 @@ pub(super) struct Writer<S> {
     places: Arc<Places>,
     clock: Arc<dyn Clock>,
     group: Group,
+    followed: Instant,
 }
 
 /// Lines that are written together.
 #[derive(Default)]
 struct Group {
     lines: Vec<u8>,
-    /// How much of `lines` was written. A line that was written in part is continued, never begun again.
+    /// How much of `lines` was written. After a write that failed, a line that was written in part is continued.
     done: usize,
+    /// Lines were written and may be lost: they are written again, and say so.
+    repeats: bool,
     requests: usize,
     connections: usize,
     notices: usize,
@@ -74,7 +74,7 @@ impl Drop for Farewell {
 
 impl<S: Sink> Writer<S> {
     pub fn new(sink: S, queue: Receiver<Entry>, places: Arc<Places>, clock: Arc<dyn Clock>) -> Self {
-        Self { sink, queue, places, clock, group: Group::default() }
+        Self { sink, queue, places, clock, group: Group::default(), followed: Instant::now() }
     }
 
     /// Works until it is told to stop and everything is written, or cannot be.
@@ -88,10 +88,13 @@ impl<S: Sink> Writer<S> {
                 if stopping {
                     return;
                 }
-                thread::park_timeout(GATHER);
-                continue;
+                if !self.must_follow() {
+                    thread::park_timeout(GATHER);
+                    continue;
+                }
             }
             let (began, full) = (Instant::now(), self.group.records() >= GROUP_MAX);
+            let mut wait = RETRY;
             while let Err(error) = self.commit() {
                 self.complain(&error);
                 if self.places.stopping.load(Ordering::Acquire) {
@@ -99,7 +102,10 @@ impl<S: Sink> Writer<S> {
                     tracing::error!(lost, "audit records could not be written before the end");
                     return;
                 }
-                thread::park_timeout(RETRY);
+                thread::park_timeout(wait);
+                if self.group.repeats {
+                    wait = REPEAT_MAX.min(wait * 2);
+                }
             }
             self.conclude();
             if !full {
@@ -134,7 +140,29 @@ impl<S: Sink> Writer<S> {
         }
     }
 
+    fn must_follow(&self) -> bool {
+        self.followed.elapsed() >= FOLLOW
+    }
+
+    /// Goes on in a new file where the old one was renamed or removed. A group that was begun there is written whole here.
+    fn follow(&mut self) -> io::Result<()> {
+        let changed = self.sink.follow()?;
+        self.followed = Instant::now();
+        if changed {
+            tracing::warn!("the audit file was renamed or removed; records go to a new one");
+            let at = self.clock.now();
+            if self.group.done > 0 {
+                self.group.repeat(at);
+            }
+            self.group.precede(&Notice::FileChanged { at });
+        }
+        Ok(())
+    }
+
     fn commit(&mut self) -> io::Result<()> {
+        if self.must_follow() {
+            self.follow()?;
+        }
         while let Some(rest) = self.group.lines.get(self.group.done..).filter(|rest| !rest.is_empty()) {
             match self.sink.write(rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -143,7 +171,11 @@ impl<S: Sink> Writer<S> {
                 Err(error) => return Err(error),
             }
         }
-        if self.group.lines.is_empty() { Ok(()) } else { self.sink.sync() }
+        if self.group.lines.is_empty() {
+            return Ok(());
+        }
+        // Linux forgets what it failed to write back: the next sync succeeds and says nothing about these lines.
+        self.sink.sync().inspect_err(|_| self.group.repeat(self.clock.now()))
     }
 
     fn complain(&self, error: &io::Error) {
@@ -183,5 +215,20 @@ impl Group {
     fn notice(&mut self, notice: &Notice) {
         append(&mut self.lines, notice);
         self.notices += 1;
+    }
+
+    /// Puts a notice before all lines.
+    fn precede(&mut self, notice: &Notice) {
+        let before = self.lines.len();
+        self.notice(notice);
+        self.lines.rotate_left(before);
+    }
+
+    fn repeat(&mut self, at: Timestamp) {
+        if !self.repeats {
+            self.repeats = true;
+            self.precede(&Notice::MayRepeat { at });
+        }
+        self.done = 0;
     }
 }

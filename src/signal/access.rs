@@ -151,7 +151,11 @@ impl Drop for Running {
 
 fn write_lines(mut to: Box<dyn Write + Send>, queue: &Receiver<Box<AccessLine>>, stopping: &AtomicBool, lost: &Tally) {
     let mut buffer = Vec::new();
+    let mut torn = false;
     loop {
+        if torn {
+            buffer.push(b'\n'); // What was left of that line is gone; the next must not be glued to it.
+        }
         // Read before the queue, so that what was taken before the end is written.
         let last = stopping.load(Ordering::Acquire);
         let mut lines = 0;
@@ -162,8 +166,10 @@ fn write_lines(mut to: Box<dyn Write + Send>, queue: &Receiver<Box<AccessLine>>,
                 break;
             }
         }
-        if lines > 0 && to.write_all(&buffer).and_then(|()| to.flush()).is_err() {
-            lost.add_many(lines); // Some of them may have got through: then the count is too high.
+        if lines > 0 {
+            let (out, left) = buffer.split_at(write_most(&mut *to, &buffer));
+            torn = out.last().map_or(torn, |last| *last != b'\n');
+            lost.add_many(lines.min(left.iter().filter(|byte| **byte == b'\n').count() as u64));
         }
         buffer.clear();
         match (lines, last) {
@@ -172,6 +178,20 @@ fn write_lines(mut to: Box<dyn Write + Send>, queue: &Receiver<Box<AccessLine>>,
             (_, true | false) => {}
         }
     }
+}
+
+/// Writes until it fails, and says how much was taken.
+fn write_most(to: &mut dyn Write, bytes: &[u8]) -> usize {
+    let mut done = 0;
+    while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+        match to.write(rest) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => break,
+            Ok(written) => done += written,
+        }
+    }
+    let _what_it_keeps_goes_first_next_time = to.flush();
+    done
 }
 
 impl AccessLine {

@@ -38,6 +38,8 @@ struct Sheet {
     held: bool,
     /// Somebody waits to write.
     wanted: bool,
+    /// After so many bytes the next write fails, once.
+    torn_after: Option<usize>,
 }
 
 impl Paper {
@@ -62,8 +64,17 @@ impl Write for Paper {
         sheet.wanted = true;
         self.0.1.notify_all();
         let mut sheet = self.0.1.wait_while(sheet, |sheet| sheet.held).unwrap();
-        sheet.written.extend_from_slice(bytes);
-        Ok(bytes.len())
+        let room = match sheet.torn_after {
+            Some(0) => {
+                sheet.torn_after = None;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Some(room) => room.min(bytes.len()),
+            None => bytes.len(),
+        };
+        sheet.torn_after = sheet.torn_after.map(|left| left - room);
+        sheet.written.extend_from_slice(&bytes[..room]);
+        Ok(room)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -125,6 +136,29 @@ fn a_slow_output_costs_lines_not_time() {
     paper.hold(false);
     log.close();
     assert_eq!(paper.lines(), 5);
+}
+
+#[test]
+fn after_a_torn_line_a_new_one_is_begun() {
+    let mut whole = Vec::new();
+    line().append(&mut whole);
+    for (name, torn_after, expected) in [
+        ("nothing written", 0, whole.clone()),
+        ("within a line", 40, [&whole[..40], b"\n", &whole].concat()),
+        ("before the end of the line", whole.len() - 1, whole.repeat(2)),
+    ] {
+        let (paper, dropped) = (Paper::default(), Arc::<Tally>::default());
+        paper.0.0.lock().unwrap().torn_after = Some(torn_after);
+        let log = AccessLog::start(Box::new(paper.clone()), 4, Arc::clone(&dropped)).unwrap();
+        log.line(line());
+        let begin = std::time::Instant::now();
+        while dropped.count() == 0 && begin.elapsed() < Duration::from_secs(10) {
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        log.line(line());
+        log.close();
+        assert_eq!((paper.0.0.lock().unwrap().written.clone(), dropped.count()), (expected, 1), "{name}");
+    }
 }
 
 #[test]

@@ -1,0 +1,99 @@
+//! The file on the disk: who may read it, who may write it, and whether it still has its name.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::AuditOpenError;
+use super::line::{Notice, append};
+use super::writer::Sink;
+use crate::domain::Clock;
+
+/// A file that is ours as long as it is open, and the path at which it is expected.
+pub(super) struct NamedFile {
+    file: File,
+    /// Device and inode.
+    identity: (u64, u64),
+    path: PathBuf,
+    clock: Arc<dyn Clock>,
+}
+
+impl NamedFile {
+    /// See [`super::AuditFile::open`].
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, AuditOpenError> {
+        let failed = |source| AuditOpenError::File { path: path.to_owned(), source };
+        make_directory(path)?;
+        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => AuditOpenError::Locked { path: path.to_owned() },
+            TryLockError::Error(source) => failed(source),
+        })?;
+        protect(&file).map_err(failed)?;
+        end_torn_line(&file, &*clock).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        Ok(Self { file, identity: (metadata.dev(), metadata.ino()), path: path.to_owned(), clock })
+    }
+
+    fn has_its_name(&self) -> io::Result<bool> {
+        match std::fs::metadata(&self.path) {
+            Ok(there) => Ok((there.dev(), there.ino()) == self.identity),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Sink for NamedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn follow(&mut self) -> io::Result<bool> {
+        if self.has_its_name()? {
+            return Ok(false);
+        }
+        *self = Self::open(&self.path, Arc::clone(&self.clock)).map_err(|error| match error {
+            AuditOpenError::Locked { .. } => io::Error::other(error),
+            AuditOpenError::Directory { source, .. }
+            | AuditOpenError::File { source, .. }
+            | AuditOpenError::Thread(source) => source,
+        })?;
+        Ok(true)
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), AuditOpenError> {
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(parent)
+            .map_err(|source| AuditOpenError::Directory { path: parent.to_owned(), source }),
+        None => Ok(()),
+    }
+}
+
+fn protect(file: &File) -> io::Result<()> {
+    let mode = file.metadata()?.permissions().mode();
+    if mode & 0o077 == 0 { Ok(()) } else { file.set_permissions(Permissions::from_mode(0o600)) }
+}
+
+fn end_torn_line(file: &File, clock: &dyn Clock) -> io::Result<()> {
+    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(()) };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, last)?;
+    if byte == *b"\n" {
+        return Ok(());
+    }
+    let mut lines = vec![b'\n'];
+    append(&mut lines, &Notice::TornLine { at: clock.now() });
+    let mut to: &File = file;
+    to.write_all(&lines)?;
+    file.sync_data()
+}
