@@ -242,6 +242,7 @@ fn limits(file: &Entry<'_>) -> (EdgeLimits, [usize; 2]) {
         buffered_bytes_max: 1 << 20,
         buffered_total_bytes_max: 256 << 20,
         in_flight_per_connection_max: 100,
+        in_flight_per_address_max: 32_768, // Half of the places for their records: no address alone takes them all.
         requests_per_connection_max: 10_000,
         drain_timeout: 30 * SECOND,
         trusted_proxies: trusted_proxies(file),
@@ -267,6 +268,7 @@ fn limits(file: &Entry<'_>) -> (EdgeLimits, [usize; 2]) {
     l.buffered_total_bytes_max = entry.or("buffered_total_bytes_max", l.buffered_total_bytes_max, scalar::size);
     l.in_flight_per_connection_max =
         entry.or("in_flight_per_connection_max", l.in_flight_per_connection_max, scalar::parsed);
+    l.in_flight_per_address_max = entry.or("in_flight_per_address_max", l.in_flight_per_address_max, scalar::parsed);
     l.requests_per_connection_max =
         entry.or("requests_per_connection_max", l.requests_per_connection_max, scalar::parsed);
     l.drain_timeout = entry.or("drain_timeout", l.drain_timeout, scalar::duration);

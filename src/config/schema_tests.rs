@@ -75,7 +75,7 @@ fn complete() -> Vec<(&'static str, Value)> {
         "connections_max": 10, "connections_per_address_max": 5, "handshake_timeout": "5s", "header_timeout": "5s",
         "idle_timeout": "5s", "body_idle_timeout": "5s", "body_timeout": "5s", "header_bytes_max": "8KiB",
         "header_count_max": 50, "uri_bytes_max": 4096, "body_bytes_max": "1MiB", "buffered_bytes_max": "1MiB",
-        "buffered_total_bytes_max": "8MiB", "buffered_client_bytes_max": "2MiB", "buffered_tenant_bytes_max": "4MiB", "in_flight_per_connection_max": 10,
+        "buffered_total_bytes_max": "8MiB", "buffered_client_bytes_max": "2MiB", "buffered_tenant_bytes_max": "4MiB", "in_flight_per_connection_max": 10, "in_flight_per_address_max": 1000,
         "requests_per_connection_max": 100, "drain_timeout": "5s"
     });
     let pool = |environment: &str, credential: Value| {

@@ -296,7 +296,7 @@ impl Front {
         let Arrival { transport, tls, certificate, http2 } = arrival;
         let thumbprint = certificate.as_ref().map(|peer| peer.facts.thumbprint.0.to_vec()).unwrap_or_default();
         let ssl = tls.as_ref().map(|tls| Arc::new(SslDigest::new(tls.cipher, tls.version, None, None, thumbprint)));
-        let state = ConnectionState::new(Arc::clone(self), name, peer, tls, certificate, http2);
+        let state = ConnectionState::new(Arc::clone(self), name, peer, tls, certificate, http2, place.in_work());
         let digests = Digests {
             tls: ssl,
             proxy: Arc::new(ProxyDigest::new(

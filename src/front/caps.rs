@@ -1,8 +1,9 @@
-//! How many connections, in all and by address? A place is held by the connection and given back when it drops.
+//! How many connections, in all and by address, and how many requests of one address are in work? A place is held by the
+//! connection and given back when it drops.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::net::IpAddr;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -38,7 +39,14 @@ pub struct Places {
     all: Arc<Semaphore>,
     connections_max: usize,
     per_address_max: usize,
-    by_address: Mutex<HashMap<FloodKey, usize>>,
+    by_address: Mutex<HashMap<FloodKey, Address>>,
+}
+
+/// What an address has here now.
+#[derive(Debug, Default)]
+struct Address {
+    connections: usize,
+    in_work: Arc<AtomicUsize>,
 }
 
 /// One connection's place.
@@ -46,7 +54,15 @@ pub struct Places {
 pub struct Place {
     places: Arc<Places>,
     key: FloodKey,
+    in_work: Arc<AtomicUsize>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Requests in work on all connections of this one's address.
+    pub fn in_work(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.in_work)
+    }
 }
 
 impl Places {
@@ -60,12 +76,13 @@ impl Places {
         let key = FloodKey::address(address);
         let permit = Arc::clone(&self.all).try_acquire_owned().map_err(|_| ConnectionRefusal::Full)?;
         let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = by_address.entry(key).or_insert(0);
-        if *count >= self.per_address_max {
+        let own = by_address.entry(key).or_default();
+        if own.connections >= self.per_address_max {
             return Err(ConnectionRefusal::AddressFull);
         }
-        *count += 1;
-        Ok(Place { places: Arc::clone(self), key, _permit: permit })
+        own.connections += 1;
+        let in_work = Arc::clone(&own.in_work);
+        Ok(Place { places: Arc::clone(self), key, in_work, _permit: permit })
     }
 
     /// Connections that are open now.
@@ -83,15 +100,11 @@ impl Places {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut by_address = self.places.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        decrement(&mut by_address, &self.key);
-    }
-}
-
-fn decrement<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            counts.remove(key);
+        if let Some(own) = by_address.get_mut(&self.key) {
+            own.connections = own.connections.saturating_sub(1);
+            if own.connections == 0 {
+                by_address.remove(&self.key);
+            }
         }
     }
 }

@@ -62,6 +62,8 @@ pub struct EdgeLimits {
     pub buffered_total_bytes_max: usize,
     /// Streams of one HTTP/2 connection that may be in work at once.
     pub in_flight_per_connection_max: usize,
+    /// Requests in work of one address, over all its connections; not of a trusted proxy, which speaks for many.
+    pub in_flight_per_address_max: usize,
     pub requests_per_connection_max: u32,
     /// How long a draining process waits for requests under way.
     pub drain_timeout: Duration,

@@ -57,6 +57,8 @@ pub struct ConnectionState {
     opened: Instant,
     begun: AtomicU64,
     in_work: AtomicUsize,
+    /// Requests in work of its address, and how many there may be.
+    address_in_work: (Arc<AtomicUsize>, usize),
     /// With HTTP/2, when the last request was finished: milliseconds after `opened`.
     quiet_since_ms: AtomicU64,
     upgraded: AtomicBool,
@@ -86,7 +88,11 @@ impl ConnectionState {
         tls: Option<Arc<TlsFacts>>,
         certificate: Option<PeerChain>,
         multiplexed: bool,
+        address_in_work: Arc<AtomicUsize>,
     ) -> Arc<Self> {
+        // A trusted proxy speaks for many.
+        let speaks_for_many = front.limits.trusted_proxies.addresses.contains(&peer.ip().to_canonical());
+        let most = if speaks_for_many { usize::MAX } else { front.limits.in_flight_per_address_max };
         let bare = Connection { listener: Arc::clone(&listener), peer, tls: tls.clone(), certificate: None };
         let unjudged = Judged { connection: Arc::new(bare), generation: 0, has_standing: false, shown: None };
         Arc::new(Self {
@@ -100,6 +106,7 @@ impl ConnectionState {
             opened: Instant::now(),
             begun: AtomicU64::new(0),
             in_work: AtomicUsize::new(0),
+            address_in_work: (address_in_work, most),
             quiet_since_ms: AtomicU64::new(0),
             upgraded: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -231,21 +238,29 @@ impl Downstream for ConnectionState {
 
     fn begin(&self) -> bool {
         let limits = &self.front.limits;
-        let taken = self.in_work.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
-            (count < limits.in_flight_per_connection_max).then_some(count + 1)
-        });
+        let take = |in_work: &AtomicUsize, most: usize| {
+            let more = |count: usize| (count < most).then_some(count + 1);
+            in_work.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+        };
+        let (of_address, most) = &self.address_in_work;
+        let mut taken = take(&self.in_work, limits.in_flight_per_connection_max);
+        if taken && !take(of_address, *most) {
+            self.in_work.fetch_sub(1, Ordering::AcqRel);
+            taken = false;
+        }
         let begun = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         if begun >= u64::from(limits.requests_per_connection_max) {
             self.retired.store(true, Ordering::Release);
             self.retire.notify_one();
         }
-        taken.is_ok()
+        taken
     }
 
     fn finish(&self) {
         if self.multiplexed {
             self.quiet_since_ms.store(self.elapsed_ms(), Ordering::Release);
         }
+        self.address_in_work.0.fetch_sub(1, Ordering::AcqRel);
         let before = self.in_work.fetch_sub(1, Ordering::AcqRel);
         if before == 1 && self.is_draining() {
             self.reader.wake();

@@ -1,15 +1,17 @@
 //! What is counted: connections, header bytes, header fields, requests of one connection.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::Request;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
 
 use super::{authorized, millis, raw};
 use crate::harness::secure::bearer;
 use crate::harness::wire::{Wire, tls_config};
-use crate::harness::{Backend, Gateway, Site, h2c, within};
+use crate::harness::{Backend, Gateway, Reply, Site, h2c, within};
 
 async fn plain(limits: &str) -> (Backend, Site, Gateway) {
     let backend = Backend::agreeable().await;
@@ -33,6 +35,38 @@ async fn served(source: &str, to: SocketAddr) -> Option<Wire> {
     let answer = wire.try_answer().await?;
     assert_eq!(answer.status, 200);
     Some(wire)
+}
+
+/// However many connections it has: else one address could take all places of the audit queue by requests that take long.
+#[tokio::test]
+async fn one_address_has_so_many_requests_in_work() {
+    let go_on = Arc::new(Semaphore::new(0));
+    let waits = Arc::clone(&go_on);
+    let backend = Backend::start(move |seen| match seen.path() {
+        "/v1/items/1" => Reply::Wait(Arc::clone(&waits), Box::new(Reply::json("{}"))),
+        _ => Reply::json("[]"),
+    })
+    .await;
+    let site = Site::plain(&[&backend]);
+    site.limits("in_flight_per_address_max: 3");
+    let gateway = site.start().await;
+    let address = gateway.address("public");
+    let mut held = Vec::new();
+    for nth in 1..=3 {
+        let mut wire = Wire::over(from("127.0.0.1", address).await);
+        wire.send(raw("GET", "/shop/items/1", "")).await;
+        backend.arrived(nth).await;
+        held.push(wire);
+    }
+    let mut fourth = Wire::over(from("127.0.0.1", address).await);
+    let answer = fourth.ask(raw("GET", "/shop/items", "")).await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"));
+    assert!(served("127.0.0.2", address).await.is_some(), "another address has its own");
+    go_on.add_permits(3);
+    for wire in &mut held {
+        assert_eq!(wire.answer().await.status, 200);
+    }
+    assert!(served("127.0.0.1", address).await.is_some(), "what is done makes room");
 }
 
 /// The stock engine has no cap on connections, in all or by address.

@@ -265,6 +265,7 @@ pub fn limits() -> EdgeLimits {
         buffered_bytes_max: 1 << 20,
         buffered_total_bytes_max: 1 << 24,
         in_flight_per_connection_max: 10,
+        in_flight_per_address_max: 100,
         requests_per_connection_max: 1000,
         drain_timeout: Duration::from_secs(2),
         trusted_proxies: TrustedProxies::default(),

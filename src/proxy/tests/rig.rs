@@ -220,6 +220,7 @@ fn limits() -> EdgeLimits {
         buffered_bytes_max: 256 * 1024,
         buffered_total_bytes_max: 1 << 24,
         in_flight_per_connection_max: 10,
+        in_flight_per_address_max: 100,
         requests_per_connection_max: 1000,
         drain_timeout: long,
         trusted_proxies: TrustedProxies::default(),
