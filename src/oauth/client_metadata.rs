@@ -209,7 +209,9 @@ fn redirect_uris(reader: &mut Reader<'_>, profile: Profile) -> Result<Vec<Arc<st
                 "A redirect URI is absolute, https, without fragment and wildcard; http is for loopback addresses.",
             ));
         }
-        if uri.starts_with("http://") && !profile.allows_loopback_redirects() {
+        // RFC 3986 §3.1: schemes have no case.
+        let plain = uri.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+        if plain && !profile.allows_loopback_redirects() {
             return Err(OAuthError::InvalidRedirectUri("This profile demands https redirect URIs."));
         }
     }

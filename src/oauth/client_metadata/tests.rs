@@ -333,6 +333,16 @@ fn what_is_not_seen_is_in_no_name() {
 }
 
 #[test]
+fn a_scheme_has_no_case() {
+    for uri in ["http://127.0.0.1:7777/cb", "Http://127.0.0.1:7777/cb"] {
+        for profile in Profile::ALL {
+            let taken = read(&with(json!({ "redirect_uris": [uri] })), profile).is_ok();
+            assert!(!taken || profile.allows_loopback_redirects(), "{uri}: {profile:?}");
+        }
+    }
+}
+
+#[test]
 fn what_a_client_signs_with_is_kept() {
     let given = with(json!({
         "token_endpoint_auth_signing_alg": "ES256", "request_object_signing_alg": "PS256",
