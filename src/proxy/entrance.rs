@@ -47,23 +47,17 @@ pub(super) async fn enter(gateway: &Gateway, session: &mut Session, ctx: &mut Re
     let held = match need {
         BodyNeed::Whole => {
             refuse_coded(session)?;
-            let holder = holder(&pending.caller, &snapshot);
-            read_body(gateway, session, ctx, holder, body_bytes_max(gateway, pending.operation())).await?
+            let max = body_bytes_max(gateway, pending.operation());
+            read_body(gateway, session, ctx, &pending.caller, &snapshot, max).await?
         }
         BodyNeed::Empty if !ctx.websocket => {
-            let holder = holder(&pending.caller, &snapshot);
-            match read_body(gateway, session, ctx, holder, 0).await {
-                Ok(nothing) => nothing,
-                Err(Fault::BodyTooLarge) => None, // There is one: for the contract to refuse.
-                Err(fault) => return Err(fault.into()),
+            match read_body(gateway, session, ctx, &pending.caller, &snapshot, 0).await {
+                Err(Refusal::Failed(Fault::BodyTooLarge)) => None, // There is one: for the contract to refuse.
+                read => read?,
             }
         }
         BodyNeed::Empty | BodyNeed::None => None,
     };
-    if held.is_some() {
-        // Its sender may have held it back for as long as `body_timeout`, and lost the right to send it meanwhile.
-        pending.caller.check_again(&gateway.snapshot(), gateway.clock.now())?;
-    }
     let body = parse(&pending, session, held.as_ref())?;
     let admitted = pending.admit(&head(session, &connection), &body, gateway.clock.now())?;
     note_admitted(ctx, &admitted);
@@ -126,11 +120,7 @@ async fn choose(
     }
     if admitted.answer_is_read() {
         let max = body_bytes_max(gateway, Some(operation));
-        let holder = holder(&admitted.caller, &admitted.snapshot);
-        let held = read_body(gateway, session, ctx, holder, max).await?;
-        if held.is_some() {
-            admitted.caller.check_again(&gateway.snapshot(), gateway.clock.now())?;
-        }
+        let held = read_body(gateway, session, ctx, &admitted.caller, &admitted.snapshot, max).await?;
         return Ok(Lane::Whole(held));
     }
     let max = operation.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max);
@@ -212,24 +202,28 @@ pub(super) fn holder<'a>(caller: &'a Identified, snapshot: &Snapshot) -> Holder<
     }
 }
 
-/// Reads the body whole, within limit, share, budget and time. `None` if there is none.
+/// Reads the caller's body whole, within limit, share, budget and time. `None` if there is none.
 async fn read_body(
     gateway: &Gateway,
     session: &mut Session,
     ctx: &mut RequestContext,
-    holder: Holder<'_>,
+    caller: &Identified,
+    snapshot: &Snapshot,
     bytes_max: usize,
-) -> Result<Option<Held>, Fault> {
+) -> Result<Option<Held>, Refusal> {
     if session.as_downstream_mut().is_body_empty() {
         return Ok(None);
     }
-    let body = Growing::new(&gateway.budget, holder, bytes_max, announced(session))?;
+    let body = Growing::new(&gateway.budget, holder(caller, snapshot), bytes_max, announced(session))?;
     continue_if_expected(session, ctx).await?;
     let deadline = Instant::now() + gateway.limits.body_timeout;
     let began = std::time::Instant::now();
     let read = read_whole(body, gateway.limits.body_idle_timeout, deadline, session.as_downstream_mut()).await;
     ctx.body_wait += began.elapsed();
-    read.map(Some)
+    let held = read?;
+    // Its sender may have held it back for as long as `body_timeout`, and lost the right to send it meanwhile.
+    caller.check_again(&gateway.snapshot(), gateway.clock.now())?;
+    Ok(Some(held))
 }
 
 impl Source for ServerSession {
