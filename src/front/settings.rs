@@ -78,6 +78,13 @@ pub struct TrustedProxies {
     pub field: ProxyField,
 }
 
+impl TrustedProxies {
+    /// Whether this is the address of one of them, in IPv4 or as IPv6 maps it.
+    pub fn includes(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address.to_canonical())
+    }
+}
+
 /// A field that names the hops of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProxyField {

@@ -91,7 +91,7 @@ impl ConnectionState {
         address_in_work: Arc<AtomicUsize>,
     ) -> Arc<Self> {
         // A trusted proxy speaks for many.
-        let speaks_for_many = front.limits.trusted_proxies.addresses.contains(&peer.ip().to_canonical());
+        let speaks_for_many = front.limits.trusted_proxies.includes(peer.ip());
         let most = if speaks_for_many { usize::MAX } else { front.limits.in_flight_per_address_max };
         let bare = Connection { listener: Arc::clone(&listener), peer, tls: tls.clone(), certificate: None };
         let unjudged = Judged { connection: Arc::new(bare), generation: 0, has_standing: false, shown: None };

@@ -9,16 +9,14 @@ use crate::front::{ProxyField, TrustedProxies};
 /// The nearest address that is not a trusted proxy. Only a trusted peer's word is taken, and only back to the first
 /// hop that is not trusted: what that one claims of others is anybody's invention.
 pub(super) fn of(headers: &HeaderMap, peer: IpAddr, trusted: &TrustedProxies) -> IpAddr {
-    let (peer, field) = (peer.to_canonical(), trusted.field);
-    let trusted = &trusted.addresses;
-    if !trusted.contains(&peer) {
-        return peer;
+    let mut nearest = peer.to_canonical();
+    if !trusted.includes(nearest) {
+        return nearest;
     }
-    let mut nearest = peer;
-    for hop in hops(headers, field).into_iter().rev() {
+    for hop in hops(headers, trusted.field).into_iter().rev() {
         let Some(address) = hop else { break }; // Unreadable or hidden: the hop before it is all we know.
         nearest = address;
-        if !trusted.contains(&address) {
+        if !trusted.includes(address) {
             break;
         }
     }
