@@ -79,7 +79,7 @@ pub const MEMBERS: [&str; 23] = [
 ];
 
 /// Asks for signed introspection answers (RFC 9701 §6).
-pub(super) const INTROSPECTION_SIGNED: &str = "introspection_signed_response_alg";
+pub const INTROSPECTION_SIGNED: &str = "introspection_signed_response_alg";
 
 const INVALID: fn(&'static str) -> OAuthError = OAuthError::InvalidClientMetadata;
 

@@ -24,9 +24,9 @@ pub const REGISTRATION_BYTES_MAX: usize = 64 * 1024;
 const SECTOR_BYTES_MAX: usize = 64 * 1024;
 
 /// Answers that are signed, all by the key in force (OpenID Connect Registration §2, JARM §5).
-const SIGNED_ANSWERS: [&str; 2] = ["id_token_signed_response_alg", "authorization_signed_response_alg"];
+pub const SIGNED_ANSWERS: [&str; 2] = ["id_token_signed_response_alg", "authorization_signed_response_alg"];
 /// What is neither made nor read here.
-const UNSUPPORTED: [&str; 6] = [
+pub const UNSUPPORTED_MEMBERS: [&str; 6] = [
     "userinfo_signed_response_alg",
     "id_token_encrypted_response_alg",
     "userinfo_encrypted_response_alg",
@@ -249,7 +249,7 @@ impl AuthorizationServer {
                 ));
             }
         }
-        if UNSUPPORTED.iter().any(|name| given.get(*name).is_some_and(|asked| !asked.is_null())) {
+        if UNSUPPORTED_MEMBERS.iter().any(|name| given.get(*name).is_some_and(|asked| !asked.is_null())) {
             return Err(OAuthError::InvalidClientMetadata("Userinfo is not signed here, and nothing is encrypted."));
         }
         let known = |name: &std::sync::Arc<str>| self.settings.detail_types.names().any(|known| *known == **name);

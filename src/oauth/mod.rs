@@ -66,12 +66,12 @@ pub use backchannel::{
 pub use backchannel_error::BackchannelError;
 pub use backchannel_request::{BACKCHANNEL_LIFETIME_MAX, BackchannelRequest};
 pub use client_keys::{ClientKeySets, ClientKeysError};
-pub use client_metadata::{MEMBERS, Proof, ReadMetadata, SectorDocument, read_metadata};
+pub use client_metadata::{INTROSPECTION_SIGNED, MEMBERS, Proof, ReadMetadata, SectorDocument, read_metadata};
 pub use dynamic_clients::{
     DynamicClient, DynamicClientStore, DynamicClients, RegistrationAdmission, RegistrationTemplate, Rules, Software,
     StoredClient, TenantRule,
 };
-pub use dynamic_registration::{REGISTRATION_BYTES_MAX, Registered};
+pub use dynamic_registration::{REGISTRATION_BYTES_MAX, Registered, SIGNED_ANSWERS, UNSUPPORTED_MEMBERS};
 pub use error::{ClientAuthenticationError, OAuthError, SettingsError};
 pub use form::FORM_BYTES_MAX;
 pub use grant::{Grant, GrantId, GrantStore};

@@ -8,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use super::{DETAIL_TYPES, clients, put, told};
+use crate::oauth::{INTROSPECTION_SIGNED, SIGNED_ANSWERS, UNSUPPORTED_MEMBERS};
 use crate::sandbox::pki::DemoPki;
 
 /// Members that mean the same under the same name in `clients.yaml`.
@@ -30,8 +31,6 @@ const SUBJECTS: [&str; 5] = ["subject_dn", "san_dns", "san_uri", "san_ip", "san_
 const SCOPES: &str = "openid profile email accounts payments wallet:read credit:read";
 /// `tokens.signing_algorithm` of the demo's `gateway.yaml`.
 const SIGNED_BY: &str = "ES256";
-/// RFC 9701 §6.
-const INTROSPECTION_SIGNED: &str = "introspection_signed_response_alg";
 /// More are a mistake: this is a demo.
 const CLIENTS_MAX: usize = 100;
 
@@ -156,18 +155,11 @@ fn check_answers(metadata: &Map<String, Value>) -> anyhow::Result<()> {
         response_types.is_none_or(|types| *types == code || *types == json!([])),
         "response_types can be [\"code\"] only"
     );
-    for name in ["id_token_signed_response_alg", "authorization_signed_response_alg", INTROSPECTION_SIGNED] {
+    for name in SIGNED_ANSWERS.into_iter().chain([INTROSPECTION_SIGNED]) {
         let asked = metadata.get(name);
         ensure!(asked.is_none_or(|alg| alg == SIGNED_BY), "{name}: the demo signs with {SIGNED_BY}");
     }
-    for name in [
-        "userinfo_signed_response_alg",
-        "id_token_encrypted_response_alg",
-        "userinfo_encrypted_response_alg",
-        "authorization_encrypted_response_alg",
-        "introspection_encrypted_response_alg",
-        "request_object_encryption_alg",
-    ] {
+    for name in UNSUPPORTED_MEMBERS {
         ensure!(metadata.get(name).is_none(), "{name}: userinfo is not signed here, and nothing is encrypted");
     }
     Ok(())
