@@ -131,10 +131,10 @@ impl RemoteKeys {
         self.set.changed.swap(false, Ordering::Relaxed)
     }
 
-    /// Verifies with the keys at hand; fetches if there are none, they are no longer fresh, or none has the token's
-    /// `kid`. For a client the time does not tell whether its set has that `kid`.
+    /// Verifies with the keys at hand; fetches if there are none, they are no longer fresh, or they do not know the
+    /// token ([`KeySet::knows`]). For a client the time does not tell whether its set has that `kid`.
     pub async fn verify(&self, token: UnverifiedToken<'_>, now: Timestamp) -> Result<Verified, RemoteKeysError> {
-        let held = self.held_for(|held| knows(&held.keys, &token), now).await?;
+        let held = self.held_for(|held| held.keys.knows(&token), now).await?;
         let verified = match self.set.source {
             Source::Operator { .. } => held.keys.verify(token),
             Source::Stranger { .. } => KeySet::verify_evenly(Some(&held.keys), token),
@@ -301,13 +301,6 @@ async fn fetch_guarded(url: &str, outbound: &Outbound) -> Result<Fetched, JwksFe
 /// ahead it is only after the clock was set back, and then it says nothing.
 fn is_recent(at: Timestamp, now: Timestamp, span: Duration) -> bool {
     now.since(at) < span && at.since(now) <= 2 * FETCH_TIMEOUT
-}
-
-fn knows(keys: &KeySet, token: &UnverifiedToken<'_>) -> bool {
-    match token.header().kid.as_deref() {
-        None => !keys.is_empty(),
-        Some(kid) => keys.iter().any(|key| key.kid() == Some(kid)),
-    }
 }
 
 /// FAPI 2.0 §5.4.2-1: keys come over TLS. Plain HTTP is for a loopback address, written as an address.

@@ -118,6 +118,16 @@ impl KeySet {
         }
     }
 
+    /// Whether this set can judge the token: a key has its `kid`, or one without `kid` signed it (which costs up to four
+    /// checks where there are such). If not, a newer set of the same owner may.
+    pub fn knows(&self, token: &UnverifiedToken<'_>) -> bool {
+        match self.candidates(token.header()) {
+            Ok(nameless) if nameless.otherwise == VerifyError::UnknownKid => nameless.signer(token).is_some(),
+            Err(VerifyError::UnknownKid) => false,
+            Ok(_) | Err(_) => true,
+        }
+    }
+
     fn candidates(&self, header: &Header) -> Result<Candidates<'_>, VerifyError> {
         let named: Vec<_> = match header.kid.as_deref() {
             Some(kid) => self.keys.iter().filter(|key| key.kid() == Some(kid)).collect(),
@@ -153,10 +163,13 @@ struct Candidates<'k> {
     otherwise: VerifyError,
 }
 
-impl Candidates<'_> {
+impl<'k> Candidates<'k> {
+    fn signer(&self, token: &UnverifiedToken<'_>) -> Option<&'k PublicKey> {
+        self.keys.iter().copied().find(|key| key.verifies(token.signing_input(), token.signature()))
+    }
+
     fn verify(self, token: UnverifiedToken<'_>) -> Result<Verified, VerifyError> {
-        let signer = self.keys.iter().find(|key| key.verifies(token.signing_input(), token.signature()));
-        match signer {
+        match self.signer(&token) {
             Some(key) => Ok(token.into_verified(key.thumbprint())),
             None => Err(self.otherwise),
         }

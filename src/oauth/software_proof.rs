@@ -84,13 +84,10 @@ impl AuthorizationServer {
         rules: &'r Rules,
         now: Timestamp,
     ) -> Result<Registrant<'r>, OAuthError> {
-        let (members, software) = match submitted {
-            Submitted::Signed(members, software) => (members, software),
+        let (members, statement, signed) = match submitted {
+            Submitted::Signed(members, ProvenSoftware(statement)) => (members, statement, true),
             Submitted::Plain(members) => match self.statement(&members, rules, now).await? {
-                Some(statement) => {
-                    let software = by_certificate(statement, request, rules)?;
-                    (members, software)
-                }
+                Some(statement) => (members, statement, false),
                 None => {
                     let template = bearer(request).and_then(|token| rules.of_token(SecretHash::of(token.as_bytes())));
                     let template = template.ok_or(OAuthError::RegistrationToken)?;
@@ -98,14 +95,19 @@ impl AuthorizationServer {
                 }
             },
         };
-        let template = rules.of_directory(&software.0.directory).ok_or(OAuthError::RegistrationToken)?;
+        let template = rules.of_directory(&statement.directory).ok_or(OAuthError::RegistrationToken)?;
+        let names = template.profile.certificate_names();
+        if !signed && names.is_none() {
+            return Err(INVALID("With a software statement send application/jwt, signed by a key of the software.")); // OB-D-1
+        }
         if template.profile.registers_over_mutual_tls() {
             check_trusted(request.connection)?;
         }
-        if let Some(names) = template.profile.certificate_names() {
-            names.check_connection(request.connection, &software.0.compact)?;
+        if let Some(names) = names {
+            // Of plain JSON this is the proof (BR-DCR): its certificate names the software.
+            names.check_connection(request.connection, &statement.compact)?;
         }
-        Ok(Registrant { template, software: Some(software), members })
+        Ok(Registrant { template, software: Some(ProvenSoftware(statement)), members })
     }
 
     async fn read_signed_body(&self, body: &[u8], rules: &Rules, now: Timestamp) -> Result<Submitted, OAuthError> {
@@ -187,17 +189,4 @@ impl AuthorizationServer {
             }
         }
     }
-}
-
-/// Software that sent plain JSON: its certificate must name it, where its directory issues such (BR-DCR).
-fn by_certificate(
-    statement: SoftwareStatement,
-    request: &Request<'_>,
-    rules: &Rules,
-) -> Result<ProvenSoftware, OAuthError> {
-    let template = rules.of_directory(&statement.directory).ok_or(OAuthError::RegistrationToken)?;
-    let unsigned = "With a software statement send application/jwt, signed by a key of the software."; // OB-D-1
-    let names = template.profile.certificate_names().ok_or(INVALID(unsigned))?;
-    names.check_connection(request.connection, &statement.compact)?;
-    Ok(ProvenSoftware(statement))
 }

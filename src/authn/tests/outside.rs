@@ -260,6 +260,38 @@ async fn stale_keys_keep_serving_and_our_fault_is_never_the_callers() {
     assert!(world.check(&new, 1070).await.is_ok());
 }
 
+/// A `kid` is a hint (RFC 7515 §4.1.4): a set whose keys have none is judged by who signed.
+#[tokio::test]
+async fn a_set_without_kids_is_asked_for_again_only_when_none_of_its_keys_signed() {
+    let (first, second) = (new_key(), new_key());
+    let nameless = |key: &SigningKey| {
+        let mut jwk = key.public_jwk();
+        jwk.as_object_mut().unwrap().remove("kid").unwrap();
+        json!({ "keys": [jwk] }).to_string()
+    };
+    let endpoint = endpoint(Reply::Body(nameless(&first))).await;
+    let world = endpoint.world();
+    let token = |key: &SigningKey, i: usize| {
+        let mut claims = outside_claims();
+        claims["jti"] = i.to_string().into();
+        key.sign("JWT", &claims).unwrap()
+    };
+    for (i, now) in [1000, 1040, 1080].into_iter().enumerate() {
+        assert!(world.check(&token(&first, i), now).await.is_ok());
+    }
+    assert_eq!(endpoint.hits(), 1);
+    endpoint.answer.send_replace(Reply::Status(500));
+    let unfetched = world.check(&token(&second, 3), 1120).await;
+    assert!(matches!(unfetched, Err(AuthnError::KeysUnavailable(_))), "it may be one that could not be fetched");
+    assert!(world.check(&token(&first, 4), 1121).await.is_ok(), "the keys at hand keep serving");
+    assert_eq!(endpoint.hits(), 2);
+    endpoint.answer.send_replace(Reply::Body(nameless(&second)));
+    assert!(world.check(&token(&second, 5), 1160).await.is_ok(), "followed when it rotates");
+    let withdrawn = world.check(&token(&first, 6), 1161).await;
+    assert!(matches!(withdrawn, Err(AuthnError::Signature(VerifyError::UnknownKid))));
+    assert_eq!(endpoint.hits(), 3);
+}
+
 #[tokio::test]
 async fn a_clock_set_back_does_not_stop_the_fetching() {
     let key = new_key();
