@@ -1,7 +1,8 @@
 //! The header section of a request: the verdict does not depend on the cut, and other parsers read what passes alike.
 #![no_main]
 
-use clearway::front::http1::{Fault, Framing, Head, HeadLimits, HeadScanner};
+use bytes::Bytes;
+use clearway::front::http1::{Fault, Framing, Head, HeadLimits, HeadScanner, read_plain};
 use clearway::route::CanonicalPath;
 use libfuzzer_sys::fuzz_target;
 use pingora_http::RequestHeader;
@@ -48,8 +49,27 @@ fn agrees(bytes: &[u8], head: &Head) {
     assert!(target.len() <= LIMITS.target_bytes_max);
     let method = request.method.expect("a method");
     assert!(RequestHeader::build(method, target.as_bytes(), None).is_ok(), "Pingora refuses {method} {target:?}");
+    if head.is_plain
+        && let Some(plain) = read_plain(&Bytes::copy_from_slice(text))
+    {
+        is_same(&plain, &request);
+    }
     if let Ok(path) = CanonicalPath::parse(target.split('?').next().unwrap_or_default()) {
         assert!(target.starts_with(path.as_str()));
+    }
+}
+
+/// What is read of a plain request is what another parser reads.
+fn is_same(plain: &RequestHeader, other: &httparse::Request<'_, '_>) {
+    assert_eq!((plain.method.as_str(), other.version), (other.method.unwrap(), Some(1)));
+    assert_eq!(plain.uri.path_and_query().unwrap().as_str(), other.path.unwrap(), "another target");
+    assert!(plain.uri.authority().is_none() && !plain.headers.contains_key("upgrade"));
+    assert_eq!(plain.headers.len(), other.headers.len());
+    for name in plain.headers.keys() {
+        let ours: Vec<&[u8]> = plain.headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
+        let named = |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case(name.as_str());
+        let theirs: Vec<&[u8]> = other.headers.iter().filter(named).map(|field| field.value).collect();
+        assert_eq!(ours, theirs, "{name}");
     }
 }
 

@@ -63,9 +63,10 @@ impl Operation {
 /// Exchanges the first `segments` of a canonical path for `base`. Segments are counted, not bytes: `/b%61nk` is routed
 /// as `/bank` is, and an encoding must not move the cut into the middle of a segment or over the next one.
 fn rebase(path: &str, segments: usize, base: &str) -> String {
-    let end = path.match_indices('/').nth(segments).map_or(path.len(), |(at, _)| at);
+    let mut slashes = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
+    let end = slashes.nth(segments).map_or(path.len(), |(at, _)| at);
     let (_, rest) = path.split_at(end);
-    format!("{base}{rest}")
+    [base, rest].concat()
 }
 
 /// An outside issuer that takes partners which are not registered here.

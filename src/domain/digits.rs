@@ -19,6 +19,18 @@ pub fn push_number(to: &mut Vec<u8>, value: u64, width: usize) {
     to.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
+/// Lower-case hexadecimal.
+pub fn push_hex(to: &mut Vec<u8>, bytes: &[u8]) {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    for part in bytes.chunks(16) {
+        let mut text = [[0; 2]; 16];
+        for (pair, byte) in text.iter_mut().zip(part) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
+        }
+        to.extend_from_slice(text.as_flattened().get(..2 * part.len()).unwrap_or_default());
+    }
+}
+
 /// An address as its `Display` writes it.
 pub fn push_address(to: &mut Vec<u8>, address: IpAddr) {
     match address {
@@ -52,6 +64,16 @@ mod tests {
             prop_assert_eq!(String::from_utf8(number).unwrap(), expected);
             push_address(&mut text, address);
             prop_assert_eq!(String::from_utf8(text).unwrap(), address.to_string());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_are_two_digits_each(bytes: Vec<u8>) {
+            let mut text = Vec::new();
+            push_hex(&mut text, &bytes);
+            let expected: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            prop_assert_eq!(String::from_utf8(text).unwrap(), expected);
         }
     }
 

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Timestamp;
-use super::digits::{push_address, push_number};
+use super::digits::{push_address, push_hex, push_number};
 
 /// One JSON object, under way at the end of a buffer. [`Self::end`] closes it; the caller ends the line.
 pub struct JsonLine<'b> {
@@ -83,9 +83,8 @@ impl<'b> JsonLine<'b> {
     /// Lower-case hexadecimal.
     pub fn hex(&mut self, name: &'static str, bytes: &[u8]) {
         self.name(name);
-        let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
         self.to.push(b'"');
-        self.to.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+        push_hex(self.to, bytes);
         self.to.push(b'"');
     }
 
@@ -123,9 +122,12 @@ impl<'b> JsonLine<'b> {
 
 /// RFC 8259 §7: quotation mark, backslash and control characters are escaped, everything else is itself.
 fn push_text(to: &mut Vec<u8>, value: &str) {
-    let must_escape = |byte: &u8| (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
-    // Without a way out of the loop: so it is looked at sixteen bytes at a time.
-    if value.as_bytes().iter().fold(false, |found, byte| found | must_escape(byte)) {
+    let (words, rest) = value.as_bytes().as_chunks::<8>();
+    let mut last = [b' '; 8];
+    for (to, byte) in last.iter_mut().zip(rest) {
+        *to = *byte;
+    }
+    if words.iter().chain([&last]).fold(false, |found, word| found | has_to_escape(u64::from_ne_bytes(*word))) {
         let start = to.len();
         if serde_json::to_writer(&mut *to, value).is_err() {
             to.truncate(start); // A text written into memory does not fail.
@@ -136,6 +138,17 @@ fn push_text(to: &mut Vec<u8>, value: &str) {
     to.push(b'"');
     to.extend_from_slice(value.as_bytes());
     to.push(b'"');
+}
+
+/// Whether one of eight bytes must be escaped. What is subtracted borrows from the highest bit of a byte, which was not set,
+/// exactly where there is one that is smaller.
+const fn has_to_escape(word: u64) -> bool {
+    const EACH: u64 = u64::MAX / 255;
+    const fn has_smaller(word: u64, than: u8) -> u64 {
+        word.wrapping_sub(EACH * than as u64) & !word & (EACH << 7)
+    }
+    let (quotes, slashes) = (word ^ (EACH * b'"' as u64), word ^ (EACH * b'\\' as u64));
+    has_smaller(word, 0x20) | has_smaller(quotes, 1) | has_smaller(slashes, 1) != 0
 }
 
 /// An instant of [`USUAL_SECS`]. The calendar is that of Howard Hinnant's "chrono-compatible low-level date algorithms":
@@ -150,19 +163,23 @@ fn push_usual(to: &mut Vec<u8>, at: Timestamp) {
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
-    for (before, value, width) in [
-        (b'"', year, 4),
-        (b'-', month, 2),
-        (b'-', day, 2),
-        (b'T', second / 3_600, 2),
-        (b':', second / 60 % 60, 2),
-        (b':', second % 60, 2),
-        (b'.', unsigned(at.micros() % 1_000_000), 6),
+    let mut text = *b"\"0000-00-00T00:00:00.000000Z\"";
+    for (place, value) in [
+        (1..5, year),
+        (6..8, month),
+        (9..11, day),
+        (12..14, second / 3_600),
+        (15..17, second / 60 % 60),
+        (18..20, second % 60),
+        (21..27, unsigned(at.micros() % 1_000_000)),
     ] {
-        to.push(before);
-        push_number(to, value, width);
+        let mut rest = value;
+        for digit in text.get_mut(place).unwrap_or_default().iter_mut().rev() {
+            *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+            rest /= 10;
+        }
     }
-    to.extend_from_slice(b"Z\"");
+    to.extend_from_slice(&text);
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod unseen;
 
 pub use certificate::{ChainTrust, PeerCertificate, SubjectAltNames, Thumbprint};
 pub use connection::{ByListener, Connection, Downstream, InWork, TlsFacts};
-pub use digits::{push_address, push_number};
+pub use digits::{push_address, push_hex, push_number};
 pub use id::{
     ApiId, ClientId, IdError, InstitutionId, InteractionId, InteractionNaming, OperationId, OperationIndex, PlanId,
     ProductId, TenantId,

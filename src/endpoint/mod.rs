@@ -78,7 +78,7 @@ pub fn is_own_path(path: &str) -> bool {
 /// The path of ours on or below which a path lies, however it is encoded: a template such as `/{a}/{b}` must not take
 /// for its own what only looks different.
 pub fn own_path(path: &str) -> Option<&'static str> {
-    let plain = !path.contains('%');
+    let plain = !path.bytes().any(|byte| byte == b'%');
     let exact = EXACT.iter().find(|own| if plain { **own == path } else { lies_on(path, own) });
     exact.or_else(|| BELOW.iter().find(|own| if plain { path.starts_with(**own) } else { lies_on(path, own) })).copied()
 }

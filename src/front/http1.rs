@@ -6,9 +6,11 @@
 
 mod body;
 mod head;
+mod request;
 
 pub use body::{BODY_LINE_BYTES_MAX, BodyScanner, TRAILER_BYTES_MAX};
 pub use head::{Framing, Head, HeadLimits, HeadScanner};
+pub use request::read_plain;
 
 /// Why bytes were refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -11,6 +11,7 @@ mod alarm;
 mod caps;
 mod certificate;
 mod events;
+mod exchange;
 mod flood;
 pub mod http1;
 mod http2;
@@ -36,6 +37,7 @@ pub use accept::{Drained, Front, FrontParts};
 pub use caps::ConnectionRefusal;
 pub use certificate::{CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, CertificateFault};
 pub use events::{Cut, FrontEvents, HandshakeFailure, Malformed};
+pub use exchange::Exchange;
 pub use flood::{FloodGuard, FloodKey};
 pub use inherited::Inherited;
 pub use listener::{BoundListener, FrontError};
@@ -44,6 +46,7 @@ pub use settings::{
     TrustedProxies,
 };
 pub use state::ConnectionState;
+pub use stream::{Asked, GuardedStream};
 pub use tls::{ServerCertificate, crypto_provider};
 pub use trust::{Trust, TrustError};
 

@@ -6,6 +6,7 @@
 //! Invariants: the input held back is at most a header section and one read; a stream that was refused or cut hands
 //! over nothing more.
 
+mod plain;
 mod read;
 mod transport;
 mod write;
@@ -33,6 +34,7 @@ use super::caps::Place;
 use super::http1::{BodyScanner, HeadScanner};
 use super::http2::FrameWatch;
 use super::state::ConnectionState;
+pub use plain::Asked;
 pub(super) use transport::{Tcp, Transport};
 
 /// After a close of ours, how long and how much of the peer's data is still taken in, so that the last answer is not
@@ -44,8 +46,8 @@ const LINGER_BYTES_MAX: usize = 256 * 1024;
 enum Phase {
     /// A header section.
     Head(HeadScanner),
-    /// A sound header section, of which so many bytes are still to be handed over.
-    HandOver(usize),
+    /// A sound header section, of which so many bytes are still to be handed over. Plain: [`super::http1::Head::is_plain`].
+    HandOver { left: usize, plain: bool },
     /// A request body.
     Body,
     /// Whatever follows the request in work.
@@ -69,7 +71,7 @@ pub(super) struct Digests {
 }
 
 /// The `IO` that Pingora is given.
-pub(super) struct GuardedStream {
+pub struct GuardedStream {
     /// `None` once dropped.
     transport: Option<Transport>,
     state: Arc<ConnectionState>,
@@ -101,7 +103,7 @@ impl fmt::Debug for GuardedStream {
 
 impl GuardedStream {
     /// `inbox` holds what was read ahead: the preface of HTTP/2.
-    pub fn new(
+    pub(super) fn new(
         transport: Transport,
         state: Arc<ConnectionState>,
         digests: Digests,
@@ -172,7 +174,7 @@ impl Drop for GuardedStream {
         let Some(transport) = self.transport.take() else { return };
         let quiet = match self.phase {
             Phase::Head(_) | Phase::AwaitFinish | Phase::Frames(_) | Phase::Tunnel => self.inbox.is_empty(),
-            Phase::HandOver(_) | Phase::Body | Phase::Refused | Phase::Over => false,
+            Phase::HandOver { .. } | Phase::Body | Phase::Refused | Phase::Over => false,
         };
         if self.closed_by_peer || self.state.is_cut() || (self.shut && quiet) {
             return;

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use pingora_core::{ErrorType, OrErr, Result};
 use pingora_http::ResponseHeader;
-use pingora_proxy::Session;
 
 use super::bridge::discard_body;
+use super::caller::Caller;
 use super::context::{Refusal, RequestContext};
 use super::headers::{INTERACTION_ID, relocate, relocate_links};
 use super::spelling;
@@ -37,7 +37,7 @@ pub(super) fn dress(header: &mut ResponseHeader, ctx: &RequestContext, path: &st
         if let Some(admitted) = &ctx.admitted {
             set_all(fields, admitted.permit.obligations.headers())?;
         }
-        set(fields, SERVER_TIMING, timing(ctx))?;
+        set(fields, SERVER_TIMING, fleeting(timing(ctx)))?;
         dress_any(fields, ctx)
     })
 }
@@ -63,7 +63,7 @@ fn tell_places(fields: &mut HeaderMap, authority: &HeaderValue, paths: (&str, &s
 fn dress_any(fields: &mut HeaderMap, ctx: &RequestContext) -> Result<()> {
     if let Some(limits) = ctx.admitted.as_ref().and_then(|admitted| admitted.spent.fields.as_ref()) {
         set(fields, RATELIMIT_POLICY, limits.policy.clone())?;
-        set(fields, RATELIMIT, limits.limit.clone())?;
+        set(fields, RATELIMIT, fleeting(limits.limit.clone()))?;
     }
     if let Some(nonce) = ctx.admitted.as_ref().and_then(|admitted| admitted.caller.fresh_nonce.as_ref()) {
         set(fields, crate::authn::dpop::DPOP_NONCE, nonce.clone())?;
@@ -76,7 +76,14 @@ fn dress_any(fields: &mut HeaderMap, ctx: &RequestContext) -> Result<()> {
         set(fields, header::STRICT_TRANSPORT_SECURITY, HSTS)?; // RFC 6797 §7.2: over TLS only.
     }
     set(fields, header::X_CONTENT_TYPE_OPTIONS, NOSNIFF)?;
-    set(fields, INTERACTION_ID, ctx.interaction_value.clone())
+    set(fields, INTERACTION_ID, fleeting(ctx.interaction_value.clone()))
+}
+
+/// A value that no other answer has: HTTP/2 is told to keep none such for later ones (RFC 7541 §6.2.3). Its table would be
+/// full of them, and empty of those that come again.
+fn fleeting(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 fn set(fields: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Result<()> {
@@ -87,13 +94,13 @@ fn set(fields: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Result<(
 }
 
 /// Whether the connection can take another request: its body is read, or was so small that it could be.
-async fn can_go_on(session: &mut Session, ctx: &RequestContext) -> bool {
+async fn can_go_on(caller: &mut Caller<'_>, ctx: &RequestContext) -> bool {
     match &ctx.refusal {
         // What waits for `100 Continue` sends nothing; a refusal of the guard leaves the framing in doubt.
         Some(Refusal::Rejected(_)) if !ctx.expects_continue => {
-            discard_body(session, UNREAD_BYTES_MAX, UNREAD_PATIENCE).await
+            discard_body(caller, UNREAD_BYTES_MAX, UNREAD_PATIENCE).await
         }
-        _ => session.as_downstream_mut().is_body_done(),
+        _ => caller.is_body_done(),
     }
 }
 
@@ -133,7 +140,7 @@ fn push_millis(text: &mut Vec<u8>, span: Duration) {
 
 /// Writes a problem document. Answers whether the connection can take another request.
 pub(super) async fn write_problem(
-    session: &mut Session,
+    caller: &mut Caller<'_>,
     ctx: &mut RequestContext,
     problem: &Problem,
     public_url: &str,
@@ -147,16 +154,16 @@ pub(super) async fn write_problem(
         dress_any(fields, ctx)?;
         set_all(fields, &problem.headers)
     })?;
-    let reusable = !ctx.carried && can_go_on(session, ctx).await;
+    let reusable = !ctx.carried && can_go_on(caller, ctx).await;
     if !reusable {
-        session.set_keepalive(None); // RFC 9112 §9.6: this answer is the last one here, and says so.
+        caller.close(); // RFC 9112 §9.6: this answer is the last one here, and says so.
     }
-    let head = session.req_header().method == Method::HEAD;
-    session.write_response_header(Box::new(header), head).await?;
+    let head = caller.request().method == Method::HEAD;
+    caller.write_header(Box::new(header)).await?;
     if head {
-        session.as_downstream_mut().finish_body().await?;
+        caller.end().await?;
     } else {
-        session.write_response_body(Some(Bytes::from(body)), true).await?;
+        caller.write_end(Bytes::from(body)).await?;
     }
     Ok(reusable)
 }

@@ -21,10 +21,10 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, Version, response};
 use http_body_util::BodyExt;
 use pingora_http::ResponseHeader;
-use pingora_proxy::Session;
 use tokio::time::{Instant, timeout_at};
 use tower::{Service, ServiceExt};
 
+use super::caller::Caller;
 use crate::domain::Connection;
 use crate::problem::Kind;
 use upload::Upload;
@@ -98,7 +98,7 @@ impl BridgeError {
 
 /// Serves one request by `service` (an `axum::Router`, for instance).
 pub async fn serve<S>(
-    session: &mut Session,
+    caller: &mut Caller<'_>,
     service: S,
     call: Call,
     limits: &BridgeLimits,
@@ -107,12 +107,12 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
     S::Future: Send,
 {
-    if stated_length(session).is_some_and(|bytes| bytes > limits.body_bytes_max) {
+    if stated_length(caller).is_some_and(|bytes| bytes > limits.body_bytes_max) {
         return Err(BridgeError::BodyTooLarge { bytes_max: limits.body_bytes_max });
     }
     let expects_continue = call.expects_continue;
-    let (mut upload, body) = Upload::new(session, expects_continue, limits);
-    let request = request(session, call, body)?;
+    let (mut upload, body) = Upload::new(caller, expects_continue, limits);
+    let request = request(caller, call, body)?;
     let answered = AssertUnwindSafe(service.oneshot(request)).catch_unwind();
     let mut answered = pin!(answered);
     let response = loop {
@@ -123,35 +123,35 @@ where
                 Ok(Err(never)) => match never {},
                 Err(_) => return Err(BridgeError::Panicked),
             },
-            step = upload.step(session) => step?,
+            step = upload.step(caller) => step?,
         }
     };
     if upload.is_unwanted() && !upload.waits_for_continue() {
-        upload.end_if(discard_body(session, UNWANTED_BYTES_MAX, UNWANTED_PATIENCE).await);
+        upload.end_if(discard_body(caller, UNWANTED_BYTES_MAX, UNWANTED_PATIENCE).await);
     }
-    answer(session, response, &mut upload).await
+    answer(caller, response, &mut upload).await
 }
 
 /// Reads what is left of a body, up to a bound, so that an answer that does not want it can keep the connection.
 /// Says whether the body is at its end. Do not call it for a client that still waits for `100 Continue`.
-pub async fn discard_body(session: &mut Session, bytes_max: usize, patience: Duration) -> bool {
+pub async fn discard_body(caller: &mut Caller<'_>, bytes_max: usize, patience: Duration) -> bool {
     let (mut taken, end) = (0, Instant::now() + patience);
-    while taken <= bytes_max && !session.is_body_done() {
-        match timeout_at(end, session.read_request_body()).await {
+    while taken <= bytes_max && !caller.is_body_done() {
+        match timeout_at(end, caller.read_body()).await {
             Ok(Ok(Some(bytes))) => taken += bytes.len(),
             Ok(Ok(None)) => return true,
             Ok(Err(_)) | Err(_) => return false,
         }
     }
-    session.is_body_done()
+    caller.is_body_done()
 }
 
-fn stated_length(session: &Session) -> Option<u64> {
-    session.get_header(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn stated_length(caller: &Caller<'_>) -> Option<u64> {
+    caller.field(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn request(session: &Session, call: Call, body: Body) -> Result<Request<Body>, BridgeError> {
-    let head = session.req_header();
+fn request(caller: &Caller<'_>, call: Call, body: Body) -> Result<Request<Body>, BridgeError> {
+    let head = caller.request();
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let mut request = Request::builder()
         .method(head.method.clone())
@@ -165,20 +165,20 @@ fn request(session: &Session, call: Call, body: Body) -> Result<Request<Body>, B
     Ok(request)
 }
 
-async fn answer(session: &mut Session, response: Response<Body>, upload: &mut Upload) -> Result<Served, BridgeError> {
+async fn answer(caller: &mut Caller<'_>, response: Response<Body>, upload: &mut Upload) -> Result<Served, BridgeError> {
     let (mut parts, body) = response.into_parts();
-    let bodiless = is_bodiless(session, parts.status);
+    let bodiless = is_bodiless(caller, parts.status);
     // While the service goes on reading, Pingora need not expect the worst and announce a close.
-    session.set_close_on_response_before_downstream_finish(upload.is_unwanted());
-    let header = frame(session, &parts, &body, bodiless).ok_or(BridgeError::Panicked)?;
-    session.write_response_header(Box::new(header), bodiless).await.map_err(|_| BridgeError::ClientGone)?;
-    let (response_bytes, trailers) = if bodiless { (0, None) } else { send_body(session, body, upload).await? };
-    finish(session, trailers).await.map_err(|_| BridgeError::ClientGone)?;
+    caller.set_close_when_early(upload.is_unwanted());
+    let header = frame(caller, &parts, &body, bodiless).ok_or(BridgeError::Panicked)?;
+    caller.write_header(Box::new(header)).await.map_err(|_| BridgeError::ClientGone)?;
+    let (response_bytes, trailers) = if bodiless { (0, None) } else { send_body(caller, body, upload).await? };
+    finish(caller, trailers).await.map_err(|_| BridgeError::ClientGone)?;
     if !upload.is_done() {
-        session.set_keepalive(None);
+        caller.close();
         // Some HTTP/2 clients take the reset of an unread upload for a failure of the whole exchange.
-        if session.is_http2() {
-            discard_body(session, UNWANTED_BYTES_MAX, UNWANTED_PATIENCE).await;
+        if caller.is_http2() {
+            discard_body(caller, UNWANTED_BYTES_MAX, UNWANTED_PATIENCE).await;
         }
     }
     let extensions = std::mem::take(&mut parts.extensions);
@@ -187,7 +187,7 @@ async fn answer(session: &mut Session, response: Response<Body>, upload: &mut Up
 
 /// Sends what the service produces while it may still be reading. Returns the bytes and the trailers.
 async fn send_body(
-    session: &mut Session,
+    caller: &mut Caller<'_>,
     mut body: Body,
     upload: &mut Upload,
 ) -> Result<(u64, Option<HeaderMap>), BridgeError> {
@@ -198,9 +198,9 @@ async fn send_body(
         let polled = tokio::select! {
             biased;
             polled = polled => polled,
-            step = upload.step(session) => match step {
+            step = upload.step(caller) => match step {
                 Ok(()) => continue,
-                Err(_) => return Err(break_off(session).await),
+                Err(_) => return Err(break_off(caller).await),
             },
         };
         match polled {
@@ -208,39 +208,37 @@ async fn send_body(
             Ok(Some(Ok(frame))) => match frame.into_data() {
                 Ok(bytes) => {
                     sent += bytes.len() as u64;
-                    session.write_response_body(Some(bytes), false).await.map_err(|_| BridgeError::ClientGone)?;
+                    caller.write_body(bytes).await.map_err(|_| BridgeError::ClientGone)?;
                 }
                 Err(frame) => trailers = frame.into_trailers().ok(),
             },
-            Ok(Some(Err(_))) | Err(_) => return Err(break_off(session).await),
+            Ok(Some(Err(_))) | Err(_) => return Err(break_off(caller).await),
         }
     }
 }
 
 /// An answer that cannot be completed must not look complete (RFC 9112 §8).
-async fn break_off(session: &mut Session) -> BridgeError {
-    session.set_keepalive(None);
-    session.shutdown().await;
+async fn break_off(caller: &mut Caller<'_>) -> BridgeError {
+    caller.shut().await;
     BridgeError::BrokeOff
 }
 
-/// HTTP/2 carries trailers; Pingora has no way to send them over HTTP/1.
-async fn finish(session: &mut Session, trailers: Option<HeaderMap>) -> pingora_core::Result<()> {
+async fn finish(caller: &mut Caller<'_>, trailers: Option<HeaderMap>) -> pingora_core::Result<()> {
     match trailers {
-        Some(trailers) if session.is_http2() => session.write_response_trailers(trailers).await,
-        _ => session.write_response_body(Some(Bytes::new()), true).await,
+        Some(trailers) => caller.write_trailers(trailers).await,
+        None => caller.write_end(Bytes::new()).await,
     }
 }
 
 /// RFC 9110 §6.4.1: no content follows these.
-fn is_bodiless(session: &Session, status: StatusCode) -> bool {
-    session.req_header().method == Method::HEAD
+fn is_bodiless(caller: &Caller<'_>, status: StatusCode) -> bool {
+    caller.request().method == Method::HEAD
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// The header as Pingora must have it: framed by us, and without what belongs to the service's own hop.
-fn frame(session: &Session, parts: &response::Parts, body: &Body, bodiless: bool) -> Option<ResponseHeader> {
+fn frame(caller: &Caller<'_>, parts: &response::Parts, body: &Body, bodiless: bool) -> Option<ResponseHeader> {
     let mut header = ResponseHeader::build(parts.status, Some(parts.headers.len() + 4)).ok()?;
     header.set_version(Version::HTTP_11);
     let hop = [CONNECTION, TRANSFER_ENCODING, UPGRADE, TE];
@@ -252,7 +250,7 @@ fn frame(session: &Session, parts: &response::Parts, body: &Body, bodiless: bool
     }
     if bodiless {
         // What a GET would have said may stay for HEAD; 204 must not have one (RFC 9110 §8.6).
-        if session.req_header().method != Method::HEAD && parts.status != StatusCode::NOT_MODIFIED {
+        if caller.request().method != Method::HEAD && parts.status != StatusCode::NOT_MODIFIED {
             header.remove_header(&CONTENT_LENGTH);
         }
         return Some(header);
@@ -261,7 +259,7 @@ fn frame(session: &Session, parts: &response::Parts, body: &Body, bodiless: bool
         Some(bytes) => header.insert_header(CONTENT_LENGTH, bytes).ok()?,
         None if header.headers.contains_key(CONTENT_LENGTH) => {}
         // RFC 9112 §6.1: HTTP/1.0 knows no chunks, so its answer ends with the connection.
-        None if session.req_header().version == Version::HTTP_11 => {
+        None if caller.request().version == Version::HTTP_11 => {
             header.insert_header(TRANSFER_ENCODING, "chunked").ok()?;
         }
         None => {}

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Uri, header};
-use pingora_core::protocols::http::ServerSession;
-use pingora_proxy::Session;
 use tokio::time::Instant;
 
+use super::caller::Caller;
 use super::context::{Forward, Refusal, RequestContext};
 use super::failure::Fault;
 use super::gateway::Gateway;
-use super::guard::say_continue;
 use super::headers::pseudonym;
 use super::held::{Growing, Held, Holder, Source, read_whole};
 use super::rewrite::{is_coded, text};
@@ -30,12 +28,16 @@ pub(super) enum Lane {
 }
 
 /// Asks admission, reading the body first where it takes part in the decision.
-pub(super) async fn enter(gateway: &Gateway, session: &mut Session, ctx: &mut RequestContext) -> Result<Lane, Refusal> {
+pub(super) async fn enter(
+    gateway: &Gateway,
+    caller: &mut Caller<'_>,
+    ctx: &mut RequestContext,
+) -> Result<Lane, Refusal> {
     let snapshot = gateway.snapshot();
     ctx.snapshot = Some(Arc::clone(&snapshot));
     ctx.note(|facts| facts.snapshot = Some(Arc::clone(&snapshot)));
     let connection = ctx.connection.clone().ok_or(Fault::Internal("the connection is unknown"))?;
-    let pending = admit_head(&snapshot, &head(session, &connection), ctx.received).await?;
+    let pending = admit_head(&snapshot, &head(caller, &connection), ctx.received).await?;
     if ctx.websocket && !pending.operation().is_some_and(|operation| operation.websocket) {
         return Err(Problem::new(Kind::UpgradeRefused).into());
     }
@@ -46,29 +48,29 @@ pub(super) async fn enter(gateway: &Gateway, session: &mut Session, ctx: &mut Re
     let need = pending.body_need();
     let held = match need {
         BodyNeed::Whole => {
-            refuse_coded(session)?;
+            refuse_coded(caller)?;
             let max = body_bytes_max(gateway, pending.operation());
-            read_body(gateway, session, ctx, &pending.caller, &snapshot, max).await?
+            read_body(gateway, caller, ctx, &pending.caller, &snapshot, max).await?
         }
         BodyNeed::Empty if !ctx.websocket => {
-            match read_body(gateway, session, ctx, &pending.caller, &snapshot, 0).await {
+            match read_body(gateway, caller, ctx, &pending.caller, &snapshot, 0).await {
                 Err(Refusal::Failed(Fault::BodyTooLarge)) => None, // There is one: for the contract to refuse.
                 read => read?,
             }
         }
         BodyNeed::Empty | BodyNeed::None => None,
     };
-    let body = parse(&pending, session, held.as_ref())?;
-    let admitted = pending.admit(&head(session, &connection), &body, gateway.clock.now())?;
+    let body = parse(&pending, caller, held.as_ref())?;
+    let admitted = pending.admit(&head(caller, &connection), &body, gateway.clock.now())?;
     note_admitted(ctx, &admitted);
-    let lane = choose(gateway, session, ctx, &admitted, need, held).await?;
-    ctx.forward = Some(forward(gateway, session, ctx, &admitted)?);
+    let lane = choose(gateway, caller, ctx, &admitted, need, held).await?;
+    ctx.forward = Some(forward(gateway, caller, ctx, &admitted)?);
     ctx.admitted = Some(admitted);
     Ok(lane)
 }
 
-fn head<'a>(session: &'a Session, connection: &'a Connection) -> Head<'a> {
-    let request = session.req_header();
+fn head<'a>(caller: &'a Caller<'_>, connection: &'a Connection) -> Head<'a> {
+    let request = caller.request();
     let (path, query) = (request.uri.path(), request.uri.query());
     Head { method: &request.method, path, query, headers: &request.headers, connection }
 }
@@ -82,8 +84,8 @@ fn note_admitted(ctx: &mut RequestContext, admitted: &Admitted) {
 }
 
 /// A body that a contract must read cannot be compressed: we would have to inflate what a stranger deflated.
-fn refuse_coded(session: &Session) -> Result<(), Refusal> {
-    if is_coded(&session.req_header().headers) {
+fn refuse_coded(caller: &Caller<'_>) -> Result<(), Refusal> {
+    if is_coded(&caller.request().headers) {
         return Err(Problem::new(Kind::ContentCodingUnsupported)
             .header(header::ACCEPT_ENCODING, http::HeaderValue::from_static("identity"))
             .into());
@@ -92,12 +94,12 @@ fn refuse_coded(session: &Session) -> Result<(), Refusal> {
 }
 
 /// What admission sees of the body: opaque if it is not to be read whole.
-fn parse(pending: &Pending, session: &mut Session, held: Option<&Held>) -> Result<Body, Refusal> {
+fn parse(pending: &Pending, caller: &mut Caller<'_>, held: Option<&Held>) -> Result<Body, Refusal> {
     let Some(held) = held else {
-        return Ok(if session.as_downstream_mut().is_body_empty() { Body::Absent } else { Body::Opaque });
+        return Ok(if caller.is_body_empty() { Body::Absent } else { Body::Opaque });
     };
     let enforced = pending.operation().is_some_and(|operation| operation.request_contract == Mode::Enforce);
-    match parse_body(text(&session.req_header().headers, header::CONTENT_TYPE), &held.bytes) {
+    match parse_body(text(&caller.request().headers, header::CONTENT_TYPE), &held.bytes) {
         Ok(body) => Ok(body),
         Err(error) if enforced => Err(Rejection::Contract(vec![error]).into()),
         Err(_) => Ok(Body::Opaque), // Observed only; a policy that needs the amount will not find one.
@@ -106,7 +108,7 @@ fn parse(pending: &Pending, session: &mut Session, held: Option<&Held>) -> Resul
 
 async fn choose(
     gateway: &Gateway,
-    session: &mut Session,
+    caller: &mut Caller<'_>,
     ctx: &mut RequestContext,
     admitted: &Admitted,
     need: BodyNeed,
@@ -120,29 +122,33 @@ async fn choose(
     }
     if admitted.answer_is_read() {
         let max = body_bytes_max(gateway, Some(operation));
-        let held = read_body(gateway, session, ctx, &admitted.caller, &admitted.snapshot, max).await?;
+        let held = read_body(gateway, caller, ctx, &admitted.caller, &admitted.snapshot, max).await?;
         return Ok(Lane::Whole(held));
     }
     let max = operation.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max);
-    if announced(session).is_some_and(|length| length > max) {
+    if announced(caller).is_some_and(|length| length > max) {
         return Err(Fault::BodyTooLarge.into());
     }
-    let http1 = !admitted.pool.settings().http2;
-    if http1 && session.as_downstream_mut().is_body_empty() && !ctx.websocket {
+    if caller.is_body_empty() && !ctx.websocket {
         return Ok(Lane::Whole(None)); // One write, one answer: nothing to be carried both ways at once.
     }
-    continue_if_expected(session, ctx).await?;
+    continue_if_expected(caller, ctx).await?;
     Ok(Lane::Stream)
 }
 
-fn forward(gateway: &Gateway, session: &Session, ctx: &RequestContext, admitted: &Admitted) -> Result<Forward, Fault> {
+fn forward(
+    gateway: &Gateway,
+    caller: &Caller<'_>,
+    ctx: &RequestContext,
+    admitted: &Admitted,
+) -> Result<Forward, Fault> {
     let operation = admitted.operation().ok_or(Fault::Internal("the operation is unknown"))?;
     let started = std::time::Instant::now();
     let now = Instant::from_std(started);
     let client = &admitted.caller.partner.client;
     Ok(Forward {
         caller: pseudonym(&operation.institution.id, &client.tenant.id, &client.id)?,
-        target: target(&operation.upstream_path(session.req_header().uri.path()), session.req_header().uri.query())?,
+        target: target(operation.upstream_path(caller.request().uri.path()), caller.request().uri.query())?,
         started,
         deadline: now + operation.timeout.unwrap_or(admitted.pool.timeouts().total),
         tried: Tried::default(),
@@ -164,23 +170,24 @@ fn forward(gateway: &Gateway, session: &Session, ctx: &RequestContext, admitted:
 }
 
 /// Path and query towards the back end: the caller's bytes, on another base path.
-fn target(path: &str, query: Option<&str>) -> Result<Uri, Fault> {
-    let text = match query {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    };
+fn target(mut text: String, query: Option<&str>) -> Result<Uri, Fault> {
+    if let Some(query) = query {
+        text.reserve_exact(1 + query.len());
+        text.push('?');
+        text.push_str(query);
+    }
     Uri::try_from(text).map_err(|_| Fault::Internal("the upstream path is not a path"))
 }
 
 /// The length that the caller announces.
-fn announced(session: &Session) -> Option<u64> {
-    text(&session.req_header().headers, header::CONTENT_LENGTH)?.parse().ok()
+fn announced(caller: &Caller<'_>) -> Option<u64> {
+    text(&caller.request().headers, header::CONTENT_LENGTH)?.parse().ok()
 }
 
 /// RFC 9110 §10.1.1: admission was the last word that the caller waited for; the back end is not asked again.
-async fn continue_if_expected(session: &mut Session, ctx: &mut RequestContext) -> Result<(), Fault> {
+async fn continue_if_expected(caller: &mut Caller<'_>, ctx: &mut RequestContext) -> Result<(), Fault> {
     if std::mem::take(&mut ctx.expects_continue) {
-        say_continue(session).await.map_err(|_| Fault::CallerGone)?;
+        caller.say_continue().await.map_err(|_| Fault::CallerGone)?;
     }
     Ok(())
 }
@@ -205,29 +212,29 @@ pub(super) fn holder<'a>(caller: &'a Identified, snapshot: &Snapshot) -> Holder<
 /// Reads the caller's body whole, within limit, share, budget and time. `None` if there is none.
 async fn read_body(
     gateway: &Gateway,
-    session: &mut Session,
+    caller: &mut Caller<'_>,
     ctx: &mut RequestContext,
-    caller: &Identified,
+    identified: &Identified,
     snapshot: &Snapshot,
     bytes_max: usize,
 ) -> Result<Option<Held>, Refusal> {
-    if session.as_downstream_mut().is_body_empty() {
+    if caller.is_body_empty() {
         return Ok(None);
     }
-    let body = Growing::new(&gateway.budget, holder(caller, snapshot), bytes_max, announced(session))?;
-    continue_if_expected(session, ctx).await?;
+    let body = Growing::new(&gateway.budget, holder(identified, snapshot), bytes_max, announced(caller))?;
+    continue_if_expected(caller, ctx).await?;
     let deadline = Instant::now() + gateway.limits.body_timeout;
     let began = std::time::Instant::now();
-    let read = read_whole(body, gateway.limits.body_idle_timeout, deadline, session.as_downstream_mut()).await;
+    let read = read_whole(body, gateway.limits.body_idle_timeout, deadline, caller).await;
     ctx.body_wait += began.elapsed();
     let held = read?;
     // Its sender may have held it back for as long as `body_timeout`, and lost the right to send it meanwhile.
-    caller.check_again(&gateway.snapshot(), gateway.clock.now())?;
+    identified.check_again(&gateway.snapshot(), gateway.clock.now())?;
     Ok(Some(held))
 }
 
-impl Source for ServerSession {
+impl Source for Caller<'_> {
     async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
-        self.read_request_body().await.map_err(|error| Fault::from_downstream(&error))
+        self.read_body().await.map_err(|error| Fault::from_downstream(&error))
     }
 }

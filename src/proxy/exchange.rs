@@ -9,17 +9,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use pingora_core::protocols::http::client::HttpSession;
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, RetryType};
 use pingora_http::{RequestHeader, ResponseHeader};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::failure::Fault;
 use super::framing;
+use super::headers::address;
 use super::retry::{Attempt, Body, may_retry};
-use crate::upstream::{Outcome, Picked, Pool, Tried};
+use super::spelling::change_request;
+use crate::upstream::{Outcome, Picked, Pool, Session, Tried};
 
 /// Interim answers that are taken before the back end counts as broken.
 pub(super) const INTERIM_MAX: usize = 8;
@@ -29,15 +30,12 @@ const LATE_ANSWER_WAIT: Duration = Duration::from_millis(250);
 /// What is to be sent, as often as the rules allow.
 pub(super) struct Parcel<'a> {
     pub pool: &'a Arc<Pool>,
-    pub method: Method,
+    /// Without what only the back end that is asked is told ([`told`]).
+    pub request: RequestHeader,
     /// Held whole; nothing if there is none.
     pub body: Option<Bytes>,
     pub deadline: Instant,
 }
-
-/// Makes the request's header for one back end and credential.
-pub(super) type Prepare<'a> =
-    dyn Fn(&Picked, Option<&(HeaderName, HeaderValue)>) -> Result<RequestHeader, Fault> + Send + Sync + 'a;
 
 /// An answer whose header has arrived.
 pub(super) struct Answer {
@@ -63,7 +61,7 @@ pub(super) struct AnswerBody {
 
 struct Connection {
     pool: Arc<Pool>,
-    session: HttpSession,
+    session: Session,
     peer: Arc<HttpPeer>,
     reused: bool,
     /// Not once the request went out incomplete.
@@ -86,7 +84,7 @@ impl From<Fault> for Failed {
 }
 
 /// Sends the parcel to a healthy back end, to another if the first cannot be connected to, and waits for the header.
-pub(super) async fn send(parcel: &Parcel<'_>, tried: &mut Tried, prepare: &Prepare<'_>) -> Result<Answer, Fault> {
+pub(super) async fn send(parcel: &mut Parcel<'_>, tried: &mut Tried) -> Result<Answer, Fault> {
     let body = if parcel.body.is_some() { Body::Held } else { Body::Absent };
     let mut last = None;
     loop {
@@ -94,12 +92,12 @@ pub(super) async fn send(parcel: &Parcel<'_>, tried: &mut Tried, prepare: &Prepa
             Ok(picked) => picked,
             Err(none) => return Err(last.unwrap_or(Fault::NoBackend(none))), // The first cause says more.
         };
-        let failed = match attempt(parcel, picked, tried, prepare).await {
+        let failed = match attempt(parcel, picked, tried).await {
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,
         };
         let state = Attempt { body, reused: failed.reused, answered: false, attempts: tried.attempts() };
-        let again = may_retry(&parcel.method, &failed.fault, state);
+        let again = may_retry(&parcel.request.method, &failed.fault, state);
         // A token is renewed once per request: a second refusal is not about its age.
         if !again || (failed.fault == Fault::CredentialRefused && last == Some(Fault::CredentialRefused)) {
             return Err(failed.fault);
@@ -108,15 +106,10 @@ pub(super) async fn send(parcel: &Parcel<'_>, tried: &mut Tried, prepare: &Prepa
     }
 }
 
-async fn attempt(
-    parcel: &Parcel<'_>,
-    mut picked: Picked,
-    tried: &mut Tried,
-    prepare: &Prepare<'_>,
-) -> Result<Answer, Failed> {
+async fn attempt(parcel: &mut Parcel<'_>, mut picked: Picked, tried: &mut Tried) -> Result<Answer, Failed> {
     let started = StdInstant::now();
     let credential = by(parcel.deadline, parcel.pool.authorization(started)).await?.map_err(Fault::Credential)?;
-    let request = prepare(&picked, credential.as_ref())?;
+    told(&mut parcel.request, picked.authority(), credential.as_ref())?;
     let mut connection = match connect(parcel, &picked).await {
         Ok(connection) => connection,
         Err(fault) => {
@@ -124,7 +117,7 @@ async fn attempt(
             return Err(fault.into());
         }
     };
-    let Heads { interim, header } = match converse(&mut connection, request, parcel).await {
+    let Heads { interim, header } = match converse(&mut connection, parcel).await {
         Ok(heads) => heads,
         Err(failed) => {
             connection.silent = failed.fault == Fault::TimedOut;
@@ -154,6 +147,15 @@ async fn attempt(
     Ok(Answer { interim, header, waited: begun.into_std().saturating_duration_since(started), body })
 }
 
+/// Tells the request whom it goes to, and as whom we call there; what an earlier attempt was told is displaced.
+fn told(
+    request: &mut RequestHeader,
+    authority: &HeaderValue,
+    credential: Option<&(HeaderName, HeaderValue)>,
+) -> Result<(), Fault> {
+    change_request(request, |parts| address(&mut parts.headers, authority, credential))
+}
+
 /// The connection is in a box: it goes from hand to hand, and is large.
 async fn connect(parcel: &Parcel<'_>, picked: &Picked) -> Result<Box<Connection>, Fault> {
     let peer = picked.shared_peer();
@@ -163,63 +165,27 @@ async fn connect(parcel: &Parcel<'_>, picked: &Picked) -> Result<Box<Connection>
         Ok(Err(error)) => return Err(Fault::from_connect(&error)),
         Err(_) => return Err(Fault::Connect("deadline".into())),
     };
-    // A request without a body is one write and, until the header is there, one wait: `converse` times both as wholes.
-    if parcel.body.is_some() || matches!(session, HttpSession::H2(_)) {
-        let left = parcel.deadline.saturating_duration_since(Instant::now());
-        session.set_read_timeout(peer.options.read_timeout.map(|most| most.min(left)));
-        session.set_write_timeout(peer.options.write_timeout.map(|most| most.min(left)));
-    }
+    session.set_timeouts(&peer, parcel.deadline);
     Ok(Box::new(Connection { pool: parcel.pool.clone(), session, peer, reused, clean: true, silent: false }))
 }
 
 /// Writes the request and reads the answer's header.
-async fn converse(connection: &mut Connection, request: RequestHeader, parcel: &Parcel<'_>) -> Result<Heads, Failed> {
+async fn converse(connection: &mut Connection, parcel: &Parcel<'_>) -> Result<Heads, Failed> {
     let late = |_| Failed::from(Fault::TimedOut);
-    let (timeouts, now) = (parcel.pool.timeouts(), Instant::now());
-    let within = |most: Duration| match parcel.body {
-        None => parcel.deadline.min(now + most), // The write is short: the wait for the answer begins with it.
-        Some(_) => parcel.deadline, // Each of its writes, and each wait for an answer, is timed by the session.
-    };
-    let limit = within(timeouts.write);
-    let written = timeout_at(limit, pin!(write(connection, request, parcel.body.clone()))).await;
-    let Err(error) = written.map_err(late)? else {
-        let limit = within(timeouts.read);
-        let heads = timeout_at(limit, pin!(read_heads(&mut connection.session))).await.map_err(late)?;
+    let timeouts = parcel.pool.timeouts();
+    let limit = parcel.deadline.min(Instant::now() + timeouts.write);
+    let Connection { session, peer, .. } = connection;
+    let written =
+        timeout_at(limit, pin!(session.send(&parcel.request, peer, parcel.body.as_ref()))).await.map_err(late)?;
+    let Err(error) = written else {
+        let heads = read_heads(session, parcel.deadline, timeouts.read).await;
         return heads.map_err(|error| connection.failed(&error));
     };
     // RFC 9112 §9.5: a server may answer and close before it has read all; then the answer is what counts.
     connection.clean = false;
-    let answer = timeout(LATE_ANSWER_WAIT, pin!(read_heads(&mut connection.session))).await;
-    match answer {
-        Ok(Ok(heads)) => Ok(heads),
-        _ => Err(connection.failed(&error)),
-    }
-}
-
-async fn write(connection: &mut Connection, request: RequestHeader, body: Option<Bytes>) -> pingora_core::Result<()> {
-    let tls = connection.peer.is_tls();
-    match &mut connection.session {
-        HttpSession::H2(stream) => stream.write_request_header(Box::new(for_http2(request, tls)?), body.is_none())?,
-        session => session.write_request_header(Box::new(request)).await?,
-    }
-    if let Some(body) = body.filter(|body| !body.is_empty()) {
-        connection.session.write_request_body(body, true).await?;
-    }
-    connection.session.finish_request_body().await
-}
-
-/// RFC 9113 §8.3.1: the authority travels in `:authority`, not in `Host`.
-fn for_http2(mut request: RequestHeader, tls: bool) -> pingora_core::Result<RequestHeader> {
-    let malformed = || Error::explain(ErrorType::InvalidHTTPHeader, "no authority or path for HTTP/2");
-    let host = request.remove_header(&header::HOST).ok_or_else(malformed)?;
-    let uri = Uri::builder()
-        .scheme(if tls { "https" } else { "http" })
-        .authority(host.as_bytes())
-        .path_and_query(request.uri.path_and_query().cloned().ok_or_else(malformed)?)
-        .build()
-        .map_err(|_| malformed())?;
-    request.set_uri(uri);
-    Ok(request)
+    let limit = parcel.deadline.min(Instant::now() + LATE_ANSWER_WAIT);
+    let answer = read_heads(&mut connection.session, limit, LATE_ANSWER_WAIT).await;
+    answer.map_err(|_| connection.failed(&error))
 }
 
 /// The header of an answer, and those of the interim ones before it.
@@ -228,28 +194,23 @@ struct Heads {
     header: ResponseHeader,
 }
 
-async fn read_heads(session: &mut HttpSession) -> pingora_core::Result<Heads> {
+/// Each header is waited for no longer than `patience`, and none beyond the deadline.
+async fn read_heads(session: &mut Session, deadline: Instant, patience: Duration) -> pingora_core::Result<Heads> {
     let mut interim = Vec::new();
     for _ in 0..INTERIM_MAX {
-        session.read_response_header().await?;
-        let Some(header) = session.response_header() else { break };
+        let read = timeout_at(deadline.min(Instant::now() + patience), pin!(session.read_header())).await;
+        let header = read.unwrap_or_else(|_| Error::e_explain(ErrorType::ReadTimedout, "an answer's header"))?;
         if header.status == StatusCode::SWITCHING_PROTOCOLS {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "protocols switched without being asked");
         }
-        if let Some(flaw) = framing::flaw(header) {
+        if let Some(flaw) = framing::flaw(&header) {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, flaw);
         }
-        if let HttpSession::H1(http1) = &*session
-            && header.headers.contains_key(header::TRANSFER_ENCODING)
-            && framing::says_length(&http1.get_headers_raw_bytes())
-        {
-            return Error::e_explain(ErrorType::InvalidHTTPHeader, "its length is said beside its chunks");
-        }
         if !header.status.is_informational() {
-            return Ok(Heads { interim, header: header.clone() });
+            return Ok(Heads { interim, header });
         }
         if header.status != StatusCode::CONTINUE {
-            interim.push(header.clone());
+            interim.push(header);
         }
     }
     Error::e_explain(ErrorType::InvalidHTTPHeader, "no final answer after the interim ones")
@@ -290,7 +251,7 @@ impl AnswerBody {
         let asked = Instant::now();
         self.caller_took += asked.saturating_duration_since(self.went_on);
         let limit = self.deadline.min(asked + self.read);
-        let read = timeout_at(limit, pin!(self.connection.session.read_response_body())).await;
+        let read = timeout_at(limit, pin!(self.connection.session.read_body())).await;
         self.went_on = Instant::now();
         let (fault, outcome) = match read {
             // A timeout looks at the work first: bytes that are always there would pass any deadline.

@@ -30,13 +30,6 @@ pub(super) fn flaw(header: &ResponseHeader) -> Option<&'static str> {
     (!is_sound(header)).then_some("its length is said in more than one way")
 }
 
-/// Whether a header section as it was received says a length: Pingora lets go of one beside chunks before anybody sees it.
-pub(super) fn says_length(raw: &[u8]) -> bool {
-    const NAME: &[u8] = b"content-length";
-    raw.split(|byte| *byte == b'\n')
-        .any(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
-}
-
 /// RFC 9112 §6.3: one Content-Length that is a number, or chunks, or neither. Identical repetitions would be allowed
 /// there; a back end that needs them is broken here.
 fn is_sound(header: &ResponseHeader) -> bool {
@@ -58,18 +51,6 @@ fn is_sound(header: &ResponseHeader) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_length_is_found_in_a_header_section() {
-        for (raw, expected) in [
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\ncontent-LENGTH: 3\r\n\r\n", true),
-            ("HTTP/1.1 200 OK\nContent-Length:3\n\n", true),
-            ("HTTP/1.1 200 Content-Length: 3\r\nX: content-length\r\n\r\n", false),
-        ] {
-            assert_eq!(says_length(raw.as_bytes()), expected, "{raw:?}");
-        }
-    }
 
     #[test]
     fn a_length_is_said_once() {

@@ -10,19 +10,17 @@ mod source;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, Version};
-use pingora_core::protocols::Digest;
 use pingora_http::RequestHeader;
-use pingora_proxy::Session;
 
+use super::caller::Caller;
 use super::framing::{is_edged, section_bytes};
 use super::headers::has_byte;
 use super::spelling;
-use crate::domain::{Connection, Downstream};
+use crate::domain::Connection;
 use crate::front::TrustedProxies;
 use crate::problem::{Kind, Problem};
 
@@ -99,43 +97,31 @@ const fn malformed(detail: &'static str) -> GuardRefusal {
     GuardRefusal { kind: Kind::MalformedRequest, detail, close: true }
 }
 
-/// The connection beneath a session.
-pub fn downstream(digest: Option<&Digest>) -> Option<&Arc<dyn Downstream>> {
-    digest?.proxy_digest.as_deref()?.user_data.as_deref()?.downcast_ref()
-}
-
-/// Checks and cleans a request, and sets the deadlines of its session. When it refuses, answer with
-/// [`GuardRefusal::problem`], after `session.set_keepalive(None)` if it says `close`.
-pub fn check(session: &mut Session, connection: &Connection, settings: &GuardSettings) -> Result<Passed, GuardRefusal> {
-    set_deadlines(session, settings);
-    let passed = check_head(session.req_header_mut(), connection, settings)?;
-    doubt_zero_length(session);
+/// Checks and cleans a request, and sets its deadlines. When it refuses, answer with [`GuardRefusal::problem`], after
+/// [`Caller::close`] if it says `close`.
+pub fn check(
+    caller: &mut Caller<'_>,
+    connection: &Connection,
+    settings: &GuardSettings,
+) -> Result<Passed, GuardRefusal> {
+    caller.set_patience(settings.body_idle_timeout);
+    let passed = check_head(caller.request_mut(), connection, settings)?;
+    doubt_zero_length(caller);
     Ok(passed)
 }
 
 /// RFC 9113 §8.1.1: over HTTP/2 a length of zero is a claim until the stream has ended. Pingora believes it, and would
 /// have sent the request on, whole, before the DATA that contradicts it resets the stream.
-fn doubt_zero_length(session: &mut Session) {
+fn doubt_zero_length(caller: &mut Caller<'_>) {
     let zero = |length: &HeaderValue| !length.is_empty() && length.as_bytes().iter().all(|digit| *digit == b'0');
-    let head = session.req_header_mut();
+    let head = caller.request_mut();
     if head.version != Version::HTTP_2 || !head.headers.get(CONTENT_LENGTH).is_some_and(zero) {
         return;
     }
     head.remove_header(&CONTENT_LENGTH);
-    if session.as_downstream_mut().is_body_empty() {
-        let _ = session.req_header_mut().insert_header(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if caller.is_body_empty() {
+        let _ = caller.request_mut().insert_header(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-}
-
-fn set_deadlines(session: &mut Session, settings: &GuardSettings) {
-    // The stream beneath keeps the time of HTTP/1, between its requests too, where Pingora says "for ever". Of HTTP/2 it
-    // cannot: there it sees frames, not messages.
-    if session.is_http2() {
-        let second = settings.body_idle_timeout + Duration::from_secs(1);
-        session.set_read_timeout(Some(second));
-        session.set_write_timeout(Some(second));
-    }
-    session.set_total_drain_timeout(Some(settings.body_idle_timeout));
 }
 
 /// The rules, on a header alone.
@@ -171,16 +157,6 @@ pub fn check_head(
         join_cookies(head);
     }
     Ok(Passed { source, host, websocket, expects_continue })
-}
-
-/// Tells a client that waits for it ([`Passed::expects_continue`]) to send its body (RFC 9110 §10.1.1). To be called
-/// by whoever is about to read the body, once.
-pub async fn say_continue(session: &mut Session) -> pingora_core::Result<()> {
-    // Pingora takes the interim answer for an early final one, and would announce a close.
-    session.set_close_on_response_before_downstream_finish(false);
-    let said = session.write_continue_response().await;
-    session.set_close_on_response_before_downstream_finish(true);
-    said
 }
 
 /// For a WebSocket request on a route that does not allow one.

@@ -5,6 +5,8 @@
 
 mod answer;
 pub mod bridge;
+pub mod caller;
+mod connections;
 mod context;
 mod entrance;
 mod exchange;
@@ -15,6 +17,7 @@ pub mod guard;
 mod headers;
 mod held;
 mod own;
+mod phases;
 mod record;
 mod retry;
 mod rewrite;
@@ -22,9 +25,10 @@ mod spelling;
 mod streaming;
 mod whole;
 
+pub use connections::Connections;
 pub use context::RequestContext;
 pub use failure::Fault;
-pub use gateway::{Gateway, InForce, Parts};
+pub use gateway::{InForce, Parts};
 pub use held::ByteBudget;
 pub use record::{Ending, ProxyEvents, RequestFacts};
 

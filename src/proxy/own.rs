@@ -1,9 +1,9 @@
 //! Requests to the paths that are our own: OAuth, catalogue, usage, portal.
 
 use http::Extensions;
-use pingora_proxy::Session;
 
 use super::bridge::{self, BridgeLimits, Call};
+use super::caller::Caller;
 use super::context::{Refusal, RequestContext};
 use super::failure::Fault;
 use super::gateway::Gateway;
@@ -11,7 +11,7 @@ use crate::oauth::{AuthenticatedClient, AuthenticationFailed, Source, TokenIssue
 use crate::problem::{Kind, Problem};
 
 /// Hands the request to the router, and tells flood guard and record what came of it.
-pub(super) async fn serve(gateway: &Gateway, session: &mut Session, ctx: &mut RequestContext) -> Result<(), Refusal> {
+pub(super) async fn serve(gateway: &Gateway, caller: &mut Caller<'_>, ctx: &mut RequestContext) -> Result<(), Refusal> {
     if ctx.websocket {
         return Err(Problem::new(Kind::UpgradeRefused).into());
     }
@@ -26,7 +26,7 @@ pub(super) async fn serve(gateway: &Gateway, session: &mut Session, ctx: &mut Re
         body_idle_timeout: gateway.limits.body_idle_timeout,
         body_timeout: gateway.limits.body_timeout,
     };
-    let served = match bridge::serve(session, gateway.own.clone(), call, &limits).await {
+    let served = match bridge::serve(caller, gateway.own.clone(), call, &limits).await {
         Ok(served) => served,
         Err(error) => {
             let cause = error.to_string();

@@ -7,23 +7,23 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora_core::protocols::http::HttpTask;
 use pingora_http::ResponseHeader;
-use pingora_proxy::Session;
 
 use super::answer::dress;
+use super::caller::Caller;
 use super::context::RequestContext;
 use super::entrance::holder;
 use super::exchange::{Answer, AnswerBody, Parcel, send};
 use super::failure::Fault;
 use super::gateway::Gateway;
-use super::headers::{Outbound, Whole, address, strip_representation, strip_response};
+use super::headers::{Outbound, Whole, strip_representation, strip_response};
 use super::held::{Growing, Held};
 use super::rewrite::{rewrite, text};
 use crate::admission::Admitted;
 use crate::contract::Mode;
-use crate::upstream::{Picked, Tried};
+use crate::upstream::Tried;
 
 /// How much of an answer is collected, where it comes faster than it leaves.
 const TOGETHER_BYTES_MAX: usize = 64 * 1024;
@@ -45,16 +45,16 @@ impl From<Fault> for End {
 /// Carries an admitted request to a back end and its answer to the caller.
 pub(super) async fn serve(
     gateway: &Gateway,
-    session: &mut Session,
+    caller: &mut Caller<'_>,
     ctx: &mut RequestContext,
     held: Option<Held>,
 ) -> Result<(), End> {
-    let Answer { interim, header, mut body, .. } = exchange(session, ctx, held.as_ref()).await?;
+    let Answer { interim, header, mut body, .. } = exchange(caller, ctx, held.as_ref()).await?;
     drop(held);
     let status = header.status;
     ctx.note(|facts| facts.upstream_status = Some(status.as_u16()));
-    let bodiless = session.req_header().method == Method::HEAD
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless =
+        caller.request().method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let rewritten = ctx.admitted.as_ref().is_some_and(|admitted| admitted.permit.obligations.rewrites_body());
     let read = match ctx.admitted.as_ref() {
         Some(admitted) if !bodiless => inspect(gateway, admitted, &header, &mut body).await,
@@ -68,21 +68,21 @@ pub(super) async fn serve(
                 strip_representation(&mut header);
             }
             ctx.note(|facts| facts.observed.1 = observed);
-            write_whole(session, ctx, header, bytes).await
+            write_whole(caller, ctx, header, bytes).await
         }
         Ok(Inspected::Passes) if bodiless => {
             body.end(true).await;
             if rewritten {
                 strip_representation(&mut header); // What HEAD tells is what GET would, and that is rewritten.
             }
-            write_interim(session, interim).await?;
-            write_header(session, ctx, header).await.map_err(End::Before)
+            write_interim(caller, interim).await?;
+            write_header(caller, ctx, header).await.map_err(End::Before)
         }
         Ok(Inspected::Passes) => {
-            write_interim(session, interim).await?;
-            pass(session, ctx, header, body, Vec::new()).await
+            write_interim(caller, interim).await?;
+            pass(caller, ctx, header, body, Vec::new()).await
         }
-        Ok(Inspected::TooLargeToCheck(begin)) => pass(session, ctx, header, body, begin).await,
+        Ok(Inspected::TooLargeToCheck(begin)) => pass(caller, ctx, header, body, begin).await,
         Err(fault) => {
             body.end(false).await;
             Err(fault.into())
@@ -90,27 +90,23 @@ pub(super) async fn serve(
     }
 }
 
-async fn exchange(session: &mut Session, ctx: &mut RequestContext, held: Option<&Held>) -> Result<Answer, Fault> {
+async fn exchange(caller: &mut Caller<'_>, ctx: &mut RequestContext, held: Option<&Held>) -> Result<Answer, Fault> {
     let admitted = ctx.admitted.as_ref().ok_or(Fault::Internal("not admitted"))?;
     let pool = Arc::clone(&admitted.pool);
     let rewritten = admitted.permit.obligations.rewrites_body();
-    let caller = session.req_header();
-    let (method, body) = (caller.method.clone(), held.map(|held| held.bytes.clone()));
+    let request = caller.request();
+    let (method, body) = (request.method.clone(), held.map(|held| held.bytes.clone()));
     let whole = Some(whole(&method, body.as_ref()));
-    let outbound = Outbound { whole, plain: admitted.answer_is_read(), ..Outbound::of(caller, ctx)? };
-    let mut fields = outbound.fields(&caller.headers)?;
+    let outbound = Outbound { whole, plain: admitted.answer_is_read(), ..Outbound::of(request, ctx)? };
+    let mut fields = outbound.fields(&request.headers)?;
     for_whole(&mut fields, rewritten);
     let forward = ctx.forward()?;
-    let target = forward.target.clone();
-    let prepare = |picked: &Picked, credential: Option<&(http::HeaderName, HeaderValue)>| {
-        let mut parts = http::Request::new(()).into_parts().0; // HTTP/1.1
-        (parts.method, parts.uri, parts.headers) = (method.clone(), target.clone(), fields.clone());
-        address(&mut parts.headers, picked.authority(), credential)?;
-        Ok(parts.into())
-    };
-    let parcel = Parcel { pool: &pool, method: method.clone(), body, deadline: forward.deadline };
+    let safe = method.is_safe();
+    let mut parts = http::Request::new(()).into_parts().0; // HTTP/1.1
+    (parts.method, parts.uri, parts.headers) = (method, forward.target.clone(), fields);
+    let mut parcel = Parcel { pool: &pool, request: parts.into(), body, deadline: forward.deadline };
     let mut tried = Tried::default();
-    let sent = while_wanted(session, method.is_safe(), pin!(send(&parcel, &mut tried, &prepare))).await;
+    let sent = while_wanted(caller, safe, pin!(send(&mut parcel, &mut tried))).await;
     ctx.note(|facts| (facts.backend, facts.attempts) = (tried.last().cloned(), tried.attempts()));
     let answer = sent?;
     let waited = answer.waited;
@@ -142,7 +138,7 @@ fn for_whole(fields: &mut HeaderMap, rewritten: bool) {
 
 /// Gives an exchange up when the caller goes away, if giving it up is safe.
 async fn while_wanted<T>(
-    session: &mut Session,
+    caller: &mut Caller<'_>,
     safe: bool,
     work: impl Future<Output = Result<T, Fault>> + Unpin, // Pinned where it is: its state is large.
 ) -> Result<T, Fault> {
@@ -153,7 +149,7 @@ async fn while_wanted<T>(
         biased;
         done = work => done,
         // The request was read to its end: what could still come is the end of the connection, or of the stream.
-        _ = session.as_downstream_mut().read_body_or_idle(true) => Err(Fault::CallerGone),
+        _ = caller.gone() => Err(Fault::CallerGone),
     }
 }
 
@@ -244,12 +240,12 @@ async fn read(
 
 /// A body whose length is unknown is chunked towards HTTP/1.1, and ends with the connection towards HTTP/1.0 (RFC 9112
 /// §6.1); HTTP/2 frames by itself.
-fn frame(session: &mut Session, header: &mut ResponseHeader) -> Result<(), Fault> {
+fn frame(caller: &mut Caller<'_>, header: &mut ResponseHeader) -> Result<(), Fault> {
     if header.headers.contains_key(header::CONTENT_LENGTH) {
         return Ok(());
     }
-    if session.req_header().version == Version::HTTP_10 {
-        session.set_keepalive(None);
+    if caller.request().version == Version::HTTP_10 {
+        caller.close();
         return Ok(());
     }
     let set = header.insert_header(header::TRANSFER_ENCODING, "chunked");
@@ -257,59 +253,61 @@ fn frame(session: &mut Session, header: &mut ResponseHeader) -> Result<(), Fault
 }
 
 /// Passes interim answers on (RFC 9110 §15.2), to whom can be sent any.
-async fn write_interim(session: &mut Session, interim: Vec<ResponseHeader>) -> Result<(), Fault> {
-    if session.req_header().version == Version::HTTP_10 {
+async fn write_interim(caller: &mut Caller<'_>, interim: Vec<ResponseHeader>) -> Result<(), Fault> {
+    if caller.request().version == Version::HTTP_10 {
         return Ok(());
     }
     for header in interim {
-        let written = session.write_response_header(Box::new(outgoing(header)), false).await;
+        let written = caller.write_header(Box::new(outgoing(header))).await;
         written.map_err(|_| Fault::CallerGone)?;
     }
     Ok(())
 }
 
-fn dressed(session: &Session, ctx: &RequestContext, mut header: ResponseHeader) -> Result<Box<ResponseHeader>, Fault> {
-    dress(&mut header, ctx, session.req_header().uri.path())
+fn dressed(
+    caller: &Caller<'_>,
+    ctx: &RequestContext,
+    mut header: ResponseHeader,
+) -> Result<Box<ResponseHeader>, Fault> {
+    dress(&mut header, ctx, caller.request().uri.path())
         .map_err(|_| Fault::Internal("the header cannot be written"))?;
     Ok(Box::new(header))
 }
 
 /// Writes an answer that is its header alone.
-async fn write_header(session: &mut Session, ctx: &RequestContext, header: ResponseHeader) -> Result<(), Fault> {
-    let header = dressed(session, ctx, header)?;
-    session.write_response_header(header, true).await.map_err(|_| Fault::CallerGone)?;
-    session.as_downstream_mut().finish_body().await.map_err(|_| Fault::CallerGone)?;
-    Ok(())
+async fn write_header(caller: &mut Caller<'_>, ctx: &RequestContext, header: ResponseHeader) -> Result<(), Fault> {
+    let header = dressed(caller, ctx, header)?;
+    caller.write_tasks(vec![HttpTask::Header(header, true)]).await.map_err(|_| Fault::CallerGone)
 }
 
 async fn write_whole(
-    session: &mut Session,
+    caller: &mut Caller<'_>,
     ctx: &RequestContext,
     mut header: ResponseHeader,
     bytes: Bytes,
 ) -> Result<(), End> {
     let set = header.insert_header(header::CONTENT_LENGTH, bytes.len());
     set.map_err(|_| Fault::Internal("the length cannot be set"))?;
-    let tasks = vec![HttpTask::Header(dressed(session, ctx, header)?, false), HttpTask::Body(Some(bytes), true)];
-    session.write_response_tasks(tasks).await.map(drop).map_err(|_| End::Midway(Fault::CallerGone))
+    let tasks = vec![HttpTask::Header(dressed(caller, ctx, header)?, false), HttpTask::Body(Some(bytes), true)];
+    caller.write_tasks(tasks).await.map_err(|_| End::Midway(Fault::CallerGone))
 }
 
 /// Passes an answer on as it comes. What of it has arrived together leaves together, in one packet if it is small; a
 /// back end that breaks before anything has left is answered for.
 async fn pass(
-    session: &mut Session,
+    caller: &mut Caller<'_>,
     ctx: &RequestContext,
     mut header: ResponseHeader,
     mut body: AnswerBody,
     begin: Vec<Bytes>,
 ) -> Result<(), End> {
-    frame(session, &mut header)?;
-    let mut outgoing = Outgoing::new(dressed(session, ctx, header)?);
+    frame(caller, &mut header)?;
+    let mut outgoing = Outgoing::new(dressed(caller, ctx, header)?);
     for chunk in begin {
         outgoing.push(chunk);
     }
     let outcome = loop {
-        match next(session, &mut body, &mut outgoing).await {
+        match next(caller, &mut body, &mut outgoing).await {
             Ok(Some(chunk)) => outgoing.push(chunk),
             Ok(None) => break Ok(()),
             Err(fault) => break Err(fault),
@@ -318,8 +316,8 @@ async fn pass(
     body.end(outcome.is_ok()).await; // Before the rest leaves: a slow caller keeps no connection of the back end.
     let outcome = match outcome {
         Ok(()) => {
-            outgoing.tasks.push(HttpTask::Done);
-            outgoing.leave(session).await
+            outgoing.end();
+            outgoing.leave(caller).await
         }
         Err(fault) => Err(fault),
     };
@@ -327,16 +325,16 @@ async fn pass(
 }
 
 /// The next part of the body. Before it is waited for, everything before it leaves.
-async fn next(session: &mut Session, body: &mut AnswerBody, outgoing: &mut Outgoing) -> Result<Option<Bytes>, Fault> {
+async fn next(caller: &mut Caller<'_>, body: &mut AnswerBody, outgoing: &mut Outgoing) -> Result<Option<Bytes>, Fault> {
     if outgoing.bytes >= TOGETHER_BYTES_MAX {
-        outgoing.leave(session).await?;
+        outgoing.leave(caller).await?;
     }
     let mut next = pin!(body.next());
     if let Poll::Ready(chunk) = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
         return chunk;
     }
-    outgoing.leave(session).await?;
-    while_wanted(session, true, next).await
+    outgoing.leave(caller).await?;
+    while_wanted(caller, true, next).await
 }
 
 /// What of an answer has not left yet.
@@ -359,12 +357,20 @@ impl Outgoing {
         self.tasks.push(HttpTask::Body(Some(chunk), false));
     }
 
-    async fn leave(&mut self, session: &mut Session) -> Result<(), Fault> {
+    /// Says that it was all: with the last part, if that has not left, for over HTTP/2 each part is a frame.
+    fn end(&mut self) {
+        match self.tasks.last_mut() {
+            Some(HttpTask::Body(_, end)) => *end = true,
+            _ => self.tasks.push(HttpTask::Done),
+        }
+    }
+
+    async fn leave(&mut self, caller: &mut Caller<'_>) -> Result<(), Fault> {
         if self.tasks.is_empty() {
             return Ok(());
         }
         (self.begun, self.bytes) = (true, 0);
-        let written = session.write_response_tasks(std::mem::take(&mut self.tasks)).await;
-        written.map(drop).map_err(|_| Fault::CallerGone)
+        let written = caller.write_tasks(std::mem::take(&mut self.tasks)).await;
+        written.map_err(|_| Fault::CallerGone)
     }
 }

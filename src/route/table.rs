@@ -214,7 +214,7 @@ impl RouteTable {
         };
         let (segment, tail) = split_segment(rest);
         // Compared decoded: to a back end `/accounts/m%65` is `/accounts/me`, so it must be to us.
-        let literal = if segment.contains('%') {
+        let literal = if segment.bytes().any(|byte| byte == b'%') {
             node.literals.get(&decode(segment))
         } else {
             node.literals.get(segment.as_bytes())

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use pingora_core::server::configuration::ServerConf;
-use pingora_proxy::HttpProxy;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,16 +18,13 @@ use crate::domain::Clock as _;
 use crate::endpoint::device::Device;
 use crate::endpoint::operations::{self, Operations};
 use crate::endpoint::{Edge, oauth, router, userinfo};
-use crate::front::{
-    BoundListener, Drained, FloodGuard, Front, FrontError, FrontParts, Inherited, Trust, TrustError, h2_options,
-    server_options,
-};
+use crate::front::{BoundListener, Drained, FloodGuard, Front, FrontError, FrontParts, Inherited, Trust, TrustError};
 use crate::oauth::{
     AuthorizationServer, ClientKeySets, DynamicClients, KeyRing, KeyRingError, OutstandingRequests, Parts, SecretStore,
     SettingsError, StoreError, load_revocations,
 };
 use crate::outbound::{Outbound, SetupError};
-use crate::proxy::{self, ByteBudget, Gateway};
+use crate::proxy::{self, ByteBudget, Connections};
 use crate::quota::WindowStoreError;
 use crate::signal::{AccessLog, AccessLogError};
 use crate::store::{Store, StoreOpenError};
@@ -252,21 +248,20 @@ async fn run(
 fn serve(
     front: &Arc<Front>,
     listener: BoundListener,
-    app: &Arc<HttpProxy<Gateway>>,
+    app: &Arc<Connections>,
     stopping: &watch::Receiver<bool>,
 ) -> JoinHandle<Drained> {
     tokio::spawn(Arc::clone(front).serve(listener, Arc::clone(app), stopping.clone()))
 }
 
 /// The proxy with everything that it asks.
-fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpProxy<Gateway>> {
+fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<Connections> {
     let gateway = &configuration.gateway;
     let services = &shared.services;
     let public_url: Arc<str> = gateway.public_url.as_str().into();
     let edge =
         Edge { in_force: shared.in_force.clone(), public_url: public_url.clone(), clock: services.clock.clone() };
     let in_force = shared.in_force.clone();
-    let limits = gateway.limits.clone();
     let parts = proxy::Parts {
         in_force: Box::new(move || Arc::clone(&in_force.load().snapshot)),
         public_url,
@@ -278,7 +273,7 @@ fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpP
             edge.clone(),
             oauth::router(shared.oauth.clone()).merge(userinfo::router(edge, shared.oauth.clone())),
         ),
-        limits: limits.clone(),
+        limits: gateway.limits.clone(),
         budget: shared.budget.clone(),
         fuses: shared.services.fuses.clone(),
     };
@@ -288,11 +283,7 @@ fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<HttpP
         upstream_keepalive_pool_size: 1024,
         ..ServerConf::default()
     };
-    let mut proxy = HttpProxy::new(Gateway::new(parts), Arc::new(conf));
-    proxy.server_options = Some(server_options());
-    proxy.h2_options = Some(h2_options(&limits));
-    proxy.handle_init_modules();
-    Arc::new(proxy)
+    Arc::new(Connections::new(parts, conf))
 }
 
 async fn serve_operations(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::tracestate;
-use crate::domain::Random;
+use crate::domain::{Random, push_hex};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -101,11 +101,6 @@ impl TraceContext {
     pub fn tracestate(&self) -> Option<&HeaderValue> {
         self.state.as_ref()
     }
-}
-
-fn push_hex(text: &mut Vec<u8>, bytes: &[u8]) {
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
 }
 
 /// The only value of a field; none if it is repeated.

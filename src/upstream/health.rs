@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use http::Method;
-use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::RequestHeader;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::backend::Backend;
 use super::credential::Credential;
 use super::pool::Pool;
+use super::session::Session;
 use super::settings::HealthSettings;
 use super::transport::Transport;
 
@@ -111,20 +112,18 @@ pub(super) async fn check(backend: &Backend, settings: &HealthSettings, transpor
     let Some(mut session) = transport.reach(&peer, settings.timeout).await else { return false };
     let Some(path) = &settings.path else { return true };
     let left = settings.timeout.saturating_sub(started.elapsed());
-    let answered = timeout(left, get(&mut session, backend, path)).await;
+    let answered = timeout(left, get(&mut session, &peer, backend, path)).await;
     session.shutdown().await;
     matches!(answered, Ok(Some(200..=299)))
 }
 
-async fn get(session: &mut HttpSession, backend: &Backend, path: &str) -> Option<u16> {
+async fn get(session: &mut Session, peer: &HttpPeer, backend: &Backend, path: &str) -> Option<u16> {
     let mut request = RequestHeader::build(Method::GET, path.as_bytes(), Some(3)).ok()?;
     request.insert_header("host", &backend.target.authority).ok()?;
     request.insert_header("user-agent", "clearway-health").ok()?;
-    session.write_request_header(Box::new(request)).await.ok()?;
-    session.finish_request_body().await.ok()?;
+    session.send(&request, peer, None).await.ok()?;
     loop {
-        session.read_response_header().await.ok()?;
-        let status = session.response_header()?.status;
+        let status = session.read_header().await.ok()?.status;
         if !status.is_informational() {
             return Some(status.as_u16());
         }

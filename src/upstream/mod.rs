@@ -9,12 +9,14 @@ mod credential;
 mod error;
 mod fuse;
 mod health;
+mod http1;
 mod identity;
 mod idle;
 mod load;
 mod paced;
 mod peer;
 mod pool;
+mod session;
 mod settings;
 mod target;
 mod transport;
@@ -23,8 +25,11 @@ pub use backend::{Outcome, Picked};
 pub use error::{CredentialError, NoBackend, PoolError, PoolFull, UrlFault};
 pub use fuse::{BURN_EVERY, Fuse, Fuses};
 pub use health::Shutdown;
+#[cfg(fuzzing)]
+pub use http1::fuzzing;
 pub use peer::PeerTerms;
 pub use pool::{BackendHealth, BackendStatus, InFlight, Pool, Tried};
+pub use session::Session;
 pub use settings::{
     BackendSettings, BreakerSettings, CredentialSettings, HealthSettings, PoolSettings, Timeouts, UpstreamTls,
 };

@@ -218,11 +218,10 @@ async fn get(pool: &Pool) -> Option<String> {
     let (mut session, _) = pool.transport().connect(&peer).await.ok()?;
     let mut request = RequestHeader::build("GET", b"/", None).unwrap();
     request.insert_header("host", picked.authority()).unwrap();
-    session.write_request_header(Box::new(request)).await.ok()?;
-    session.finish_request_body().await.ok()?;
-    session.read_response_header().await.ok()?;
+    session.send(&request, &peer, None).await.ok()?;
+    session.read_header().await.ok()?;
     let mut body = Vec::new();
-    while let Some(chunk) = session.read_response_body().await.ok()? {
+    while let Some(chunk) = session.read_body().await.ok()? {
         body.extend_from_slice(&chunk);
     }
     pool.transport().release(session, &peer, true, false).await;

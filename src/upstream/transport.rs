@@ -6,10 +6,11 @@ use std::time::Duration;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::http::client::HttpSession;
-use pingora_core::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora_core::upstreams::peer::HttpPeer;
 
+use super::http1::Http1;
 use super::idle::IdleConnections;
+use super::session::Session;
 
 /// Connections of one pool of back ends.
 pub struct Transport {
@@ -37,16 +38,17 @@ impl Transport {
     }
 
     /// A connection, and whether it carried an earlier exchange.
-    pub async fn connect(&self, peer: &HttpPeer) -> pingora_core::Result<(HttpSession, bool)> {
+    pub async fn connect(&self, peer: &HttpPeer) -> pingora_core::Result<(Session, bool)> {
         if !speaks_http1_only(peer) {
-            return Box::pin(self.either.get_http_session(peer)).await;
+            let (session, reused) = Box::pin(self.either.get_http_session(peer)).await?;
+            return Ok((Session::Either(Box::new(session)), reused));
         }
         let (stream, reused) = match self.idle.take(peer) {
             Some(stream) => (stream, true),
             // In a box, for the state of a handshake is some ten kilobytes, and most exchanges find a connection.
             None => (Box::pin(self.http1.new_stream(peer)).await?, false),
         };
-        Ok((HttpSession::H1(Http1Session::new_with_options(stream, peer)), reused))
+        Ok((Session::Http1(Http1::new(stream)), reused))
     }
 
     /// Ends an exchange. A connection is shared again only if the exchange ended cleanly: a broken HTTP/1.1 one is
@@ -54,16 +56,16 @@ impl Transport {
     ///
     /// A connection that was waited for in vain (`silent`) takes no further exchange: with HTTP/2 it may never speak again,
     /// and whoever shared it would wait as long.
-    pub async fn release(&self, session: HttpSession, peer: &HttpPeer, clean: bool, silent: bool) {
+    pub async fn release(&self, session: Session, peer: &HttpPeer, clean: bool, silent: bool) {
         match session {
-            HttpSession::H1(mut session) if clean && speaks_http1_only(peer) => {
-                session.respect_keepalive();
-                if let (Some(stream), Some(idle_timeout)) = (session.reuse().await, peer.options.idle_timeout) {
+            Session::Http1(session) => {
+                let reusable = if clean { session.into_reusable() } else { None };
+                if let (Some(stream), Some(idle_timeout)) = (reusable, peer.options.idle_timeout) {
                     self.idle.put(peer, stream, idle_timeout);
                 }
             }
-            // In a box: the usual way need not have room for the others.
-            session => Box::pin(self.retire(session, peer, clean, silent)).await,
+            // In a box: the usual way need not have room for this one.
+            Session::Either(session) => Box::pin(self.retire(*session, peer, clean, silent)).await,
         }
     }
 
@@ -86,7 +88,7 @@ impl Transport {
     }
 
     /// Opens a connection and makes sure that it is ready, within `limit`.
-    pub(super) async fn reach(&self, peer: &HttpPeer, limit: Duration) -> Option<HttpSession> {
+    pub(super) async fn reach(&self, peer: &HttpPeer, limit: Duration) -> Option<Session> {
         tokio::time::timeout(limit, self.connect(peer)).await.ok()?.ok().map(|(session, _)| session)
     }
 }

@@ -26,6 +26,8 @@ pub struct Head {
     /// Its length including the empty line that ends it, counted after `skip`.
     pub bytes: usize,
     pub framing: Framing,
+    /// HTTP/1.1 in origin-form that brings no body and wants no other protocol.
+    pub is_plain: bool,
 }
 
 /// Finds the end of a header section as bytes arrive, then judges it whole. Each byte is looked at twice at most.
@@ -77,19 +79,20 @@ impl HeadScanner {
             rest = after;
         }
         let framing = fields.framing(&start)?;
-        Ok(Head { skip: self.skip, bytes: head.len(), framing })
+        let is_plain = start.is_plain && framing == Framing::None && !fields.upgrade;
+        Ok(Head { skip: self.skip, bytes: head.len(), framing, is_plain })
     }
 }
 
 /// The line before the next line feed, without its end, and what follows.
-fn next_line(bytes: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn next_line(bytes: &[u8]) -> (&[u8], &[u8]) {
     let feed = find(b'\n', bytes).unwrap_or(bytes.len());
     let (line, rest) = bytes.split_at(feed);
     (line.strip_suffix(b"\r").unwrap_or(line), rest.get(1..).unwrap_or_default())
 }
 
 /// Where a byte first is. A block at a time is looked at whole, which takes a few instructions, not some for each byte.
-fn find(wanted: u8, bytes: &[u8]) -> Option<usize> {
+pub(super) fn find(wanted: u8, bytes: &[u8]) -> Option<usize> {
     let (blocks, _) = bytes.as_chunks::<32>();
     let without = blocks.iter().take_while(|block| !any_byte(*block, |byte| byte == wanted)).count() * 32;
     let rest = bytes.get(without..).unwrap_or_default();
@@ -106,6 +109,8 @@ struct RequestLine<'a> {
     version: Version,
     /// Of an absolute-form target.
     authority: Option<&'a [u8]>,
+    /// HTTP/1.1 in origin-form.
+    is_plain: bool,
 }
 
 enum Version {
@@ -140,8 +145,10 @@ impl<'a> RequestLine<'a> {
             b"HTTP/1.0" => Version::Http10,
             _ => return Err(Fault::Version),
         };
-        let authority = if target.starts_with(b"/") { None } else { absolute_authority(target) };
-        Ok(Self { version, authority })
+        let is_path = target.starts_with(b"/");
+        let authority = if is_path { None } else { absolute_authority(target) };
+        let is_plain = is_path && matches!(version, Version::Http11);
+        Ok(Self { version, authority, is_plain })
     }
 }
 
@@ -201,6 +208,7 @@ struct Fields<'a> {
     host: Option<&'a [u8]>,
     length: Option<u64>,
     chunked: bool,
+    upgrade: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -226,6 +234,8 @@ impl<'a> Fields<'a> {
                 return Err(Fault::TransferEncoding);
             }
             self.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ impl GuardedStream {
         loop {
             match &mut self.phase {
                 Phase::Head(_) => ready!(self.read_head(cx))?,
-                Phase::HandOver(_) => return self.hand_over(buf),
+                Phase::HandOver { .. } => return self.hand_over(buf),
                 Phase::Body if self.body.is_done() => self.phase = Phase::AwaitFinish,
                 Phase::Body => return self.read_body(cx, buf),
                 Phase::AwaitFinish => ready!(self.await_finish(cx))?,
@@ -53,7 +53,7 @@ impl GuardedStream {
     }
 
     /// Takes in bytes until a header section is whole, or refuses it.
-    fn read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let limits = &self.state.front().limits;
         let head_limits = HeadLimits {
             bytes_max: limits.header_bytes_max.min(PINGORA_HEADER_BYTES_MAX),
@@ -69,7 +69,7 @@ impl GuardedStream {
                 self.due = (head.framing != Framing::None).then(|| Instant::now() + body_timeout);
                 self.heads += 1;
                 self.reading.clear();
-                self.phase = Phase::HandOver(head.bytes);
+                self.phase = Phase::HandOver { left: head.bytes, plain: head.is_plain };
                 return Poll::Ready(Ok(()));
             }
             Ok(None) => {}
@@ -121,7 +121,7 @@ impl GuardedStream {
     }
 
     fn hand_over(&mut self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Phase::HandOver(left) = &mut self.phase else { return Poll::Ready(Ok(())) };
+        let Phase::HandOver { left, .. } = &mut self.phase else { return Poll::Ready(Ok(())) };
         let step = (*left).min(buf.remaining());
         buf.put_slice(self.inbox.get(..step).unwrap_or_default());
         self.inbox.advance(step);
@@ -198,7 +198,7 @@ impl GuardedStream {
     }
 
     /// Holds back what follows until the request in work is finished; notices when the peer goes away.
-    fn await_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn await_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.state.is_upgraded() {
             self.phase = Phase::Tunnel;
             return Poll::Ready(Ok(()));
@@ -325,7 +325,7 @@ impl GuardedStream {
         interaction
     }
 
-    fn finish_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn finish_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.close(cx) {
             Poll::Pending if !self.reading.is_past(cx) => Poll::Pending,
             Poll::Pending => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),

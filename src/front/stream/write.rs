@@ -69,7 +69,7 @@ impl GuardedStream {
     }
 
     /// Nothing of Pingora's may follow an answer of ours, or go to a connection that was cut.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Refused) || self.shut || self.state.is_cut()
     }
 

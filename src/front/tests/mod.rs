@@ -4,6 +4,7 @@ mod bounds;
 mod deadlines;
 mod framing;
 mod pki;
+mod plain;
 mod tls;
 
 use std::collections::HashSet;

@@ -15,7 +15,7 @@ use pingora_core::apps::{HttpServerOptions, ServerApp};
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_proxy::{ProxyHttp, http_proxy};
+use pingora_proxy::{ProxyHttp, Session, http_proxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -105,7 +105,8 @@ impl ProxyHttp for Bridge {
             certificate: None,
         };
         let call = Call { connection: Arc::new(connection), extensions: Extensions::new(), expects_continue };
-        let outcome = match serve(session, self.router.clone(), call, &self.limits).await {
+        let mut caller = Caller::Session(session.as_downstream_mut());
+        let outcome = match serve(&mut caller, self.router.clone(), call, &self.limits).await {
             Ok(served) => {
                 let marked = if served.extensions.get::<Marked>().is_some() { " marked" } else { "" };
                 format!("{} {}>{}{marked}", served.status.as_u16(), served.request_bytes, served.response_bytes)

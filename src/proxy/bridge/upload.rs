@@ -1,17 +1,15 @@
-//! Moves a request body from the session to the service, and notices when the client goes away.
+//! Moves a request body from the caller to the service, and notices when the client goes away.
 
-use std::future::pending;
 use std::io::ErrorKind;
 
 use axum::body::Body;
 use bytes::Bytes;
-use pingora_proxy::Session;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::Incoming;
 use super::{BridgeError, BridgeLimits, stated_length};
-use crate::proxy::guard::say_continue;
+use crate::proxy::caller::Caller;
 
 enum State {
     /// The client is told to go on once the service asks for the body.
@@ -38,14 +36,14 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub fn new(session: &mut Session, expects_continue: bool, limits: &BridgeLimits) -> (Self, Body) {
-        let (state, body) = if session.is_body_empty() {
+    pub fn new(caller: &mut Caller<'_>, expects_continue: bool, limits: &BridgeLimits) -> (Self, Body) {
+        let (state, body) = if caller.is_body_empty() {
             (State::Done, Body::empty())
         } else {
             let (parts, arriving) = mpsc::channel(1);
             let (wanted, interest) = oneshot::channel();
             let (whole, complete) = oneshot::channel();
-            let body = Body::new(Incoming::new(arriving, wanted, complete, stated_length(session)));
+            let body = Body::new(Incoming::new(arriving, wanted, complete, stated_length(caller)));
             (State::AwaitsInterest(interest, Sender { parts, whole }), body)
         };
         let due = Instant::now() + limits.body_timeout;
@@ -83,17 +81,14 @@ impl Upload {
     }
 
     /// Does the next thing there is to do; may be dropped at any await without losing bytes.
-    pub async fn step(&mut self, session: &mut Session) -> Result<(), BridgeError> {
+    pub async fn step(&mut self, caller: &mut Caller<'_>) -> Result<(), BridgeError> {
         match &mut self.state {
             State::AwaitsInterest(interest, _) => {
-                let wanted = match session.watch_h2_stream_close() {
-                    None => interest.await.is_ok(),
-                    Some(closed) => tokio::select! {
-                        wanted = interest => wanted.is_ok(),
-                        _ = closed => return Err(BridgeError::ClientGone),
-                    },
+                let wanted = tokio::select! {
+                    wanted = interest => wanted.is_ok(),
+                    () = caller.gone_unread() => return Err(BridgeError::ClientGone),
                 };
-                self.become_interested(wanted, session).await
+                self.become_interested(wanted, caller).await
             }
             State::Moving(sender) => {
                 let Ok(room) = sender.parts.reserve().await else {
@@ -101,7 +96,7 @@ impl Upload {
                     return Ok(());
                 };
                 let pause = Instant::now() + self.limits.body_idle_timeout;
-                match timeout_at(pause.min(self.due), session.read_request_body()).await {
+                match timeout_at(pause.min(self.due), caller.read_body()).await {
                     Ok(Ok(Some(bytes))) => {
                         self.bytes += bytes.len() as u64;
                         if self.bytes > self.limits.body_bytes_max {
@@ -121,19 +116,18 @@ impl Upload {
                     Err(_) => Err(BridgeError::BodyTimeout),
                 }
             }
-            State::Done => Err(gone(session).await),
-            State::Unwanted => match session.watch_h2_stream_close() {
-                Some(closed) => {
-                    let _ = closed.await;
-                    Err(BridgeError::ClientGone)
-                }
-                // Reading on HTTP/1 would take bytes of the body.
-                None => pending().await,
-            },
+            State::Done => {
+                caller.gone().await;
+                Err(BridgeError::ClientGone)
+            }
+            State::Unwanted => {
+                caller.gone_unread().await;
+                Err(BridgeError::ClientGone)
+            }
         }
     }
 
-    async fn become_interested(&mut self, wanted: bool, session: &mut Session) -> Result<(), BridgeError> {
+    async fn become_interested(&mut self, wanted: bool, caller: &mut Caller<'_>) -> Result<(), BridgeError> {
         if !wanted {
             self.state = State::Unwanted;
             return Ok(());
@@ -143,17 +137,9 @@ impl Upload {
         }
         self.due = Instant::now() + self.limits.body_timeout;
         if std::mem::take(&mut self.expects_continue) {
-            say_continue(session).await.map_err(|_| BridgeError::ClientGone)?;
+            caller.say_continue().await.map_err(|_| BridgeError::ClientGone)?;
         }
         Ok(())
-    }
-}
-
-/// Waits until the client goes away; the body has been read.
-async fn gone(session: &mut Session) -> BridgeError {
-    match session.read_body_or_idle(true).await {
-        Err(_) => BridgeError::ClientGone,
-        Ok(_) => pending().await,
     }
 }
 

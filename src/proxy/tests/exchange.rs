@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method};
+use http::Method;
 use pingora_http::RequestHeader;
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,20 +28,13 @@ async fn exchange_within(
     body: Option<&'static [u8]>,
     limit: Duration,
 ) -> Result<Answer, Fault> {
-    let parcel =
-        Parcel { pool, method: method.clone(), body: body.map(Bytes::from_static), deadline: Instant::now() + limit };
-    let prepare = move |picked: &Picked, credential: Option<&(HeaderName, HeaderValue)>| {
-        let mut request = RequestHeader::build(method.clone(), b"/x", None).unwrap();
-        request.insert_header("host", picked.authority()).unwrap();
-        if let Some(body) = body {
-            request.insert_header("content-length", body.len()).unwrap();
-        }
-        if let Some((name, value)) = credential {
-            request.insert_header(name.clone(), value.clone()).unwrap();
-        }
-        Ok(request)
-    };
-    send(&parcel, &mut Tried::default(), &prepare).await
+    let mut request = RequestHeader::build(method, b"/x", None).unwrap();
+    if let Some(body) = body {
+        request.insert_header("content-length", body.len()).unwrap();
+    }
+    let body = body.map(Bytes::from_static);
+    let mut parcel = Parcel { pool, request, body, deadline: Instant::now() + limit };
+    send(&mut parcel, &mut Tried::default()).await
 }
 
 async fn exchange(pool: &Arc<Pool>, method: Method, body: Option<&'static [u8]>) -> Result<Answer, Fault> {

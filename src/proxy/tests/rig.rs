@@ -11,7 +11,6 @@ use axum::Router;
 use axum::routing::get;
 use http::Method;
 use pingora_core::server::configuration::ServerConf;
-use pingora_proxy::http_proxy;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -32,7 +31,7 @@ use crate::hub::{Institution, OperationSet, Partner, Product, Registry, Subscrip
 use crate::jose::{Algorithm, KeySet, SigningKey};
 use crate::policy::{ActionFacts, PolicySet, PolicySource, World};
 use crate::proxy::guard::{GuardSettings, Hosts};
-use crate::proxy::{Ending, Gateway, Parts, ProxyEvents, RequestFacts};
+use crate::proxy::{Connections, Ending, Parts, ProxyEvents, RequestFacts};
 use crate::quota::{CountedPer, Limit, LimitKind, Plan, Quotas};
 use crate::route::{RouteSpec, RouteTable};
 use crate::signal::Metrics;
@@ -276,7 +275,7 @@ impl Rig {
             random: Arc::clone(&random),
             public_url: ISSUER.into(),
         });
-        let gateway = Gateway::new(Parts {
+        let parts = Parts {
             in_force: Box::new(move || Arc::clone(&snapshot)),
             guard: guard(&limits),
             budget: crate::proxy::ByteBudget::new(limits.buffered_total_bytes_max),
@@ -287,13 +286,13 @@ impl Rig {
             random,
             events: Arc::clone(&records) as Arc<dyn ProxyEvents>,
             own: Router::new().route("/usage", get(|| async { "own" })),
-        });
+        };
         let conf = ServerConf { ca_file: Some(crate::upstream::NO_ROOTS_FILE.into()), ..ServerConf::default() };
         let listener = ListenerSettings { name: "public".into(), address: "127.0.0.1:0".parse().unwrap(), tls };
         let bound = front.bind(&listener).unwrap();
         let address = bound.local_addr();
         let (stop, drain) = watch::channel(false);
-        tokio::spawn(front.serve(bound, Arc::new(http_proxy(&Arc::new(conf), gateway)), drain));
+        tokio::spawn(front.serve(bound, Arc::new(Connections::new(parts, conf)), drain));
         Self { address, records, pool, ca: None, token: token(&key), _stop: stop }
     }
 

@@ -1,0 +1,252 @@
+//! The caller's side of an exchange: read from it, answer it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::AsHeaderName;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use pingora_core::protocols::http::{HttpTask, ServerSession};
+use pingora_core::{ErrorType, OrErr, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use crate::domain::Downstream;
+use crate::front::{Exchange, downstream};
+
+/// Whoever waits for an answer.
+#[expect(clippy::large_enum_variant, reason = "most requests are plain")]
+pub enum Caller<'s> {
+    /// A plain request of HTTP/1.1: there is no body.
+    Plain(Exchange<'s>),
+    /// HTTP/2, and what is not plain.
+    Session(&'s mut ServerSession),
+}
+
+impl Caller<'_> {
+    pub fn downstream(&self) -> Option<&Arc<dyn Downstream>> {
+        match self {
+            Self::Plain(exchange) => Some(exchange.downstream()),
+            Self::Session(session) => downstream(session.digest()),
+        }
+    }
+
+    pub fn request(&self) -> &RequestHeader {
+        match self {
+            Self::Plain(exchange) => exchange.request(),
+            Self::Session(session) => session.req_header(),
+        }
+    }
+
+    pub fn request_mut(&mut self) -> &mut RequestHeader {
+        match self {
+            Self::Plain(exchange) => exchange.request_mut(),
+            Self::Session(session) => session.req_header_mut(),
+        }
+    }
+
+    pub fn field(&self, name: impl AsHeaderName) -> Option<&HeaderValue> {
+        self.request().headers.get(name)
+    }
+
+    pub fn is_http2(&self) -> bool {
+        matches!(self, Self::Session(session) if session.is_http2())
+    }
+
+    /// The answer is the last one on an HTTP/1 connection.
+    pub fn close(&mut self) {
+        match self {
+            Self::Plain(exchange) => exchange.close(),
+            Self::Session(session) => session.set_keepalive(None),
+        }
+    }
+
+    /// How long a read or write may wait, over HTTP/2, and how long what is left of a body is read. The stream beneath keeps
+    /// the time of HTTP/1.
+    pub fn set_patience(&mut self, patience: Duration) {
+        let Self::Session(session) = self else { return };
+        if session.is_http2() {
+            let second = patience + Duration::from_secs(1);
+            session.set_read_timeout(Some(second));
+            session.set_write_timeout(Some(second));
+        }
+        session.set_total_drain_timeout(Some(patience));
+    }
+
+    pub fn is_body_empty(&mut self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Session(session) => session.is_body_empty(),
+        }
+    }
+
+    pub fn is_body_done(&mut self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Session(session) => session.is_body_done(),
+        }
+    }
+
+    pub async fn read_body(&mut self) -> Result<Option<Bytes>> {
+        match self {
+            Self::Plain(_) => Ok(None),
+            Self::Session(session) => session.read_request_body().await,
+        }
+    }
+
+    /// Resolves when the caller is gone; its body must have been read.
+    pub async fn gone(&mut self) {
+        match self {
+            Self::Plain(exchange) => exchange.gone().await,
+            // What could still come is the end of the connection, or of the stream.
+            Self::Session(session) => drop(session.read_body_or_idle(true).await),
+        }
+    }
+
+    /// As [`Self::gone`], but reads nothing: of HTTP/1 it cannot be known then.
+    pub async fn gone_unread(&mut self) {
+        let watched = match self {
+            Self::Plain(_) => None,
+            Self::Session(session) => session.watch_h2_stream_close(),
+        };
+        match watched {
+            Some(closed) => drop(closed.await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether an answer that is sent before the body was read ends an HTTP/1 connection.
+    pub fn set_close_when_early(&mut self, close: bool) {
+        if let Self::Session(session) = self {
+            session.set_close_on_response_before_downstream_finish(close);
+        }
+    }
+
+    /// Tells a caller that waits for it to send its body (RFC 9110 §10.1.1).
+    pub async fn say_continue(&mut self) -> Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()), // It has no body.
+            Self::Session(session) => {
+                // Pingora takes the interim answer for an early final one, and would announce a close.
+                session.set_close_on_response_before_downstream_finish(false);
+                let said = session.write_continue_response().await;
+                session.set_close_on_response_before_downstream_finish(true);
+                said
+            }
+        }
+    }
+
+    pub async fn write_header(&mut self, header: Box<ResponseHeader>) -> Result<()> {
+        match self {
+            Self::Plain(exchange) => written(exchange.write_header(*header).await),
+            Self::Session(session) => session.write_response_header(header).await,
+        }
+    }
+
+    /// A part of the body, which leaves at once.
+    pub async fn write_body(&mut self, bytes: Bytes) -> Result<()> {
+        match self {
+            Self::Plain(exchange) => {
+                written(exchange.write_body(&bytes).await)?;
+                written(exchange.flush().await)
+            }
+            Self::Session(session) => session.write_response_body(bytes, false).await,
+        }
+    }
+
+    /// The last part of the body, and the end of the answer.
+    pub async fn write_end(&mut self, bytes: Bytes) -> Result<()> {
+        match self {
+            Self::Plain(exchange) => {
+                written(exchange.write_body(&bytes).await)?;
+                written(exchange.end().await)
+            }
+            Self::Session(session) => session.write_response_body(bytes, true).await,
+        }
+    }
+
+    /// Ends an answer that is its header alone.
+    pub async fn end(&mut self) -> Result<()> {
+        match self {
+            Self::Plain(exchange) => written(exchange.end().await),
+            Self::Session(session) => session.finish_body().await,
+        }
+    }
+
+    /// Trailers, where they can be sent, and the end of the answer.
+    pub async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
+        match self {
+            Self::Session(session) if session.is_http2() => session.write_response_trailers(trailers).await,
+            // Pingora has no way to send them over HTTP/1, and neither have we.
+            _ => self.write_end(Bytes::new()).await,
+        }
+    }
+
+    /// Parts of an answer that leave together.
+    pub async fn write_tasks(&mut self, tasks: Vec<HttpTask>) -> Result<()> {
+        match self {
+            Self::Plain(exchange) => written(write_plain(exchange, tasks).await),
+            Self::Session(session) => session.response_duplex_vec(tasks).await.map(drop),
+        }
+    }
+
+    /// Of the last header that was sent, interim ones included.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Plain(exchange) => exchange.status(),
+            Self::Session(session) => session.response_written().map(|header| header.status),
+        }
+    }
+
+    /// Bytes of the bodies so far: of the request, of the answer.
+    pub fn body_bytes(&self) -> (u64, u64) {
+        match self {
+            Self::Plain(exchange) => (0, exchange.body_bytes()),
+            Self::Session(session) => (session.body_bytes_read() as u64, session.body_bytes_sent() as u64),
+        }
+    }
+
+    /// Whether the answer was whole and another request may follow it on its HTTP/1 connection.
+    pub fn persists(&self) -> bool {
+        match self {
+            Self::Plain(exchange) => exchange.persists(),
+            Self::Session(session) => session.get_keepalive().is_some(),
+        }
+    }
+
+    /// Breaks the answer off, so that it does not look whole.
+    pub async fn shut(&mut self) {
+        match self {
+            Self::Plain(exchange) => exchange.shut().await,
+            Self::Session(session) => {
+                session.set_keepalive(None);
+                session.shutdown().await;
+            }
+        }
+    }
+}
+
+async fn write_plain(exchange: &mut Exchange<'_>, tasks: Vec<HttpTask>) -> io::Result<()> {
+    let mut ended = false;
+    for task in tasks {
+        match task {
+            HttpTask::Header(header, end) => {
+                exchange.write_header(*header).await?;
+                ended |= end;
+            }
+            HttpTask::Body(bytes, end) => {
+                exchange.write_body(&bytes.unwrap_or_default()).await?;
+                ended |= end;
+            }
+            HttpTask::Done => ended = true,
+            HttpTask::UpgradedBody(..) | HttpTask::Trailer(_) | HttpTask::Failed(_) => {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+        }
+    }
+    if ended { exchange.end().await } else { exchange.flush().await }
+}
+
+fn written(outcome: io::Result<()>) -> Result<()> {
+    outcome.or_err(ErrorType::WriteError, "to a caller over HTTP/1.1")
+}
