@@ -1,6 +1,6 @@
 //! How does a request that the gateway answers itself reach a tower service, and its answer the client?
 //!
-//! Called from `request_filter`, which then returns `Ok(true)`. Bodies stream both ways with back pressure.
+//! Bodies stream both ways with back pressure.
 //! Invariants: a body has a size, a pause and a total time that it cannot exceed; a panic of the service is an error
 //! here; when the client goes away the service's future is dropped; what is answered is framed so that the connection
 //! can be kept, and it is kept only if the request body was read to its end.

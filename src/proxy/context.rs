@@ -65,7 +65,7 @@ pub struct RequestContext {
     pub(super) trace: Option<TraceContext>,
     pub(super) connection: Option<Arc<Connection>>,
     pub(super) snapshot: Option<Arc<Snapshot>>,
-    /// Set before an error leaves a phase; `fail_to_proxy` renders it.
+    /// Why it is refused, or failed; `Gateway::tell` renders it.
     pub(super) refusal: Option<Refusal>,
     pub(super) forward: Option<Forward>,
     pub(super) admitted: Option<Admitted>,

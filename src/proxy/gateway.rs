@@ -143,23 +143,22 @@ impl Gateway {
     /// its connection can take another one.
     pub(super) async fn answer(&self, caller: &mut Caller<'_>) -> bool {
         let mut ctx = self.begin();
-        let outcome = match self.open(caller, &mut ctx) {
-            Ok(()) => self.carry(caller, &mut ctx).await,
-            Err(refusal) => Err(refusal),
-        };
-        let refusal = match outcome {
-            Ok(Carried::Answered) => None,
-            Ok(Carried::Admitted) => Some(Fault::Internal("there is a body where there was none").into()),
-            Err(refusal) => Some(refusal),
-        };
-        let failed = refusal.is_some();
         let mut reusable = true;
-        if failed {
-            ctx.refusal = refusal;
+        if let Err(refusal) = self.serve(caller, &mut ctx).await {
+            ctx.refusal = Some(refusal);
             reusable = self.tell(caller, &mut ctx).await.reusable;
         }
+        let failed = ctx.refusal.is_some();
         end(caller, &mut ctx, failed);
         reusable
+    }
+
+    async fn serve(&self, caller: &mut Caller<'_>, ctx: &mut RequestContext) -> Result<(), Refusal> {
+        self.open(caller, ctx)?;
+        match self.carry(caller, ctx).await? {
+            Carried::Answered => Ok(()),
+            Carried::Admitted => Err(Fault::Internal("there is a body where there was none").into()),
+        }
     }
 
     /// In a box: it goes from hand to hand, and each future would have room for it.

@@ -1,6 +1,6 @@
 //! Is this request one that every hop reads alike, and does it claim nothing about itself that is ours to say?
 //!
-//! Runs first in `early_request_filter`, on what Pingora parsed. For HTTP/1 the front door has judged the raw bytes
+//! Runs first, on what was parsed. For HTTP/1 the front door has judged the raw bytes
 //! already; here the same rules hold for HTTP/2 and once more for HTTP/1, so that neither room relies on the other.
 //! Invariants: what passes has one valid authority that is served here, an origin-form target of visible ASCII, one
 //! way of framing, and no field that only the gateway or a trusted proxy may set, in either spelling.

@@ -1,7 +1,7 @@
-//! How does an admitted request reach a back end, and its answer the caller? Pingora's phases, two lanes, one way out.
+//! How does an admitted request reach a back end, and its answer the caller? Two ways in, two lanes, one way out.
 //!
 //! Invariants: no admission, no peer; what is not idempotent is never sent twice; every refusal and failure leaves as
-//! a problem document through `fail_to_proxy`; every request is recorded exactly once.
+//! a problem document through `Gateway::tell`; every request is recorded exactly once.
 
 mod answer;
 pub mod bridge;

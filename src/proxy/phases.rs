@@ -51,10 +51,8 @@ impl ProxyHttp for Phases {
     fn init_downstream_modules(&self, _: &mut HttpModules) {} // Nothing rewrites an answer behind our back.
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<()> {
-        match self.0.open(&mut Caller::Session(session.as_downstream_mut()), ctx) {
-            Ok(()) => Ok(()),
-            Err(refusal) => refuse(ctx, refusal),
-        }
+        let opened = self.0.open(&mut Caller::Session(session.as_downstream_mut()), ctx);
+        opened.or_else(|refusal| refuse(ctx, refusal))
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
@@ -69,10 +67,7 @@ impl ProxyHttp for Phases {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
-        match streaming::peer(session, ctx).await {
-            Ok(peer) => Ok(Box::new(peer)),
-            Err(fault) => refuse(ctx, fault.into()),
-        }
+        streaming::peer(session, ctx).await.map(Box::new).or_else(|fault| refuse(ctx, fault.into()))
     }
 
     fn fail_to_connect(
@@ -100,10 +95,7 @@ impl ProxyHttp for Phases {
         _: Option<&Digest>,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        match streaming::connected(&self.0.fuses, descriptor, ctx) {
-            Ok(()) => Ok(()),
-            Err(fault) => refuse(ctx, fault.into()),
-        }
+        streaming::connected(&self.0.fuses, descriptor, ctx).or_else(|fault| refuse(ctx, fault.into()))
     }
 
     async fn upstream_request_filter(
@@ -112,10 +104,7 @@ impl ProxyHttp for Phases {
         request: &mut RequestHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        match streaming::prepare(session, request, ctx) {
-            Ok(()) => Ok(()),
-            Err(fault) => refuse(ctx, fault.into()),
-        }
+        streaming::prepare(session, request, ctx).or_else(|fault| refuse(ctx, fault.into()))
     }
 
     async fn request_body_filter(

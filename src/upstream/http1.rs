@@ -8,13 +8,14 @@ mod chunks;
 use std::mem::MaybeUninit;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use pingora_core::protocols::Stream;
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::framing::Frame;
 use chunks::{Chunks, Piece};
 
 /// A header section that is longer is no answer.
@@ -98,23 +99,15 @@ impl Http1 {
 
     /// RFC 9112 §6.3.
     fn body_of(&self, header: &ResponseHeader) -> Result<Body> {
-        let malformed = |what| Error::e_explain(ErrorType::InvalidHTTPHeader, what);
         if self.head || matches!(header.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             return Ok(Body::Done);
         }
-        let (coding, length) = (only(header, TRANSFER_ENCODING)?, only(header, CONTENT_LENGTH)?);
-        match (coding, length) {
-            (None, None) => Ok(Body::Close),
-            (None, Some(length)) => match digits(length) {
-                Some(0) => Ok(Body::Done),
-                Some(length) => Ok(Body::Length(length)),
-                None => malformed("its length is not a number"),
-            },
-            (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
-                Ok(Body::Chunked(Chunks::default()))
-            }
-            (Some(_), None) => malformed("its transfer coding is not exactly chunked"),
-            (Some(_), Some(_)) => malformed("its length is said beside its chunks"),
+        match Frame::of(&header.headers) {
+            Some(Frame::Length(0)) => Ok(Body::Done),
+            Some(Frame::Length(length)) => Ok(Body::Length(length)),
+            Some(Frame::Chunked) => Ok(Body::Chunked(Chunks::default())),
+            Some(Frame::Close) => Ok(Body::Close),
+            None => Error::e_explain(ErrorType::InvalidHTTPHeader, "its length is said in more than one way"),
         }
     }
 
@@ -224,21 +217,6 @@ fn read(section: Bytes) -> Result<ResponseHeader> {
         header.set_reason_phrase(own_words)?;
     }
     Ok(header)
-}
-
-/// The one value of a field that frames.
-fn only(header: &ResponseHeader, name: HeaderName) -> Result<Option<&HeaderValue>> {
-    let mut values = header.headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (value, None) => Ok(value),
-        (_, Some(_)) => Error::e_explain(ErrorType::InvalidHTTPHeader, "its length is said in more than one way"),
-    }
-}
-
-/// As many digits as in requests: no parser overflows.
-fn digits(value: &HeaderValue) -> Option<u64> {
-    let digits = value.to_str().ok().filter(|text| (1..=18).contains(&text.len()))?;
-    if digits.bytes().all(|digit| digit.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
 /// RFC 9112 §9.3. An answer of HTTP/1.0 with a transfer coding ends its connection (§6.1).

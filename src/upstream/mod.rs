@@ -7,6 +7,7 @@
 mod backend;
 mod credential;
 mod error;
+mod framing;
 mod fuse;
 mod health;
 mod http1;
@@ -23,6 +24,7 @@ mod transport;
 
 pub use backend::{Outcome, Picked};
 pub use error::{CredentialError, NoBackend, PoolError, PoolFull, UrlFault};
+pub use framing::Frame;
 pub use fuse::{BURN_EVERY, Fuse, Fuses};
 pub use health::Shutdown;
 #[cfg(fuzzing)]

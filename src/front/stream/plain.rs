@@ -30,10 +30,7 @@ impl GuardedStream {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Asked>> {
-        self.state.reader().register(cx.waker());
-        if self.state.is_cut() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
+        self.heed_cut(cx)?;
         loop {
             match &mut self.phase {
                 Phase::Head(_) => ready!(self.read_head(cx))?,
@@ -68,10 +65,11 @@ impl GuardedStream {
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.state.reader().register(cx.waker());
+        if self.heed_cut(cx).is_err() {
+            return Poll::Ready(());
+        }
         loop {
             match self.phase {
-                _ if self.state.is_cut() => return Poll::Ready(()),
                 Phase::Body if self.body.is_done() => self.phase = Phase::AwaitFinish,
                 Phase::AwaitFinish => {
                     if ready!(self.await_finish(cx)).is_err() {

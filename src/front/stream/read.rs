@@ -30,10 +30,7 @@ const GOAWAY_LINGER: Duration = Duration::from_secs(1);
 
 impl GuardedStream {
     pub(super) fn take_in(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.state.reader().register(cx.waker());
-        if self.state.is_cut() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
+        self.heed_cut(cx)?;
         loop {
             match &mut self.phase {
                 Phase::Head(_) => ready!(self.read_head(cx))?,
@@ -50,6 +47,12 @@ impl GuardedStream {
                 Phase::Over => return Poll::Ready(Ok(())), // The end of the stream, quietly.
             }
         }
+    }
+
+    /// Whoever reads is woken when the connection is cut, and reads nothing more then.
+    pub(super) fn heed_cut(&self, cx: &Context<'_>) -> io::Result<()> {
+        self.state.reader().register(cx.waker());
+        if self.state.is_cut() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 
     /// Takes in bytes until a header section is whole, or refuses it.

@@ -98,6 +98,7 @@ impl Plain {
 
 struct PlainHouse {
     address: SocketAddr,
+    events: Arc<Events>,
     drain: watch::Sender<bool>,
     arrived: Arc<Notify>,
     gone: Arc<Notify>,
@@ -106,8 +107,9 @@ struct PlainHouse {
 impl PlainHouse {
     fn open(limits: &EdgeLimits) -> Self {
         let clock = Arc::new(Hands(AtomicI64::new(1_800_000_000_000_000)));
+        let events = Arc::new(Events::default());
         let trust = Trust::new(&[], HashSet::new()).unwrap();
-        let front = door(limits, trust, Arc::new(guard()), &Arc::new(Events::default()), &clock);
+        let front = door(limits, trust, Arc::new(guard()), &events, &clock);
         let settings = ListenerSettings { name: "public".into(), address: "127.0.0.1:0".parse().unwrap(), tls: None };
         let listener = front.bind(&settings).unwrap();
         let address = listener.local_addr();
@@ -115,7 +117,7 @@ impl PlainHouse {
         let (drain, draining) = watch::channel(false);
         let app = Plain { arrived: Arc::clone(&arrived), gone: Arc::clone(&gone) };
         tokio::spawn(front.serve(listener, Arc::new(app), draining));
-        Self { address, drain, arrived, gone }
+        Self { address, events, drain, arrived, gone }
     }
 
     /// All that comes back for these requests, without the dates.
@@ -218,7 +220,7 @@ async fn a_large_answer_arrives_whole_and_who_does_not_read_it_is_cut() {
     let mut tcp = TcpStream::connect(hasty.address).await.unwrap();
     let many = of("GET", "/large", "").repeat(20);
     tcp.write_all(many.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1500)).await; // It reads nothing for longer than it may.
+    hasty.events.wait("cut write_stall").await; // It reads nothing for longer than it may.
     let mut bytes = Vec::new();
     let _ = soon("the end", tcp.read_to_end(&mut bytes)).await;
     assert!(bytes.len() < 20 * 2_000_000, "{} bytes", bytes.len());

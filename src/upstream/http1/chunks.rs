@@ -109,15 +109,8 @@ fn size(line: &[u8]) -> Result<u64, &'static str> {
     {
         return Err("the size of a chunk is malformed");
     }
-    Ok(digits.iter().fold(0, |size, digit| size << 4 | u64::from(hex(*digit))))
-}
-
-const fn hex(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        _ => digit - b'A' + 10,
-    }
+    let digits = std::str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    digits.ok_or("the size of a chunk is malformed")
 }
 
 #[cfg(test)]
