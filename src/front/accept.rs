@@ -22,18 +22,18 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::caps::{Place, Places};
-use super::certificate::{CertificateFault, read_chain};
+use super::certificate::CertificateFault;
 use super::http2::PREFACE;
-use super::state::{ConnectionState, PeerChain};
+use super::reading::{Reading, Readings};
+use super::state::ConnectionState;
 use super::stream::{Digests, GuardedStream, Tcp, Transport};
 use super::{
     BoundListener, ClientCertificate, ConnectionRefusal, Cut, EdgeLimits, FloodGuard, FloodKey, FrontEvents,
     HandshakeFailure, Trust,
 };
-use crate::domain::{Clock, Downstream, Random, TlsFacts};
+use crate::domain::{Clock, Downstream, Random, Timestamp, TlsFacts};
 
 /// After the system refused us a connection, for instance for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -61,6 +61,7 @@ pub struct FrontParts {
 pub struct Front {
     pub(super) limits: EdgeLimits,
     pub(super) trust: Arc<Trust>,
+    pub(super) readings: Arc<Readings>,
     pub(super) flood: Arc<FloodGuard>,
     pub(super) events: Arc<dyn FrontEvents>,
     pub(super) clock: Arc<dyn Clock>,
@@ -86,7 +87,7 @@ pub struct Drained {
 struct Arrival {
     transport: Transport,
     tls: Option<Arc<TlsFacts>>,
-    certificate: Option<PeerChain>,
+    certificate: Option<Arc<Reading>>,
     http2: bool,
 }
 
@@ -94,7 +95,8 @@ impl Front {
     pub fn new(parts: FrontParts) -> Arc<Self> {
         let FrontParts { limits, trust, flood, events, clock, random, public_url } = parts;
         let places = Places::new(limits.connections_max, limits.connections_per_address_max);
-        Arc::new(Self { limits, trust, flood, events, clock, random, public_url, places })
+        let readings = Arc::new(Readings::new());
+        Arc::new(Self { limits, trust, readings, flood, events, clock, random, public_url, places })
     }
 
     /// Connections that are open now, on all listeners.
@@ -246,7 +248,7 @@ impl Front {
             },
         };
         let now = self.clock.now();
-        let has_standing = arrival.certificate.as_ref().is_some_and(|peer| peer.has_standing(&self.trust, now));
+        let has_standing = arrival.certificate.as_ref().is_some_and(|peer| has_standing(peer, &self.trust, now));
         if !has_standing && self.is_shut_out(peer) {
             self.events.connection_refused(&name, peer, ConnectionRefusal::Flood);
             return None;
@@ -261,8 +263,9 @@ impl Front {
             Err(_) => return Err(HandshakeFailure::Timeout),
         };
         stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-        let certificate = peer_chain(&stream).map_err(HandshakeFailure::Certificate)?;
         let session = stream.get_ref().1;
+        let certificate = session.peer_certificates().map(|chain| self.readings.read(chain)).transpose();
+        let certificate = certificate.map_err(HandshakeFailure::Certificate)?;
         let http2 = session.alpn_protocol() == Some(b"h2");
         let version = match session.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -350,10 +353,9 @@ fn socket_digest(tcp: &TcpStream, peer: SocketAddr) -> SocketDigest {
     digest
 }
 
-fn peer_chain(stream: &TlsStream<Tcp>) -> Result<Option<PeerChain>, CertificateFault> {
-    let Some(chain) = stream.get_ref().1.peer_certificates() else { return Ok(None) };
-    let facts = read_chain(chain)?;
-    Ok(Some(PeerChain { chain: chain.iter().map(|der| der.clone().into_owned()).collect(), facts }))
+/// Whether the certificate is valid at `now`, and a CA or a client vouches for it.
+fn has_standing(peer: &Reading, trust: &Trust, now: Timestamp) -> bool {
+    peer.facts.is_valid_at(now) && trust.judge(peer, now).has_standing
 }
 
 /// Tells the reasons apart that an operator would act upon.

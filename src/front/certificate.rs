@@ -56,6 +56,33 @@ impl CertificateFacts {
     }
 }
 
+/// When all certificates of a chain are valid, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommonValidity {
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+impl CommonValidity {
+    /// Nothing if one of them says it in no way that is understood here.
+    pub fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
+        let spans = chain.iter().map(|der| {
+            let (_, certificate) = X509Certificate::from_der(der).ok()?;
+            let validity = certificate.validity();
+            Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
+        });
+        let spans: Vec<(i64, i64)> = spans.collect::<Option<_>>()?;
+        Some(Self {
+            not_before: Timestamp::from_secs(spans.iter().map(|(from, _)| *from).max()?),
+            not_after: Timestamp::from_secs(spans.iter().map(|(_, until)| *until).min()?),
+        })
+    }
+
+    pub fn includes(self, now: Timestamp) -> bool {
+        self.not_before <= now && now.secs() <= self.not_after.secs()
+    }
+}
+
 /// Reads the leaf of a chain strictly, and bounds the chain.
 pub fn read_chain(chain: &[CertificateDer<'_>]) -> Result<CertificateFacts, CertificateFault> {
     let bytes: usize = chain.iter().map(|certificate| certificate.len()).sum();

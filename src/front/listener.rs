@@ -86,7 +86,7 @@ impl Front {
         let certificate = settings.tls.as_ref().map(ServerCertificate::load).transpose()?;
         let tls = match (&settings.tls, &certificate) {
             (Some(ListenerTls { client_certificate, .. }), Some(certificate)) => {
-                Some(server_config(*client_certificate, Arc::clone(certificate), &self.clock)?)
+                Some(server_config(*client_certificate, Arc::clone(certificate), &self.readings, &self.clock)?)
             }
             _ => None,
         };

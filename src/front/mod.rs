@@ -17,6 +17,7 @@ pub mod http1;
 mod http2;
 mod inherited;
 mod listener;
+mod reading;
 mod refusal;
 mod settings;
 mod state;
@@ -29,9 +30,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use pingora_core::apps::HttpServerOptions;
 use pingora_core::protocols::Digest;
-use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 
 pub use accept::{Drained, Front, FrontParts};
 pub use caps::ConnectionRefusal;
@@ -39,6 +38,7 @@ pub use certificate::{CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, CertificateFault}
 pub use events::{Cut, FrontEvents, HandshakeFailure, Malformed};
 pub use exchange::Exchange;
 pub use flood::{FloodGuard, FloodKey};
+pub use http2::{Http2Exchange, accept_http2};
 pub use inherited::Inherited;
 pub use listener::{BoundListener, FrontError};
 pub use settings::{
@@ -64,9 +64,9 @@ pub fn downstream(digest: Option<&Digest>) -> Option<&Arc<dyn Downstream>> {
     digest?.proxy_digest.as_deref()?.user_data.as_deref()?.downcast_ref()
 }
 
-/// What `HttpProxy::h2_options` must be, so that HTTP/2 keeps to our bounds.
-pub fn h2_options(limits: &EdgeLimits) -> H2Options {
-    let mut options = default_h2_options();
+/// HTTP/2 within our bounds.
+pub fn http2_options(limits: &EdgeLimits) -> h2::server::Builder {
+    let mut options = h2::server::Builder::new();
     let streams = u32::try_from(limits.in_flight_per_connection_max).unwrap_or(u32::MAX);
     options
         .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
@@ -85,11 +85,3 @@ const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 // What a client may make us hold of bodies that no filter reads, per connection.
 const CONNECTION_WINDOW_BYTES: u32 = 128 * 1024;
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
-
-/// What `HttpProxy::server_options` must be: no HTTP/2 without TLS; idle time is ours to watch. CONNECT gets as far as the
-/// guard, which refuses it as everything else is refused: with a problem document and a record.
-pub fn server_options() -> HttpServerOptions {
-    let mut options = HttpServerOptions::default();
-    options.allow_connect_method_proxying = true;
-    options
-}

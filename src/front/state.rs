@@ -8,31 +8,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::task::AtomicWaker;
-use rustls_pki_types::CertificateDer;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::certificate::CertificateFacts;
+use super::reading::Reading;
 use super::trust::Judgement;
-use super::{Cut, FloodGuard, FloodKey, Front, Malformed, Trust};
+use super::{Cut, FloodGuard, FloodKey, Front, Malformed};
 use crate::domain::{ChainTrust, Connection, Downstream, PeerCertificate, Timestamp, TlsFacts};
-
-/// The client's certificate chain, leaf first, and the strict reading of its leaf.
-pub(super) struct PeerChain {
-    pub chain: Vec<CertificateDer<'static>>,
-    pub facts: CertificateFacts,
-}
-
-impl PeerChain {
-    pub fn judge(&self, trust: &Trust, now: Timestamp) -> Judgement {
-        trust.judge(&self.chain, &self.facts.thumbprint, now)
-    }
-
-    /// Whether it is valid at `now`, and a CA or a client vouches for it.
-    pub fn has_standing(&self, trust: &Trust, now: Timestamp) -> bool {
-        self.facts.is_valid_at(now) && self.judge(trust, now).has_standing
-    }
-}
 
 /// The facts with their shelf life.
 struct Judged {
@@ -50,7 +32,7 @@ pub struct ConnectionState {
     listener: Arc<str>,
     peer: SocketAddr,
     tls: Option<Arc<TlsFacts>>,
-    certificate: Option<PeerChain>,
+    certificate: Option<Arc<Reading>>,
     /// HTTP/2: requests run on tasks of their own.
     multiplexed: bool,
     judged: ArcSwap<Judged>,
@@ -86,7 +68,7 @@ impl ConnectionState {
         listener: Arc<str>,
         peer: SocketAddr,
         tls: Option<Arc<TlsFacts>>,
-        certificate: Option<PeerChain>,
+        certificate: Option<Arc<Reading>>,
         multiplexed: bool,
         address_in_work: Arc<AtomicUsize>,
     ) -> Arc<Self> {
@@ -119,8 +101,8 @@ impl ConnectionState {
     }
 
     /// Builds the facts anew: the rare path, after a change of trust or of the certificate's validity.
-    fn judge(&self, peer: &PeerChain, now: Timestamp) -> Arc<Connection> {
-        let Judgement { chain, has_standing, generation } = peer.judge(&self.front.trust, now);
+    fn judge(&self, peer: &Reading, now: Timestamp) -> Arc<Connection> {
+        let Judgement { chain, has_standing, generation } = self.front.trust.judge(peer, now);
         let valid = peer.facts.is_valid_at(now);
         let certificate = valid.then(|| Arc::new(peer_certificate(peer, chain)));
         let connection = Arc::new(Connection {
@@ -289,7 +271,7 @@ impl Downstream for ConnectionState {
     }
 }
 
-fn peer_certificate(peer: &PeerChain, chain: ChainTrust) -> PeerCertificate {
+fn peer_certificate(peer: &Reading, chain: ChainTrust) -> PeerCertificate {
     PeerCertificate {
         der: peer.chain.first().map(|leaf| Arc::from(leaf.as_ref())).unwrap_or_default(),
         thumbprint: peer.facts.thumbprint,

@@ -23,8 +23,8 @@ use bytes::BytesMut;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    UniqueIDType,
+    ALPN, Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
+    UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
@@ -129,6 +129,16 @@ impl GuardedStream {
             taken_while_waiting: 0,
             closed_by_peer: false,
             shut: false,
+        }
+    }
+
+    /// What Pingora is told of the connection, and [`super::downstream`] finds it by.
+    pub fn digest(&self) -> Digest {
+        Digest {
+            ssl_digest: self.get_ssl_digest(),
+            timing_digest: self.get_timing_digest(),
+            proxy_digest: self.get_proxy_digest(),
+            socket_digest: self.get_socket_digest(),
         }
     }
 

@@ -21,7 +21,8 @@ use rustls::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
-use super::certificate::read_chain;
+use super::certificate::CertificateFault;
+use super::reading::Readings;
 use super::{ClientCertificate, FrontError, ListenerTls};
 use crate::domain::{Clock, Timestamp};
 
@@ -124,6 +125,7 @@ fn load(certificate_file: &Path, private_key_file: &Path) -> Result<CertifiedKey
 pub fn server_config(
     client_certificate: ClientCertificate,
     certificate: Arc<ServerCertificate>,
+    readings: &Arc<Readings>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<ServerConfig>, FrontError> {
     let provider = Arc::new(crypto_provider());
@@ -135,7 +137,7 @@ pub fn server_config(
         ClientCertificate::None => builder.with_no_client_auth().with_cert_resolver(certificate),
         ClientCertificate::Optional | ClientCertificate::Required => {
             let mandatory = client_certificate == ClientCertificate::Required;
-            let verifier = PossessionVerifier { mandatory, algorithms };
+            let verifier = PossessionVerifier { mandatory, algorithms, readings: Arc::clone(readings) };
             builder.with_client_cert_verifier(Arc::new(verifier)).with_cert_resolver(certificate)
         }
     };
@@ -173,6 +175,7 @@ impl rustls::time_provider::TimeProvider for GatewayTime {
 struct PossessionVerifier {
     mandatory: bool,
     algorithms: WebPkiSupportedAlgorithms,
+    readings: Arc<Readings>,
 }
 
 impl ClientCertVerifier for PossessionVerifier {
@@ -196,14 +199,13 @@ impl ClientCertVerifier for PossessionVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let chain: Vec<CertificateDer<'_>> = std::iter::once(leaf).chain(intermediates).cloned().collect();
-        let facts = read_chain(&chain).and_then(|facts| {
-            let now = Timestamp::from_secs(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-            if facts.is_valid_at(now) { Ok(facts) } else { Err(super::certificate::CertificateFault::Validity) }
-        });
-        match facts {
-            Ok(_) => Ok(ClientCertVerified::assertion()),
-            Err(fault) => Err(CertificateError::Other(OtherError(Arc::new(fault))).into()),
-        }
+        let now = Timestamp::from_secs(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        let fault = match self.readings.read(&chain) {
+            Ok(reading) if reading.facts.is_valid_at(now) => return Ok(ClientCertVerified::assertion()),
+            Ok(_) => CertificateFault::Validity,
+            Err(fault) => fault,
+        };
+        Err(CertificateError::Other(OtherError(Arc::new(fault))).into())
     }
 
     fn verify_tls12_signature(

@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 
+use super::reading::Reading;
 use crate::domain::{ChainTrust, Thumbprint, Timestamp};
 
 /// Why a set of roots is not taken.
@@ -63,15 +64,17 @@ impl Trust {
         self.0.load().generation
     }
 
-    /// Judges a chain (leaf first, `leaf` its thumbprint) at `now`.
-    pub fn judge(&self, chain: &[CertificateDer<'_>], leaf: &Thumbprint, now: Timestamp) -> Judgement {
+    /// Judges a chain at `now`. Its signatures are verified once for each generation.
+    pub fn judge(&self, peer: &Reading, now: Timestamp) -> Judgement {
         let set = self.0.load();
-        let trust = match leads_to(&set.anchors, chain, now) {
-            Ok(()) => ChainTrust::Trusted,
-            Err(_) => ChainTrust::Unverified,
-        };
-        let has_standing = trust == ChainTrust::Trusted || set.registered.contains(leaf);
-        Judgement { chain: trust, has_standing, generation: set.generation }
+        let trusted = peer.is_known_to_lead(set.generation, now)
+            || leads_to(&set.anchors, &peer.chain, now).is_ok_and(|()| {
+                peer.leads(set.generation);
+                true
+            });
+        let chain = if trusted { ChainTrust::Trusted } else { ChainTrust::Unverified };
+        let has_standing = trusted || set.registered.contains(&peer.facts.thumbprint);
+        Judgement { chain, has_standing, generation: set.generation }
     }
 }
 

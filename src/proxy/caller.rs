@@ -6,20 +6,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::AsHeaderName;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use pingora_core::protocols::http::{HttpTask, ServerSession};
-use pingora_core::{ErrorType, OrErr, Result};
+use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::domain::Downstream;
-use crate::front::{Exchange, downstream};
+use crate::front::{Exchange, Http2Exchange, downstream};
 
 /// Whoever waits for an answer.
 #[expect(clippy::large_enum_variant, reason = "most requests are plain")]
 pub enum Caller<'s> {
     /// A plain request of HTTP/1.1: there is no body.
     Plain(Exchange<'s>),
-    /// HTTP/2, and what is not plain.
+    /// A request of HTTP/2, plain or not.
+    Http2(&'s mut Http2Exchange),
+    /// What is not plain over HTTP/1, and what is streamed.
     Session(&'s mut ServerSession),
 }
 
@@ -27,6 +29,7 @@ impl Caller<'_> {
     pub fn downstream(&self) -> Option<&Arc<dyn Downstream>> {
         match self {
             Self::Plain(exchange) => Some(exchange.downstream()),
+            Self::Http2(exchange) => exchange.downstream(),
             Self::Session(session) => downstream(session.digest()),
         }
     }
@@ -34,6 +37,7 @@ impl Caller<'_> {
     pub fn request(&self) -> &RequestHeader {
         match self {
             Self::Plain(exchange) => exchange.request(),
+            Self::Http2(exchange) => exchange.request(),
             Self::Session(session) => session.req_header(),
         }
     }
@@ -41,6 +45,7 @@ impl Caller<'_> {
     pub fn request_mut(&mut self) -> &mut RequestHeader {
         match self {
             Self::Plain(exchange) => exchange.request_mut(),
+            Self::Http2(exchange) => exchange.request_mut(),
             Self::Session(session) => session.req_header_mut(),
         }
     }
@@ -50,32 +55,32 @@ impl Caller<'_> {
     }
 
     pub fn is_http2(&self) -> bool {
-        matches!(self, Self::Session(session) if session.is_http2())
+        self.request().version == Version::HTTP_2
     }
 
     /// The answer is the last one on an HTTP/1 connection.
     pub fn close(&mut self) {
         match self {
             Self::Plain(exchange) => exchange.close(),
+            Self::Http2(_) => {}
             Self::Session(session) => session.set_keepalive(None),
         }
     }
 
-    /// How long a read or write may wait, over HTTP/2, and how long what is left of a body is read. The stream beneath keeps
-    /// the time of HTTP/1.
+    /// How long the caller may be silent within its body, or take nothing of the answer, over HTTP/2, and how long what is
+    /// left of a body is read. The stream beneath keeps the time of HTTP/1.
     pub fn set_patience(&mut self, patience: Duration) {
-        let Self::Session(session) = self else { return };
-        if session.is_http2() {
-            let second = patience + Duration::from_secs(1);
-            session.set_read_timeout(Some(second));
-            session.set_write_timeout(Some(second));
+        match self {
+            Self::Plain(_) => {}
+            Self::Http2(exchange) => exchange.set_patience(patience),
+            Self::Session(session) => session.set_total_drain_timeout(Some(patience)),
         }
-        session.set_total_drain_timeout(Some(patience));
     }
 
     pub fn is_body_empty(&mut self) -> bool {
         match self {
             Self::Plain(_) => true,
+            Self::Http2(exchange) => exchange.is_body_empty(),
             Self::Session(session) => session.is_body_empty(),
         }
     }
@@ -83,6 +88,7 @@ impl Caller<'_> {
     pub fn is_body_done(&mut self) -> bool {
         match self {
             Self::Plain(_) => true,
+            Self::Http2(exchange) => exchange.is_body_done(),
             Self::Session(session) => session.is_body_done(),
         }
     }
@@ -90,6 +96,7 @@ impl Caller<'_> {
     pub async fn read_body(&mut self) -> Result<Option<Bytes>> {
         match self {
             Self::Plain(_) => Ok(None),
+            Self::Http2(exchange) => exchange.read_body().await.map_err(unread),
             Self::Session(session) => session.read_request_body().await,
         }
     }
@@ -98,6 +105,7 @@ impl Caller<'_> {
     pub async fn gone(&mut self) {
         match self {
             Self::Plain(exchange) => exchange.gone().await,
+            Self::Http2(exchange) => exchange.gone().await,
             // What could still come is the end of the connection, or of the stream.
             Self::Session(session) => drop(session.read_body_or_idle(true).await),
         }
@@ -105,13 +113,9 @@ impl Caller<'_> {
 
     /// As [`Self::gone`], but reads nothing: of HTTP/1 it cannot be known then.
     pub async fn gone_unread(&mut self) {
-        let watched = match self {
-            Self::Plain(_) => None,
-            Self::Session(session) => session.watch_h2_stream_close(),
-        };
-        match watched {
-            Some(closed) => drop(closed.await),
-            None => std::future::pending().await,
+        match self {
+            Self::Http2(exchange) => exchange.gone().await,
+            Self::Plain(_) | Self::Session(_) => std::future::pending().await,
         }
     }
 
@@ -126,6 +130,10 @@ impl Caller<'_> {
     pub async fn say_continue(&mut self) -> Result<()> {
         match self {
             Self::Plain(_) => Ok(()), // It has no body.
+            Self::Http2(exchange) => {
+                let header = ResponseHeader::build_no_case(StatusCode::CONTINUE, Some(0))?;
+                written(exchange.write_header(header, false))
+            }
             Self::Session(session) => {
                 // Pingora takes the interim answer for an early final one, and would announce a close.
                 session.set_close_on_response_before_downstream_finish(false);
@@ -139,6 +147,7 @@ impl Caller<'_> {
     pub async fn write_header(&mut self, header: Box<ResponseHeader>) -> Result<()> {
         match self {
             Self::Plain(exchange) => written(exchange.write_header(*header).await),
+            Self::Http2(exchange) => written(exchange.write_header(*header, false)),
             Self::Session(session) => session.write_response_header(header).await,
         }
     }
@@ -150,6 +159,7 @@ impl Caller<'_> {
                 written(exchange.write_body(&bytes).await)?;
                 written(exchange.flush().await)
             }
+            Self::Http2(exchange) => written(exchange.write_body(bytes, false).await),
             Self::Session(session) => session.write_response_body(bytes, false).await,
         }
     }
@@ -161,6 +171,7 @@ impl Caller<'_> {
                 written(exchange.write_body(&bytes).await)?;
                 written(exchange.end().await)
             }
+            Self::Http2(exchange) => written(exchange.write_body(bytes, true).await),
             Self::Session(session) => session.write_response_body(bytes, true).await,
         }
     }
@@ -169,6 +180,7 @@ impl Caller<'_> {
     pub async fn end(&mut self) -> Result<()> {
         match self {
             Self::Plain(exchange) => written(exchange.end().await),
+            Self::Http2(exchange) => written(exchange.end()),
             Self::Session(session) => session.finish_body().await,
         }
     }
@@ -176,7 +188,7 @@ impl Caller<'_> {
     /// Trailers, where they can be sent, and the end of the answer.
     pub async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
         match self {
-            Self::Session(session) if session.is_http2() => session.write_response_trailers(trailers).await,
+            Self::Http2(exchange) => written(exchange.write_trailers(trailers)),
             // Pingora has no way to send them over HTTP/1, and neither have we.
             _ => self.write_end(Bytes::new()).await,
         }
@@ -186,6 +198,7 @@ impl Caller<'_> {
     pub async fn write_tasks(&mut self, tasks: Vec<HttpTask>) -> Result<()> {
         match self {
             Self::Plain(exchange) => written(write_plain(exchange, tasks).await),
+            Self::Http2(exchange) => written(write_http2(exchange, tasks).await),
             Self::Session(session) => session.response_duplex_vec(tasks).await.map(drop),
         }
     }
@@ -194,6 +207,7 @@ impl Caller<'_> {
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Plain(exchange) => exchange.status(),
+            Self::Http2(exchange) => exchange.status(),
             Self::Session(session) => session.response_written().map(|header| header.status),
         }
     }
@@ -202,6 +216,7 @@ impl Caller<'_> {
     pub fn body_bytes(&self) -> (u64, u64) {
         match self {
             Self::Plain(exchange) => (0, exchange.body_bytes()),
+            Self::Http2(exchange) => exchange.body_bytes(),
             Self::Session(session) => (session.body_bytes_read() as u64, session.body_bytes_sent() as u64),
         }
     }
@@ -210,6 +225,7 @@ impl Caller<'_> {
     pub fn persists(&self) -> bool {
         match self {
             Self::Plain(exchange) => exchange.persists(),
+            Self::Http2(_) => true,
             Self::Session(session) => session.get_keepalive().is_some(),
         }
     }
@@ -218,6 +234,7 @@ impl Caller<'_> {
     pub async fn shut(&mut self) {
         match self {
             Self::Plain(exchange) => exchange.shut().await,
+            Self::Http2(exchange) => exchange.shut(),
             Self::Session(session) => {
                 session.set_keepalive(None);
                 session.shutdown().await;
@@ -247,6 +264,32 @@ async fn write_plain(exchange: &mut Exchange<'_>, tasks: Vec<HttpTask>) -> io::R
     if ended { exchange.end().await } else { exchange.flush().await }
 }
 
+async fn write_http2(exchange: &mut Http2Exchange, tasks: Vec<HttpTask>) -> io::Result<()> {
+    let mut ended = false;
+    for task in tasks {
+        match task {
+            HttpTask::Header(header, end) => {
+                exchange.write_header(*header, end)?;
+                ended |= end;
+            }
+            HttpTask::Body(bytes, end) => {
+                exchange.write_body(bytes.unwrap_or_default(), end).await?;
+                ended |= end;
+            }
+            HttpTask::Done => ended = true,
+            HttpTask::UpgradedBody(..) | HttpTask::Trailer(_) | HttpTask::Failed(_) => {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+        }
+    }
+    if ended { exchange.end() } else { Ok(()) }
+}
+
+fn unread(error: io::Error) -> Box<Error> {
+    let kind = if error.kind() == io::ErrorKind::TimedOut { ErrorType::ReadTimedout } else { ErrorType::ReadError };
+    Error::because(kind, "from a caller", error)
+}
+
 fn written(outcome: io::Result<()>) -> Result<()> {
-    outcome.or_err(ErrorType::WriteError, "to a caller over HTTP/1.1")
+    outcome.or_err(ErrorType::WriteError, "to a caller")
 }

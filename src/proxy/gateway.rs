@@ -139,26 +139,26 @@ impl Gateway {
         }
     }
 
-    /// Answers a request that needs nothing of Pingora's proxy: it has no body and asks for no other protocol. Says whether
-    /// its connection can take another one.
-    pub(super) async fn answer(&self, caller: &mut Caller<'_>) -> bool {
+    /// Answers a request, unless it is one to be streamed.
+    pub(super) async fn answer(&self, caller: &mut Caller<'_>) -> Answer {
         let mut ctx = self.begin();
         let mut reusable = true;
-        if let Err(refusal) = self.serve(caller, &mut ctx).await {
-            ctx.refusal = Some(refusal);
-            reusable = self.tell(caller, &mut ctx).await.reusable;
+        match self.serve(caller, &mut ctx).await {
+            Ok(Carried::Answered) => {}
+            Ok(Carried::Admitted) => return Answer::ToStream(ctx),
+            Err(refusal) => {
+                ctx.refusal = Some(refusal);
+                reusable = self.tell(caller, &mut ctx).await.reusable;
+            }
         }
         let failed = ctx.refusal.is_some();
         end(caller, &mut ctx, failed);
-        reusable
+        Answer::Given { reusable }
     }
 
-    async fn serve(&self, caller: &mut Caller<'_>, ctx: &mut RequestContext) -> Result<(), Refusal> {
+    async fn serve(&self, caller: &mut Caller<'_>, ctx: &mut RequestContext) -> Result<Carried, Refusal> {
         self.open(caller, ctx)?;
-        match self.carry(caller, ctx).await? {
-            Carried::Answered => Ok(()),
-            Carried::Admitted => Err(Fault::Internal("there is a body where there was none").into()),
-        }
+        self.carry(caller, ctx).await
     }
 
     /// In a box: it goes from hand to hand, and each future would have room for it.
@@ -222,6 +222,16 @@ impl Gateway {
             Refusal::Failed(fault) => fault.problem(),
         }
     }
+}
+
+/// What [`Gateway::answer`] came to.
+pub(super) enum Answer {
+    Given {
+        /// The connection can take another request.
+        reusable: bool,
+    },
+    /// It was admitted to the streaming lane, which Pingora carries.
+    ToStream(Box<RequestContext>),
 }
 
 /// What [`Gateway::carry`] came to.

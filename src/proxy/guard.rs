@@ -346,7 +346,7 @@ fn take_expectation(head: &mut RequestHeader) -> Result<bool, GuardRefusal> {
         return Err(GuardRefusal { kind: Kind::ExpectationFailed, detail, close: true });
     }
     head.remove_header(&EXPECT);
-    Ok(expected && head.version == Version::HTTP_11)
+    Ok(expected && head.version != Version::HTTP_10)
 }
 
 /// RFC 9113 §8.2.3: cookies that HTTP/2 sent apart are one field for everybody else.

@@ -1,5 +1,6 @@
-//! Pingora's phases, for requests with a body and WebSockets: thin, what happens when.
+//! Pingora's phases, for what is streamed and what is not plain over HTTP/1: thin, what happens when.
 
+use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,17 @@ use super::streaming::{self, as_error};
 /// What Pingora asks in its phases.
 pub(super) struct Phases(pub Arc<Gateway>);
 
+tokio::task_local! {
+    /// A request that was admitted before Pingora saw it, on its way into the phases: they make their contexts from nothing.
+    static ADMITTED: Cell<Option<Box<RequestContext>>>;
+}
+
+/// Lets Pingora's proxy carry what was admitted already.
+pub(super) async fn with_admitted<T>(mut ctx: Box<RequestContext>, proxying: impl Future<Output = T>) -> T {
+    ctx.carried = true;
+    ADMITTED.scope(Cell::new(Some(ctx)), proxying).await
+}
+
 /// Keeps the cause for the one way out, and tells Pingora that there is one.
 fn refuse<T>(ctx: &mut RequestContext, refusal: Refusal) -> Result<T> {
     let error = match &refusal {
@@ -45,17 +57,23 @@ impl ProxyHttp for Phases {
     type CTX = Box<RequestContext>;
 
     fn new_ctx(&self) -> Self::CTX {
-        self.0.begin()
+        ADMITTED.try_with(Cell::take).ok().flatten().unwrap_or_else(|| self.0.begin())
     }
 
     fn init_downstream_modules(&self, _: &mut HttpModules) {} // Nothing rewrites an answer behind our back.
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<()> {
+        if ctx.carried {
+            return Ok(());
+        }
         let opened = self.0.open(&mut Caller::Session(session.as_downstream_mut()), ctx);
         opened.or_else(|refusal| refuse(ctx, refusal))
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
+        if ctx.carried {
+            return Ok(false);
+        }
         match self.0.carry(&mut Caller::Session(session.as_downstream_mut()), ctx).await {
             Ok(Carried::Answered) => Ok(true),
             Ok(Carried::Admitted) => {

@@ -1,5 +1,7 @@
 //! Answers that come before the request has ended, ours and the back end's.
 
+use std::future::poll_fn;
+
 use bytes::Bytes;
 use http::Request;
 
@@ -122,14 +124,52 @@ async fn who_expects_100_continue_hears_it_once_in_every_lane() {
         let mut wire = wire(&gateway).await;
         let more = "Content-Type: text/plain\r\nContent-Length: 5\r\nExpect: 200-ok\r\n";
         assert_eq!(wire.ask(authorized("POST", "/shop/notes", &token, more)).await.status, 417);
-        // HTTP/2 has no interim answer here (see ARCHITECTURE.md): the body is read whether or not it was asked for.
-        let (mut send, _) = h2c::connect_with(gateway.address("public"), tls_config(None, &["h2"])).await;
-        let request = Request::post("https://localhost/shop/notes")
+        for (path, kind) in LANES {
+            let (mut send, _) = h2c::connect_with(gateway.address("public"), tls_config(None, &["h2"])).await;
+            let request = Request::post(format!("https://localhost{path}"))
+                .header("authorization", format!("Bearer {token}"))
+                .header("content-type", kind)
+                .header("expect", "100-continue");
+            let (mut answer, mut body) = send.send_request(request.body(()).unwrap(), false).unwrap();
+            let interim = poll_fn(|cx| answer.poll_informational(cx));
+            let interim = within("an interim answer", interim).await.unwrap().unwrap();
+            assert_eq!(interim.status(), 100, "{path}, HTTP/2 to {back_end}");
+            body.send_data(r#"{"name":"tea","quantity":1}"#.into(), true).unwrap();
+            let more = within("what follows", poll_fn(|cx| answer.poll_informational(cx))).await;
+            assert!(more.is_none(), "{path}, HTTP/2 to {back_end}: {more:?} is no answer");
+            let status = within("an answer", answer).await.unwrap().status();
+            let expected = if path == "/oauth/token" { 401 } else { 200 };
+            assert_eq!(status, expected, "{path}, HTTP/2 to {back_end}");
+        }
+    }
+}
+
+/// RFC 9110 §15.2: interim answers of the back end are passed on. The stock engine drops them over HTTP/2.
+#[tokio::test]
+async fn interim_answers_reach_who_asks_over_http2() {
+    let hint = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\nconnection: x-own\r\nx-own: 1\r\n\r\nHTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+    let backend = Backend::start(|_| Reply::Loose(hint.to_vec())).await;
+    let site = Site::secure(&backend);
+    let gateway = site.start().await;
+    let token = bearer(&gateway).await;
+    let mut send = h2c::connect(gateway.address("public")).await;
+    for (method, path, body) in [("GET", "/shop/items", ""), ("POST", "/shop/notes", "hello")] {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("https://localhost{path}"))
             .header("authorization", format!("Bearer {token}"))
-            .header("content-type", "text/plain")
-            .header("expect", "100-continue");
-        let (answer, mut body) = send.send_request(request.body(()).unwrap(), false).unwrap();
-        body.send_data("hello".into(), true).unwrap();
-        assert_eq!(within("an answer", answer).await.unwrap().status(), 200, "HTTP/2 to {back_end}");
+            .header("content-type", "text/plain");
+        let (mut answer, mut upload) = send.send_request(request.body(()).unwrap(), body.is_empty()).unwrap();
+        if !body.is_empty() {
+            upload.send_data(body.into(), true).unwrap();
+        }
+        let interim = poll_fn(|cx| answer.poll_informational(cx));
+        let interim = within("an interim answer", interim).await.unwrap().unwrap();
+        assert_eq!((interim.status().as_u16(), &interim.headers()["link"]), (103, &"</x>".parse().unwrap()), "{path}");
+        assert!(!interim.headers().contains_key("x-own"), "{path}: it was for us alone");
+        let answer = within("an answer", answer).await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        let body = within("a body", answer.into_body().data()).await.unwrap().unwrap();
+        assert_eq!(body, "{}", "{path}");
     }
 }

@@ -285,3 +285,46 @@ async fn a_client_can_neither_say_who_it_is_nor_make_us_forget_it() {
     assert_eq!(h2c::ask(&mut send, request.body(()).unwrap()).await.unwrap().0, 200);
     assert!(!backend.last().fields.iter().any(|(_, value)| value == "forged"), "HTTP/2");
 }
+
+/// The stock engine refuses these over HTTP/2 by itself: no document says why, and no record that it was asked.
+#[tokio::test]
+async fn an_authority_that_is_no_one_name_is_refused_as_all_else_is_over_http2() {
+    let backend = Backend::agreeable().await;
+    let site = Site::secure(&backend);
+    let gateway = site.start().await;
+    let cases: [(&str, &[(&str, &str)]); 4] = [
+        ("said in two ways", &[(":authority", "localhost"), ("host", "other")]),
+        ("said twice", &[("host", "localhost"), ("host", "localhost")]),
+        ("not said", &[]),
+        ("with a user", &[(":authority", "me@localhost")]),
+    ];
+    // More of them than the stock engine takes on one connection, which goes on after each.
+    let mut stream = h2c::raw(gateway.address("public"), tls_config(None, &["h2"])).await;
+    stream.write_all(PREFACE).await.unwrap();
+    let mut asked = 0;
+    for _ in 0..10 {
+        for (name, authority) in cases {
+            let id = format!("00000000-0000-4000-8000-{asked:012}");
+            let mut fields = vec![(":method", "GET"), (":scheme", "https"), (":path", "/shop/items")];
+            fields.extend(authority.iter().filter(|(name, _)| name.starts_with(':')));
+            fields.extend(authority.iter().filter(|(name, _)| !name.starts_with(':')));
+            fields.push(("x-fapi-interaction-id", &id));
+            stream.write_all(&frame(1, 5, 2 * asked + 1, &block(&fields))).await.unwrap();
+            stream.flush().await.unwrap();
+            asked += 1;
+            let (mut said, mut chunk) = (Vec::new(), vec![0; 4096]);
+            while !String::from_utf8_lossy(&said).contains("malformed-request") {
+                let count = within("a problem document", stream.read(&mut chunk)).await.unwrap();
+                assert!(count > 0, "{name}: closed without a word");
+                said.extend_from_slice(&chunk[..count]);
+                assert!(!h2c::kinds(&said).iter().any(|kind| matches!(kind, 3 | 7)), "{name}: a reset or a GOAWAY");
+            }
+        }
+    }
+    drop(stream);
+    assert_eq!(gateway.stop().await.code(), Some(0));
+    assert_eq!(backend.total(), 0);
+    let records = site.json_lines("state/audit.jsonl");
+    let refused = records.iter().filter(|record| record["code"] == "malformed-request" && record["status"] == 400);
+    assert_eq!(refused.count(), usize::try_from(asked).unwrap(), "each is recorded");
+}

@@ -5,6 +5,7 @@ mod deadlines;
 mod framing;
 mod pki;
 mod plain;
+mod readings;
 mod tls;
 
 use std::collections::HashSet;
@@ -339,8 +340,7 @@ impl House {
             go_on: Arc::clone(&go_on),
         };
         let mut proxy = http_proxy(&Arc::new(ServerConf::default()), probe);
-        proxy.h2_options = Some(h2_options(&limits));
-        proxy.server_options = Some(server_options());
+        proxy.h2_options = Some(http2_options(&limits));
         let (address, certificate) = (listener.local_addr(), listener.certificate());
         let (drain, draining) = watch::channel(false);
         let served = tokio::spawn(front.serve(listener, Arc::new(proxy), draining));

@@ -36,6 +36,18 @@ impl Ca {
         Self { der, issuer: Issuer::new(params, key) }
     }
 
+    /// An authority of this one's, valid until the begin of a year.
+    pub fn intermediate(&self, name: &str, until: i32) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let der = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        Self { der, issuer: Issuer::new(params, key) }
+    }
+
     pub fn issue(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> Identity {
         Identity::make(name, purpose, |params, key| params.signed_by(key, &self.issuer).unwrap().der().clone())
     }

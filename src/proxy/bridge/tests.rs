@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use futures_util::stream;
 use hyper::body::Frame;
-use pingora_core::apps::{HttpServerOptions, ServerApp};
+use pingora_core::apps::ServerApp;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -22,6 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::*;
+use crate::front::{Http2Exchange, accept_http2};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -90,14 +91,10 @@ struct Bridge {
     recorded: Arc<Notify>,
 }
 
-#[async_trait]
-impl ProxyHttp for Bridge {
-    type CTX = ();
-
-    fn new_ctx(&self) {}
-
-    async fn request_filter(&self, session: &mut Session, (): &mut ()) -> pingora_core::Result<bool> {
-        let expects_continue = session.get_header("expect").is_some();
+impl Bridge {
+    /// Answers the status that is left to be answered.
+    async fn serve(&self, caller: &mut Caller<'_>) -> Option<StatusCode> {
+        let expects_continue = caller.field("expect").is_some();
         let connection = Connection {
             listener: "public".into(),
             peer: "192.0.2.1:1".parse().unwrap(),
@@ -105,21 +102,34 @@ impl ProxyHttp for Bridge {
             certificate: None,
         };
         let call = Call { connection: Arc::new(connection), extensions: Extensions::new(), expects_continue };
-        let mut caller = Caller::Session(session.as_downstream_mut());
-        let outcome = match serve(&mut caller, self.router.clone(), call, &self.limits).await {
+        let served = serve(caller, self.router.clone(), call, &self.limits).await;
+        let (outcome, status) = match served {
             Ok(served) => {
                 let marked = if served.extensions.get::<Marked>().is_some() { " marked" } else { "" };
-                format!("{} {}>{}{marked}", served.status.as_u16(), served.request_bytes, served.response_bytes)
+                let (status, (taken, sent)) = (served.status.as_u16(), (served.request_bytes, served.response_bytes));
+                (format!("{status} {taken}>{sent}{marked}"), None)
             }
-            Err(error) => {
-                if let Some(kind) = error.problem_kind() {
-                    session.respond_error(kind.status().as_u16()).await?;
-                }
-                error.to_string()
-            }
+            Err(error) => (error.to_string(), error.problem_kind().map(Kind::status)),
         };
         self.outcomes.lock().unwrap().push(outcome);
         self.recorded.notify_one();
+        status
+    }
+}
+
+/// Over HTTP/1, Pingora reads the requests.
+struct Http1(Arc<Bridge>);
+
+#[async_trait]
+impl ProxyHttp for Http1 {
+    type CTX = ();
+
+    fn new_ctx(&self) {}
+
+    async fn request_filter(&self, session: &mut Session, (): &mut ()) -> pingora_core::Result<bool> {
+        if let Some(status) = self.0.serve(&mut Caller::Session(session.as_downstream_mut())).await {
+            session.respond_error(status.as_u16()).await?;
+        }
         Ok(true)
     }
 
@@ -128,8 +138,26 @@ impl ProxyHttp for Bridge {
     }
 }
 
+/// Over HTTP/2, nothing stands between.
+async fn serve_http2(tcp: TcpStream, bridge: Arc<Bridge>) {
+    let (_keep, draining) = watch::channel(false);
+    let serve = |mut exchange: Http2Exchange| {
+        let bridge = Arc::clone(&bridge);
+        tokio::spawn(async move {
+            let mut caller = Caller::Http2(&mut exchange);
+            if let Some(status) = bridge.serve(&mut caller).await {
+                let header = ResponseHeader::build(status, None).unwrap();
+                caller.write_header(Box::new(header)).await.unwrap();
+            }
+            drop(caller.end().await);
+        });
+    };
+    accept_http2(tcp, Arc::default(), &h2::server::Builder::new(), &draining, serve).await;
+}
+
 struct House {
     address: SocketAddr,
+    h2_address: SocketAddr,
     outcomes: Arc<Mutex<Vec<String>>>,
     recorded: Arc<Notify>,
     started: Arc<Notify>,
@@ -152,13 +180,11 @@ impl House {
             recorded: Arc::clone(&recorded),
         };
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut proxy = http_proxy(&Arc::new(ServerConf::default()), bridge);
-        let mut options = HttpServerOptions::default();
-        options.h2c = true;
-        proxy.server_options = Some(options);
-        let proxy = Arc::new(proxy);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let bridge = Arc::new(bridge);
+        let proxy = Arc::new(http_proxy(&Arc::new(ServerConf::default()), Http1(Arc::clone(&bridge))));
+        let [listener, h2_listener] = [TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await];
+        let (listener, h2_listener) = (listener.unwrap(), h2_listener.unwrap());
+        let (address, h2_address) = (listener.local_addr().unwrap(), h2_listener.local_addr().unwrap());
         tokio::spawn(async move {
             let (_keep, shutdown) = watch::channel(false);
             while let Ok((tcp, _)) = listener.accept().await {
@@ -166,7 +192,12 @@ impl House {
                 tokio::spawn(async move { proxy.process_new(Box::new(L4Stream::from(tcp)), &shutdown).await });
             }
         });
-        Self { address, outcomes, recorded, started, dropped }
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = h2_listener.accept().await {
+                tokio::spawn(serve_http2(tcp, Arc::clone(&bridge)));
+            }
+        });
+        Self { address, h2_address, outcomes, recorded, started, dropped }
     }
 
     async fn outcome(&self) -> String {
@@ -203,7 +234,8 @@ impl House {
     }
 
     async fn h2(&self) -> h2::client::SendRequest<Bytes> {
-        let (client, connection) = h2::client::handshake(self.connect().await).await.unwrap();
+        let (client, connection) =
+            h2::client::handshake(TcpStream::connect(self.h2_address).await.unwrap()).await.unwrap();
         tokio::spawn(connection);
         client.ready().await.unwrap()
     }
