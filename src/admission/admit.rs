@@ -79,6 +79,7 @@ pub async fn admit_head(snapshot: &Arc<Snapshot>, head: &Head<'_>, now: Timestam
     let path = CanonicalPath::parse(head.path)?;
     let route = snapshot.routes.resolve(head.method, path)?;
     let operation = snapshot.operation(route.index).ok_or(Rejection::Inconsistent)?;
+    snapshot.foresee(route.index, operation);
     let caller = identify(snapshot, head, now).await?; // RFC 9068 §4, RFC 8705 §3, RFC 9449 §7
     caller.token.check_part(&operation.base_path)?; // RFC 8707 §2
     let subscription = caller.partner.subscription(route.index).ok_or(Rejection::NotSubscribed)?.clone();

@@ -30,6 +30,9 @@ const FOLLOW: Duration = Duration::from_secs(1);
 /// Most lines in one group, which bounds the memory of the buffer (a line has about 700 bytes).
 const GROUP_MAX: usize = 4_096;
 
+/// A buffer of a full group of usual lines is kept for the next one.
+const KEPT_BYTES_MAX: usize = GROUP_MAX * 1024;
+
 /// Where lines go.
 pub(super) trait Sink: Send {
     /// Appends a part of `bytes` and says how much.
@@ -197,7 +200,7 @@ impl<S: Sink> Writer<S> {
         }
         // The buffer serves the next group, unless it was an unusually large one.
         group.lines.clear();
-        if group.lines.capacity() <= 1 << 20 {
+        if group.lines.capacity() <= KEPT_BYTES_MAX {
             self.group.lines = group.lines;
         }
     }

@@ -54,16 +54,21 @@ pub struct Edge {
 impl Edge {
     /// Renders a problem document; `interaction` names this exchange in logs.
     fn problem(&self, problem: &Problem, interaction: InteractionId) -> Response {
-        let body = problem.to_json(&self.public_url, interaction);
-        let mut response = (problem.status(), body).into_response();
-        let fields = response.headers_mut();
-        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        for (name, value) in &problem.headers {
-            fields.append(name.clone(), value.clone());
-        }
-        response
+        problem_document(&self.public_url, problem, interaction)
     }
+}
+
+/// A problem document; `public_url` is where its type is explained.
+fn problem_document(public_url: &str, problem: &Problem, interaction: InteractionId) -> Response {
+    let body = problem.to_json(public_url, interaction);
+    let mut response = (problem.status(), body).into_response();
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for (name, value) in &problem.headers {
+        fields.append(name.clone(), value.clone());
+    }
+    response
 }
 
 /// Paths that this room answers. No published operation may lie on one of them.

@@ -21,6 +21,9 @@ use crate::oauth::{
     Answer, AuthenticatedClient, AuthenticationFailed, AuthorizationServer, BackchannelResponse, Cause, FORM_BYTES_MAX,
     Introspected, IntrospectionResponse, OAuthError, PushedResponse, Request, TokenIssued, TokenResponse,
 };
+use crate::problem::{Kind, Problem};
+
+use super::{interaction, problem_document};
 
 pub(super) mod forms;
 
@@ -47,8 +50,9 @@ pub struct ErrorBody {
     error_description: &'static str,
 }
 
-/// The routes below the issuer's path. Each request must carry an `Arc<Connection>` among its extensions.
-pub fn router(server: Shared) -> Router {
+/// The routes below the issuer's path. Each request must carry an `Arc<Connection>` among its extensions. Problems are
+/// explained below `public_url`.
+pub fn router(server: Shared, public_url: &Arc<str>) -> Router {
     let now = server.load();
     let issuer_path = now.issuer_path();
     let oauth = Router::new()
@@ -65,17 +69,22 @@ pub fn router(server: Shared) -> Router {
     oauth
         .route(&format!("/.well-known/oauth-authorization-server{issuer_path}"), get(authorization_server_metadata))
         .route(&format!("{issuer_path}/.well-known/openid-configuration"), get(openid_configuration))
-        .merge(resource_metadata(&now.resource_paths()))
+        .merge(resource_metadata(&now.resource_paths(), public_url))
         .with_state(server)
 }
 
 /// RFC 9728 §3.1, for each path that the resource's names have.
-fn resource_metadata(paths: &BTreeSet<String>) -> Router<Shared> {
+fn resource_metadata(paths: &BTreeSet<String>, public_url: &Arc<str>) -> Router<Shared> {
+    let of_api = |public_url: Arc<str>| {
+        get(move |server: State<Shared>, api: Path<String>, request: axum::extract::Request| {
+            std::future::ready(api_metadata(&public_url, &server, &api, &request))
+        })
+    };
     paths.iter().fold(Router::new(), |router, path| {
         let well_known = format!("/.well-known/oauth-protected-resource{path}");
         router
             .route(&well_known, get(protected_resource_metadata))
-            .route(&format!("{well_known}/{{*api}}"), get(api_metadata))
+            .route(&format!("{well_known}/{{*api}}"), of_api(Arc::clone(public_url)))
     })
 }
 
@@ -255,17 +264,14 @@ async fn protected_resource_metadata(
     params(("api" = String, Path, description = "Where the API lies.")),
     responses(
         (status = 200, description = "RFC 9728 §3.2.", body = serde_json::Value),
-        (status = 404, description = "No API lies there."),
+        (status = 404, description = "No API lies there.", content_type = "application/problem+json"),
     )
 )]
-async fn api_metadata(
-    State(server): State<Shared>,
-    Extension(connection): Extension<Arc<Connection>>,
-    Path(api): Path<String>,
-) -> Response {
-    match server.load().api_metadata(&format!("/{api}"), &connection) {
+fn api_metadata(public_url: &str, server: &Shared, api: &str, request: &axum::extract::Request) -> Response {
+    let connection = request.extensions().get::<Arc<Connection>>();
+    match connection.and_then(|connection| server.load().api_metadata(&format!("/{api}"), connection)) {
         Some(document) => public(document, JSON),
-        None => (StatusCode::NOT_FOUND, NO_STORE).into_response(),
+        None => problem_document(public_url, &Problem::new(Kind::NoSuchResource), interaction(request)),
     }
 }
 

@@ -22,7 +22,7 @@ use super::{Edge, interaction};
 pub fn router(edge: Edge, server: Shared) -> Router {
     let path = format!("{}/oauth/userinfo", server.load().issuer_path());
     // The access token of a POST stands in the Authorization field as well (FAPI 2.0 §5.3.3-1).
-    Router::new().route(&path, get(userinfo).post(userinfo)).with_state((edge, server))
+    Router::new().route(&path, get(userinfo).post(userinfo_posted)).with_state((edge, server))
 }
 
 /// The description of it, for our part of the unified document.
@@ -31,7 +31,7 @@ pub(super) fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(userinfo))]
+#[openapi(paths(userinfo, userinfo_posted))]
 struct Document;
 
 /// What is known of the user for whom a token speaks
@@ -65,6 +65,22 @@ async fn userinfo(State((edge, server)): State<(Edge, Shared)>, request: Request
         response.extensions_mut().insert(AuthenticationFailed);
     }
     response
+}
+
+/// The same by POST
+///
+/// OpenID Connect Core §5.3.1 has both. The token stands in the `Authorization` field here as well.
+#[utoipa::path(
+    post, path = "/oauth/userinfo", tag = "OAuth", operation_id = "oauth.userinfoPosted", security(("oauth2" = [])),
+    responses(
+        (status = 200, description = "OpenID Connect Core §5.3.2.", body = serde_json::Value),
+        (status = 401, description = "No valid access token.", content_type = "application/problem+json"),
+        (status = 403, description = "The token was not granted openid.", content_type = "application/problem+json"),
+        (status = 503, description = "Retry later.", content_type = "application/problem+json"),
+    )
+)]
+async fn userinfo_posted(state: State<(Edge, Shared)>, request: Request) -> Response {
+    userinfo(state, request).await
 }
 
 enum Refused {

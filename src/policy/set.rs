@@ -162,6 +162,11 @@ impl PolicySet {
         }
     }
 
+    /// Looks where a question about this operation will be answered.
+    pub fn foresee(&self, operation: OperationIndex) -> bool {
+        self.slice(operation).is_some_and(|(action, _)| action.licence_role.is_some())
+    }
+
     fn slice(&self, operation: OperationIndex) -> Option<(&Action, &Slice)> {
         let position = operation.0 as usize;
         let slice = *self.slices.of_action.get(position)?;

@@ -76,10 +76,11 @@ impl Connections {
         let connection = Arc::new((Arc::clone(self), draining.clone()));
         let serve = |exchange| {
             let connection = Arc::clone(&connection);
-            tokio::spawn(async move {
+            // In a box: the runtime moves what it is given several times.
+            tokio::spawn(Box::pin(async move {
                 let (connections, draining) = &*connection;
                 connections.answer(exchange, draining).await;
-            });
+            }));
         };
         let digest = Arc::new(stream.digest());
         accept_http2(stream, digest, &self.http2, draining, serve).await;

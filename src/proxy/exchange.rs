@@ -88,11 +88,12 @@ pub(super) async fn send(parcel: &mut Parcel<'_>, tried: &mut Tried) -> Result<A
     let body = if parcel.body.is_some() { Body::Held } else { Body::Absent };
     let mut last = None;
     loop {
-        let picked = match parcel.pool.pick(tried, StdInstant::now()) {
+        let now = StdInstant::now();
+        let picked = match parcel.pool.pick(tried, now) {
             Ok(picked) => picked,
             Err(none) => return Err(last.unwrap_or(Fault::NoBackend(none))), // The first cause says more.
         };
-        let failed = match attempt(parcel, picked, tried).await {
+        let failed = match attempt(parcel, picked, tried, now).await {
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,
         };
@@ -106,8 +107,12 @@ pub(super) async fn send(parcel: &mut Parcel<'_>, tried: &mut Tried) -> Result<A
     }
 }
 
-async fn attempt(parcel: &mut Parcel<'_>, mut picked: Picked, tried: &mut Tried) -> Result<Answer, Failed> {
-    let started = StdInstant::now();
+async fn attempt(
+    parcel: &mut Parcel<'_>,
+    mut picked: Picked,
+    tried: &mut Tried,
+    started: StdInstant,
+) -> Result<Answer, Failed> {
     let credential = by(parcel.deadline, parcel.pool.authorization(started)).await?.map_err(Fault::Credential)?;
     told(&mut parcel.request, picked.authority(), credential.as_ref())?;
     let mut connection = match connect(parcel, &picked).await {
@@ -131,7 +136,8 @@ async fn attempt(parcel: &mut Parcel<'_>, mut picked: Picked, tried: &mut Tried)
             return Err(failed);
         }
     };
-    picked.report(Outcome::Answered { status: header.status.as_u16() }, StdInstant::now());
+    let begun = Instant::now();
+    picked.report(Outcome::Answered { status: header.status.as_u16() }, begun.into_std());
     if let Some(fault) = Fault::of_status(header.status, credential.is_some()) {
         Box::pin(connection.end(false)).await;
         if let (Some((_, value)), Fault::CredentialRefused) = (&credential, &fault)
@@ -142,7 +148,6 @@ async fn attempt(parcel: &mut Parcel<'_>, mut picked: Picked, tried: &mut Tried)
         return Err(fault.into());
     }
     let (read, deadline) = (parcel.pool.timeouts().read, parcel.deadline);
-    let begun = Instant::now();
     let body = AnswerBody { picked, connection, read, deadline, begun, went_on: begun, caller_took: Duration::ZERO };
     Ok(Answer { interim, header, waited: begun.into_std().saturating_duration_since(started), body })
 }

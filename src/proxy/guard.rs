@@ -110,8 +110,8 @@ pub fn check(
     Ok(passed)
 }
 
-/// RFC 9113 §8.1.1: over HTTP/2 a length of zero is a claim until the stream has ended. Pingora believes it, and would
-/// have sent the request on, whole, before the DATA that contradicts it resets the stream.
+/// RFC 9113 §8.1.1: over HTTP/2 a length of zero is a claim until the stream has ended. Whoever believed it would send the
+/// request on, whole, before the DATA that contradicts it resets the stream.
 fn doubt_zero_length(caller: &mut Caller<'_>) {
     let zero = |length: &HeaderValue| !length.is_empty() && length.as_bytes().iter().all(|digit| *digit == b'0');
     let head = caller.request_mut();

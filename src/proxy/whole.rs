@@ -155,7 +155,7 @@ async fn while_wanted<T>(
 
 /// A header of the back end on its way to the caller.
 fn outgoing(mut header: ResponseHeader) -> ResponseHeader {
-    header.set_version(Version::HTTP_11); // That of the caller's connection is Pingora's business.
+    header.set_version(Version::HTTP_11); // That of the caller's connection is the business of whoever writes it.
     strip_response(&mut header, false);
     header
 }
@@ -241,7 +241,7 @@ async fn read(
 /// A body whose length is unknown is chunked towards HTTP/1.1, and ends with the connection towards HTTP/1.0 (RFC 9112
 /// §6.1); HTTP/2 frames by itself.
 fn frame(caller: &mut Caller<'_>, header: &mut ResponseHeader) -> Result<(), Fault> {
-    if header.headers.contains_key(header::CONTENT_LENGTH) {
+    if header.headers.contains_key(header::CONTENT_LENGTH) || caller.is_http2() {
         return Ok(());
     }
     if caller.request().version == Version::HTTP_10 {

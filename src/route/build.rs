@@ -8,12 +8,12 @@ use std::sync::Arc;
 use http::Method;
 
 use super::pattern::Pattern;
-use super::table::{self, AFFIXED_MAX, FEW_MAX, Literals, RouteIssue, RouteOrigin, RouteSpec};
+use super::table::{self, AFFIXED_MAX, FEW_MAX, Literals, RouteIssue, RouteOrigin, RouteSpec, RouteTable, Routes};
 use super::template::{Segment, Template};
 use crate::domain::OperationIndex;
 
-/// The nodes of a table, or everything that is wrong with the operations.
-pub(super) fn build(specs: &[RouteSpec]) -> Result<Box<[table::Node]>, Vec<RouteIssue>> {
+/// The table, or everything that is wrong with the operations.
+pub(super) fn build(specs: &[RouteSpec]) -> Result<RouteTable, Vec<RouteIssue>> {
     let mut tree = Tree { nodes: vec![Node::default()] };
     let mut issues = Vec::new();
     for spec in specs {
@@ -27,8 +27,12 @@ pub(super) fn build(specs: &[RouteSpec]) -> Result<Box<[table::Node]>, Vec<Route
         node.routes.sort_by(|a, b| a.method.as_str().cmp(b.method.as_str()));
     }
     issues.extend(tree.ambiguities());
-    let mut texts = Texts::default();
-    if issues.is_empty() { Ok(tree.nodes.into_iter().map(|node| node.pack(&mut texts)).collect()) } else { Err(issues) }
+    if !issues.is_empty() {
+        return Err(issues);
+    }
+    let mut known = Known::default();
+    let nodes = tree.nodes.into_iter().map(|node| node.pack(&mut known)).collect();
+    Ok(RouteTable { nodes, methods: known.methods.in_order(), names: known.names.in_order() })
 }
 
 /// The table while it grows.
@@ -169,38 +173,76 @@ impl Node {
     }
 }
 
-/// Segments and names that many templates share, each once.
+/// What many templates share, each once.
 #[derive(Default)]
-struct Texts {
+struct Known {
     segments: HashSet<Arc<[u8]>>,
-    names: HashSet<Arc<[Box<str>]>>,
+    names: Numbered<Arc<[Box<str>]>>,
+    methods: Numbered<Method>,
 }
 
-fn shared<T: Eq + Hash>(text: impl Into<Arc<[T]>>, known: &mut HashSet<Arc<[T]>>) -> Arc<[T]> {
-    let text = text.into();
-    if let Some(same) = known.get(&text) {
-        return Arc::clone(same);
+impl Known {
+    fn segment(&mut self, text: Box<[u8]>) -> Arc<[u8]> {
+        if let Some(same) = self.segments.get(&*text) {
+            return Arc::clone(same);
+        }
+        let text = Arc::from(text);
+        self.segments.insert(Arc::clone(&text));
+        text
     }
-    known.insert(Arc::clone(&text));
-    text
+}
+
+/// Different values, each with its number.
+struct Numbered<T>(HashMap<T, u32>);
+
+impl<T> Default for Numbered<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T: Eq + Hash> Numbered<T> {
+    /// There are no more than nodes, which are numbered by `u32` as well.
+    fn number(&mut self, value: T) -> u32 {
+        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        *self.0.entry(value).or_insert(next)
+    }
+
+    fn in_order(self) -> Box<[T]> {
+        let mut values: Vec<(T, u32)> = self.0.into_iter().collect();
+        values.sort_by_key(|(_, number)| *number);
+        values.into_iter().map(|(value, _)| value).collect()
+    }
 }
 
 impl Node {
     /// As it is looked up.
-    fn pack(self, texts: &mut Texts) -> table::Node {
+    fn pack(self, known: &mut Known) -> table::Node {
         let few = self.literals.len() <= FEW_MAX;
-        let literals = self.literals.into_iter().map(|(text, child)| (shared(text, &mut texts.segments), child));
-        let literals =
-            if few { Literals::Few(literals.collect()) } else { Literals::Many(Box::new(literals.collect())) };
+        let literals = if few {
+            let mut few: Vec<_> = self.literals.into_iter().map(|(text, child)| (known.segment(text), child)).collect();
+            match (few.pop(), few.is_empty()) {
+                (Some((text, child)), true) => Literals::One(text, child),
+                (last, _) => Literals::Few(few.into_iter().chain(last).collect()),
+            }
+        } else {
+            let many = self.literals.into_iter().map(|(text, child)| (table::Segment::new(&text), child));
+            Literals::Many(Box::new(many.collect()))
+        };
         let route = |Route { method, index, names, origin: _ }| {
-            let names = shared(names, &mut texts.names);
+            let (method, names) = (known.methods.number(method), known.names.number(names.into()));
             table::Route { method, index, names }
         };
-        table::Node {
-            literals,
-            affixed: self.affixed.into(),
-            parameter: self.parameter,
-            routes: self.routes.into_iter().map(route).collect(),
-        }
+        let mut routes: Vec<_> = self.routes.into_iter().map(route).collect();
+        let routes = match (routes.pop(), routes.is_empty()) {
+            (None, _) => Routes::None,
+            (Some(route), true) => Routes::One(route),
+            (Some(last), false) => {
+                routes.push(last);
+                Routes::More(routes.into())
+            }
+        };
+        let affixed = if self.affixed.is_empty() { None } else { Some(Box::new(self.affixed)) };
+        table::Node { literals, routes, affixed, parameter: self.parameter }
     }
 }

@@ -1,7 +1,8 @@
 //! The route table: a tree of segments, compiled once, read without locks and nearly without allocation.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -122,7 +123,11 @@ impl CaptureSpans {
 /// comparison or hash per segment, however many operations there are.
 #[derive(Debug)]
 pub struct RouteTable {
-    nodes: Box<[Node]>, // Invariant: the root is at 0; child numbers are valid.
+    pub(super) nodes: Box<[Node]>, // Invariant: the root is at 0; child numbers are valid.
+    /// Each once.
+    pub(super) methods: Box<[Method]>,
+    /// Names of parameters, in the order of their templates; each list once.
+    pub(super) names: Box<[Arc<[Box<str>]>]>,
 }
 
 /// FNV-1a. Only literals of the operator's own documents are ever put into a map, so nobody can make them collide, and
@@ -146,23 +151,27 @@ impl Hasher for Fnv {
     }
 }
 
-/// One cache line: a large table is read from memory that no cache holds.
+/// One cache line, and most lookups need no other to go on: a large table is read from memory that no cache holds.
 #[derive(Debug)]
 pub(super) struct Node {
     pub literals: Literals,
+    /// What ends here.
+    pub routes: Routes,
     /// Best first.
-    pub affixed: Box<[(Pattern, u32)]>,
+    #[expect(clippy::box_collection, reason = "there are hardly any, and a slice in place would not fit the line")]
+    pub affixed: Option<Box<Vec<(Pattern, u32)>>>,
     pub parameter: Option<u32>,
-    /// What ends here, sorted by method.
-    pub routes: Box<[Route]>,
 }
+
+const _: () = assert!(size_of::<Node>() <= 64);
 
 /// Children by their literal segments. Most nodes have one or a few, and comparing those is cheaper than a hash.
 #[derive(Debug)]
 pub(super) enum Literals {
+    One(Arc<[u8]>, u32),
     Few(Box<[(Arc<[u8]>, u32)]>),
     #[expect(clippy::box_collection, reason = "a map in place would make every node half as large again")]
-    Many(Box<HashMap<Arc<[u8]>, u32, BuildHasherDefault<Fnv>>>),
+    Many(Box<HashMap<Segment, u32, BuildHasherDefault<Fnv>>>),
 }
 
 /// Most literals of a node that are compared one by one.
@@ -171,23 +180,91 @@ pub(super) const FEW_MAX: usize = 4;
 impl Literals {
     fn get(&self, segment: &[u8]) -> Option<u32> {
         match self {
+            Self::One(text, child) => (**text == *segment).then_some(*child),
             Self::Few(children) => children.iter().find(|(text, _)| **text == *segment).map(|(_, child)| *child),
             Self::Many(children) => children.get(segment).copied(),
         }
     }
 }
 
+/// A literal segment among many. A short one lies in its map.
+#[derive(Debug)]
+pub(super) enum Segment {
+    Short { length: u8, bytes: [u8; SHORT_MAX] },
+    Long(Box<[u8]>),
+}
+
+const SHORT_MAX: usize = 22;
+
+impl Segment {
+    pub fn new(text: &[u8]) -> Self {
+        let mut bytes = [0; SHORT_MAX];
+        match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(place), Ok(length)) => {
+                place.copy_from_slice(text);
+                Self::Short { length, bytes }
+            }
+            _ => Self::Long(text.into()),
+        }
+    }
+}
+
+impl Borrow<[u8]> for Segment {
+    fn borrow(&self) -> &[u8] {
+        match self {
+            Self::Short { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Self::Long(text) => text,
+        }
+    }
+}
+
+impl PartialEq for Segment {
+    fn eq(&self, other: &Self) -> bool {
+        let (own, others): (&[u8], &[u8]) = (self.borrow(), other.borrow());
+        own == others
+    }
+}
+
+impl Eq for Segment {}
+
+impl Hash for Segment {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let text: &[u8] = self.borrow();
+        text.hash(state); // As what it is borrowed as.
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Routes {
+    None,
+    One(Route),
+    /// Sorted by method.
+    More(Box<[Route]>),
+}
+
+impl Routes {
+    fn as_slice(&self) -> &[Route] {
+        match self {
+            Self::None => &[],
+            Self::One(route) => std::slice::from_ref(route),
+            Self::More(routes) => routes,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Route {
-    pub method: Method,
+    /// Position among the table's methods.
+    pub method: u32,
     pub index: OperationIndex,
-    pub names: Arc<[Box<str>]>,
+    /// Position among the table's names.
+    pub names: u32,
 }
 
 impl RouteTable {
     /// Builds the table, or reports everything that is wrong with it.
     pub fn compile(specs: &[RouteSpec]) -> Result<Self, Vec<RouteIssue>> {
-        build(specs).map(|nodes| Self { nodes })
+        build(specs)
     }
 
     /// The operation for a method and path.
@@ -195,22 +272,34 @@ impl RouteTable {
         let rest = path.as_str().strip_prefix('/');
         let mut values = Vec::new();
         let routes = self.find(0, rest, &mut values).ok_or(RouteError::NotFound)?;
-        let declared = |wanted: &Method| routes.iter().find(|route| route.method == *wanted);
+        let declared = |wanted: &Method| {
+            let method = self.methods.iter().position(|method| method == wanted)?;
+            routes.iter().find(|route| route.method as usize == method)
+        };
         // RFC 9110 §9.3.2: HEAD is GET without the content.
         let implied = || if *method == Method::HEAD { declared(&Method::GET) } else { None };
-        match declared(method).or_else(implied) {
-            Some(route) => {
-                Ok(Match { index: route.index, captures: Captures { names: Arc::clone(&route.names), values } })
-            }
-            None => Err(RouteError::MethodNotAllowed { allow: allow(routes) }),
+        let Some(route) = declared(method).or_else(implied) else {
+            return Err(RouteError::MethodNotAllowed { allow: self.allow(routes) });
+        };
+        let names = self.names.get(route.names as usize).cloned().unwrap_or_default();
+        Ok(Match { index: route.index, captures: Captures { names, values } })
+    }
+
+    fn allow(&self, routes: &[Route]) -> String {
+        let name = |route: &Route| self.methods.get(route.method as usize).map(Method::as_str);
+        let mut methods: Vec<&str> = routes.iter().filter_map(name).collect();
+        if methods.contains(&"GET") && !methods.contains(&"HEAD") {
+            methods.push("HEAD");
         }
+        methods.sort_unstable();
+        methods.join(", ")
     }
 
     /// Best way first: literal, segment with affixes, parameter; a way that ends nowhere is walked back.
     fn find<'p>(&self, node: u32, rest: Option<&'p str>, values: &mut Vec<&'p str>) -> Option<&[Route]> {
         let node = self.nodes.get(node as usize)?;
         let Some(rest) = rest else {
-            return if node.routes.is_empty() { None } else { Some(&node.routes) };
+            return Some(node.routes.as_slice()).filter(|routes| !routes.is_empty());
         };
         let (segment, tail) = split_segment(rest);
         // Compared decoded: to a back end `/accounts/m%65` is `/accounts/me`, so it must be to us.
@@ -223,7 +312,7 @@ impl RouteTable {
             return Some(found);
         }
         let mark = values.len();
-        for (pattern, child) in &node.affixed {
+        for (pattern, child) in node.affixed.as_deref().into_iter().flatten() {
             if pattern.capture(segment, values) {
                 if let Some(found) = self.find(*child, tail, values) {
                     return Some(found);
@@ -245,13 +334,4 @@ impl RouteSpec {
     pub(super) fn origin(&self) -> RouteOrigin {
         RouteOrigin { method: self.method.clone(), path: self.path.clone(), source: self.source.clone() }
     }
-}
-
-fn allow(routes: &[Route]) -> String {
-    let mut methods: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
-    if methods.contains(&"GET") && !methods.contains(&"HEAD") {
-        methods.push("HEAD");
-    }
-    methods.sort_unstable();
-    methods.join(", ")
 }

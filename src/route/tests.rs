@@ -76,6 +76,31 @@ fn the_more_specific_template_wins_from_left_to_right() {
 }
 
 #[test]
+fn literals_of_every_length_are_found_among_many() {
+    // Short ones lie in their map, long ones beside it.
+    let paths: Vec<String> = (0..60).map(|length| format!("/many/{}", "x".repeat(length))).collect();
+    let routes: Vec<(&str, &str)> = paths.iter().map(|path| ("GET", path.as_str())).collect();
+    let table = table(&routes);
+    for (number, path) in paths.iter().enumerate() {
+        assert_eq!(index(&table, "GET", path), Some(u32::try_from(number).unwrap()), "{path}");
+        let other = path.replace('x', "y");
+        assert_eq!(index(&table, "GET", &other).is_some(), other == *path, "{other}");
+    }
+    assert_eq!(index(&table, "GET", &format!("/many/{}", "x".repeat(60))), None);
+}
+
+#[test]
+fn methods_are_told_apart_however_many_there_are() {
+    let methods: Vec<String> = (0..300).map(|number| format!("M{number}")).collect();
+    let routes: Vec<(&str, &str)> = methods.iter().map(|method| (method.as_str(), "/a/{x}")).collect();
+    let table = table(&routes);
+    for (number, method) in methods.iter().enumerate() {
+        assert_eq!(index(&table, method, "/a/1"), Some(u32::try_from(number).unwrap()), "{method}");
+    }
+    assert!(matches!(resolve(&table, "M300", "/a/1"), Err(RouteError::MethodNotAllowed { .. })));
+}
+
+#[test]
 fn each_operation_keeps_its_own_parameter_names() {
     let table = table(&[("GET", "/a/{x}"), ("POST", "/a/{y}"), ("GET", "/c/{l}-{r}.{ext}/{z}")]);
     let pairs = |method, path| -> Vec<(String, String)> {

@@ -1,13 +1,15 @@
 //! Routes, contracts, pools, and the operations that hold them.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::admission::{Operation, Snapshot};
 use crate::catalogue::{Written, written};
 use crate::config::{Configuration, Diagnostic, Place};
 use crate::contract::{Contract, ContractIssue, Contracts};
-use crate::domain::{Environment, InstitutionId, OperationIndex};
+use crate::domain::{Environment, InstitutionId, OperationIndex, ScopeSet};
 use crate::route::{RouteSpec, RouteTable};
 use crate::upstream::Pool;
 
@@ -80,6 +82,9 @@ pub(super) fn operations(
         .map(|located| (located.value.institution.id.clone(), Arc::new(located.value.institution.clone())))
         .collect();
     let mut operations = Vec::with_capacity(drafts.len());
+    let mut texts: HashSet<Arc<str>> = HashSet::new();
+    let mut text = |text: &str| once(&mut texts, text, |text| Arc::from(text));
+    let mut scope_sets = HashSet::new();
     for draft in drafts {
         let settings = &draft.api.settings.value;
         let institution = institutions.get(&settings.institution)?;
@@ -88,10 +93,10 @@ pub(super) fn operations(
             id: draft.imported.spec.id.clone(),
             api: settings.source.id.clone(),
             institution: Arc::clone(institution),
-            base_path: draft.api.imported.base_path.trim_end_matches('/').into(),
+            base_path: text(draft.api.imported.base_path.trim_end_matches('/')),
             base_path_segments: draft.upstream.segments,
-            upstream_base_path: draft.upstream.base.as_str().into(),
-            scopes: draft.imported.scopes.clone(),
+            upstream_base_path: text(&draft.upstream.base),
+            scopes: once(&mut scope_sets, &draft.imported.scopes, ScopeSet::clone),
             contract: contracts.next()?,
             request_contract: draft.settings.request_contract.unwrap_or(settings.request_contract),
             response_contract: draft.settings.response_contract.unwrap_or(settings.response_contract),
@@ -111,6 +116,20 @@ pub(super) fn operations(
         });
     }
     Some(operations)
+}
+
+/// What many operations have in common lies in memory once: there it stays near.
+fn once<T, U>(known: &mut HashSet<T>, wanted: &U, make: impl FnOnce(&U) -> T) -> T
+where
+    T: Clone + Eq + Hash + Borrow<U>,
+    U: Eq + Hash + ?Sized,
+{
+    if let Some(same) = known.get(wanted) {
+        return same.clone();
+    }
+    let made = make(wanted);
+    known.insert(made.clone());
+    made
 }
 
 /// One contract per operation, in the order of the drafts. What a contract cannot hold of its document is a warning.

@@ -271,7 +271,7 @@ fn application(configuration: &Configuration, shared: &Arc<Shared>) -> Arc<Conne
         guard: settings::guard(configuration),
         own: router(
             edge.clone(),
-            oauth::router(shared.oauth.clone()).merge(userinfo::router(edge, shared.oauth.clone())),
+            oauth::router(shared.oauth.clone(), &edge.public_url).merge(userinfo::router(edge, shared.oauth.clone())),
         ),
         limits: gateway.limits.clone(),
         budget: shared.budget.clone(),

@@ -93,6 +93,11 @@ impl OperationMetrics {
         Self { method, operation: operation.into(), slots: std::array::from_fn(|_| OnceLock::new()), shared }
     }
 
+    /// Looks where most requests will be noted.
+    pub fn foresee(&self) -> bool {
+        self.slots.first().and_then(OnceLock::get).is_some_and(|ok| ok.has_sum())
+    }
+
     /// Notes a request of this operation; `status` is absent if no answer was sent.
     pub fn record(&self, status: Option<u16>, duration: Duration) {
         let slot = slot(status);

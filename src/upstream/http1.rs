@@ -21,6 +21,8 @@ use chunks::{Chunks, Piece};
 /// A header section that is longer is no answer.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 const FIELDS_MAX: usize = 256;
+/// Room for the fields that are added on the way to the caller.
+const OWN_FIELDS: usize = 12;
 /// What is read at once: of a header section, of a body that is longer.
 const READ_BYTES: usize = 4 * 1024;
 const BODY_READ_BYTES: usize = 16 * 1024;
@@ -204,7 +206,8 @@ fn read(section: Bytes) -> Result<ResponseHeader> {
     let mut parts = Response::new(()).into_parts().0;
     parts.version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     parts.status = StatusCode::from_u16(parsed.code.unwrap_or_default()).map_err(|_| malformed("a status"))?;
-    parts.headers = HeaderMap::try_with_capacity(parsed.headers.len()).map_err(|_| malformed("too many fields"))?;
+    let room = parsed.headers.len() + OWN_FIELDS;
+    parts.headers = HeaderMap::try_with_capacity(room).map_err(|_| malformed("too many fields"))?;
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| malformed("a field name"))?;
         let value = HeaderValue::from_maybe_shared(section.slice_ref(field.value));

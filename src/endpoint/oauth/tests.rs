@@ -12,7 +12,7 @@ use crate::oauth::tests::{World, connection, encode, settings, with_assertion, w
 const FORM: &str = "application/x-www-form-urlencoded";
 
 async fn send(world: &World, request: axum::http::request::Builder, body: impl Into<Body>) -> Response {
-    let router = router(Arc::new(ArcSwap::new(Arc::clone(&world.server))));
+    let router = router(Arc::new(ArcSwap::new(Arc::clone(&world.server))), &"https://api.example".into());
     let request = request.extension(Arc::new(connection(None))).body(body.into()).unwrap();
     router.oneshot(request).await.unwrap()
 }
@@ -122,7 +122,7 @@ async fn only_what_fits_gets_in() {
     assert_eq!(post(&world, &query, String::new()).await.status(), 401);
 
     // Mounted without the connection, there are no tokens at all.
-    let router = router(Arc::new(ArcSwap::new(Arc::clone(&world.server))));
+    let router = router(Arc::new(ArcSwap::new(Arc::clone(&world.server))), &"https://api.example".into());
     let request = HttpRequest::post("/oauth/token").header("content-type", FORM);
     let body = token_form(&world.assertion("jwt", "b"));
     let response = router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();

@@ -3,6 +3,7 @@
 mod bounds;
 mod deadlines;
 mod framing;
+mod http2;
 mod pki;
 mod plain;
 mod readings;
