@@ -59,8 +59,8 @@ impl CertificateFacts {
 /// When all certificates of a chain are valid, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommonValidity {
-    not_before: Timestamp,
-    not_after: Timestamp,
+    pub not_before: Timestamp,
+    pub not_after: Timestamp,
 }
 
 impl CommonValidity {

@@ -10,7 +10,7 @@ use moka::sync::Cache;
 use rustls_pki_types::CertificateDer;
 
 use super::certificate::{CertificateFacts, CertificateFault, CommonValidity, read_chain};
-use crate::domain::Timestamp;
+use crate::domain::{ChainTrust, Timestamp};
 
 /// Certificates that are kept, in bytes of DER; what is known of them takes about as much again.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -38,6 +38,14 @@ impl Reading {
     /// valid at `now`: so it does now.
     pub fn is_known_to_lead(&self, generation: u64, now: Timestamp) -> bool {
         self.trusted.load().as_deref() == Some(&generation) && self.validity.is_some_and(|span| span.includes(now))
+    }
+
+    /// Between which instants, both included, a verdict on the chain holds: that it is trusted, only while all of it is valid.
+    pub fn holds(&self, verdict: &ChainTrust) -> (Timestamp, Timestamp) {
+        match (verdict, self.validity) {
+            (ChainTrust::Trusted, Some(all)) => (all.not_before, all.not_after),
+            (ChainTrust::Trusted | ChainTrust::Unverified, _) => (self.facts.not_before, self.facts.not_after),
+        }
     }
 
     /// Remembers that the chain leads to a partner CA of this generation of the trust store.

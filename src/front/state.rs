@@ -104,6 +104,7 @@ impl ConnectionState {
     fn judge(&self, peer: &Reading, now: Timestamp) -> Arc<Connection> {
         let Judgement { chain, has_standing, generation } = self.front.trust.judge(peer, now);
         let valid = peer.facts.is_valid_at(now);
+        let shown = valid.then_some(peer.holds(&chain));
         let certificate = valid.then(|| Arc::new(peer_certificate(peer, chain)));
         let connection = Arc::new(Connection {
             listener: Arc::clone(&self.listener),
@@ -111,7 +112,6 @@ impl ConnectionState {
             tls: self.tls.clone(),
             certificate,
         });
-        let shown = valid.then_some((peer.facts.not_before, peer.facts.not_after));
         let judged =
             Judged { connection: Arc::clone(&connection), generation, has_standing: valid && has_standing, shown };
         self.judged.store(Arc::new(judged));

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::exchange::Http2Exchange;
+
 /// Accepts requests until the connection ends, and hands each to `serve`, which must not block; `digest` says what is
 /// known of the connection. Once `draining` says so, the client is told to ask for nothing more here (RFC 9113 §6.8), and
 /// what it has asked for is still accepted.

@@ -82,6 +82,10 @@ fn a_chain_is_remembered_no_longer_than_its_first_certificate_that_ends() {
     assert!(peer.facts.is_valid_at(after), "its leaf lives on");
     assert_eq!(trust.judge(&peer, after).chain, ChainTrust::Unverified);
     assert_eq!(trust.judge(&peer, before).chain, ChainTrust::Trusted, "a clock that was wrong");
+    // A connection asks again once its verdict need not hold.
+    let holds = |verdict: ChainTrust| peer.holds(&verdict).1;
+    assert!(before <= holds(ChainTrust::Trusted) && holds(ChainTrust::Trusted) < after);
+    assert_eq!(holds(ChainTrust::Unverified), peer.facts.not_after);
 }
 
 #[test]
