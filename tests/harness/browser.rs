@@ -43,6 +43,12 @@ pub struct Browser {
     _turn: SemaphorePermit<'static>,
 }
 
+/// The page of an element went away. Some drivers have no word for it in the moment between two pages.
+fn is_stale(trouble: &Value) -> bool {
+    let message = trouble["message"].as_str().unwrap_or_default();
+    trouble["error"] == "stale element reference" || message.contains("does not belong to the document")
+}
+
 impl Browser {
     /// `None`, and loudly, where there is no Chromium; in CI that is a failure. `./dev test` installs it where it may.
     pub async fn start() -> Option<Self> {
@@ -105,7 +111,7 @@ impl Browser {
             let element = self.find(selector).await;
             match self.try_ask(ask(self.url_of(&element))).await {
                 Ok(value) => return value,
-                Err(trouble) if trouble["error"] == "stale element reference" => {}
+                Err(trouble) if is_stale(&trouble) => {}
                 Err(trouble) => panic!("{selector}: the driver says {}", trouble["message"]),
             }
         }
