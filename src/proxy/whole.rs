@@ -27,6 +27,8 @@ use crate::upstream::Tried;
 
 /// How much of an answer is collected, where it comes faster than it leaves.
 const TOGETHER_BYTES_MAX: usize = 64 * 1024;
+/// The same in parts: one of a byte holds the memory that it was read into.
+const TOGETHER_PARTS_MAX: usize = 256;
 
 /// Why the lane ended early.
 pub(super) enum End {
@@ -326,7 +328,7 @@ async fn pass(
 
 /// The next part of the body. Before it is waited for, everything before it leaves.
 async fn next(caller: &mut Caller<'_>, body: &mut AnswerBody, outgoing: &mut Outgoing) -> Result<Option<Bytes>, Fault> {
-    if outgoing.bytes >= TOGETHER_BYTES_MAX {
+    if outgoing.bytes >= TOGETHER_BYTES_MAX || outgoing.tasks.len() >= TOGETHER_PARTS_MAX {
         outgoing.leave(caller).await?;
     }
     let mut next = pin!(body.next());
