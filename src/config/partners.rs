@@ -9,7 +9,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::domain::{
-    Client, ClientId, Environment, LicenceRole, PartnerStatus, PlanId, ProductId, ScopeSet, Tenant, Thumbprint,
+    Client, ClientId, Environment, LicenceRole, PartnerStatus, PlanId, ProductId, ScopeSet, Tenant, Thumbprint, once,
 };
 use crate::jose;
 use crate::oauth::{
@@ -120,16 +120,6 @@ pub(super) fn clients(entries: &[Entry<'_>], tenants: &[Located<Arc<Tenant>>]) -
     each(entries, "client", name, |entry| client(entry, &by_name, &known_scopes))
 }
 
-/// Many clients are granted the same: what is known is shared.
-fn shared(scopes: ScopeSet, known: &RefCell<HashSet<ScopeSet>>) -> ScopeSet {
-    let mut known = known.borrow_mut();
-    if let Some(same) = known.get(&scopes) {
-        return same.clone();
-    }
-    known.insert(scopes.clone());
-    scopes
-}
-
 fn client(
     entry: &Entry<'_>,
     tenants: &HashMap<&str, &Arc<Tenant>>,
@@ -146,7 +136,8 @@ fn client(
     let name = entry.optional("name", scalar::text);
     let status = entry.or("status", PartnerStatus::Active, scalar::one_of(STATUSES));
     let environment = entry.or("environment", Environment::Sandbox, environment);
-    let scopes = shared(entry.or("scopes", ScopeSet::default(), scalar::scopes), known_scopes);
+    let scopes = entry.or("scopes", ScopeSet::default(), scalar::scopes);
+    let scopes = once(&mut known_scopes.borrow_mut(), &scopes, ScopeSet::clone); // Many clients are granted the same.
     let registered = registered::read(entry);
     let issuer = entry.optional("issuer", scalar::text);
     let authentication = entry.section("authentication").map(|section| authentication(&section));

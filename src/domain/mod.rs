@@ -9,6 +9,7 @@ mod digits;
 mod id;
 mod json_line;
 mod money;
+mod once;
 mod partner;
 mod random;
 mod scope;
@@ -24,6 +25,7 @@ pub use id::{
 };
 pub use json_line::JsonLine;
 pub use money::{Currency, Money, MoneyError};
+pub use once::once;
 pub use partner::{Client, Environment, Jurisdiction, JurisdictionError, LicenceRole, PartnerStatus, Risk, Tenant};
 pub use random::Random;
 pub use scope::{Scope, ScopeError, ScopeSet};

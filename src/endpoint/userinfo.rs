@@ -8,6 +8,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use http::{HeaderValue, StatusCode, header};
 use utoipa::OpenApi;
+use utoipa::openapi::path::Operation;
 
 use crate::admission::{Head, Rejection, Snapshot, identify};
 use crate::authn::Scheme;
@@ -22,16 +23,29 @@ use super::{Edge, interaction};
 pub fn router(edge: Edge, server: Shared) -> Router {
     let path = format!("{}/oauth/userinfo", server.load().issuer_path());
     // The access token of a POST stands in the Authorization field as well (FAPI 2.0 §5.3.3-1).
-    Router::new().route(&path, get(userinfo).post(userinfo_posted)).with_state((edge, server))
+    Router::new().route(&path, get(userinfo).post(userinfo)).with_state((edge, server))
 }
 
 /// The description of it, for our part of the unified document.
 pub(super) fn openapi() -> utoipa::openapi::OpenApi {
-    Document::openapi()
+    let mut document = Document::openapi();
+    for item in document.paths.paths.values_mut() {
+        item.post = item.get.clone().map(posted);
+    }
+    document
+}
+
+fn posted(mut operation: Operation) -> Operation {
+    operation.operation_id = Some("oauth.userinfoPosted".into());
+    operation.summary = Some("The same by POST".into());
+    let description =
+        "OpenID Connect Core §5.3.1 has both. The token stands in the `Authorization` field here as well.";
+    operation.description = Some(description.into());
+    operation
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(userinfo, userinfo_posted))]
+#[openapi(paths(userinfo))]
 struct Document;
 
 /// What is known of the user for whom a token speaks
@@ -65,22 +79,6 @@ async fn userinfo(State((edge, server)): State<(Edge, Shared)>, request: Request
         response.extensions_mut().insert(AuthenticationFailed);
     }
     response
-}
-
-/// The same by POST
-///
-/// OpenID Connect Core §5.3.1 has both. The token stands in the `Authorization` field here as well.
-#[utoipa::path(
-    post, path = "/oauth/userinfo", tag = "OAuth", operation_id = "oauth.userinfoPosted", security(("oauth2" = [])),
-    responses(
-        (status = 200, description = "OpenID Connect Core §5.3.2.", body = serde_json::Value),
-        (status = 401, description = "No valid access token.", content_type = "application/problem+json"),
-        (status = 403, description = "The token was not granted openid.", content_type = "application/problem+json"),
-        (status = 503, description = "Retry later.", content_type = "application/problem+json"),
-    )
-)]
-async fn userinfo_posted(state: State<(Edge, Shared)>, request: Request) -> Response {
-    userinfo(state, request).await
 }
 
 enum Refused {

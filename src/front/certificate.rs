@@ -45,36 +45,37 @@ pub struct CertificateFacts {
     /// RFC 4514, for people.
     pub subject: String,
     pub alt_names: SubjectAltNames,
-    pub not_before: Timestamp,
-    /// The last instant at which it is valid (RFC 5280 §4.1.2.5: inclusive).
-    pub not_after: Timestamp,
+    pub validity: Validity,
 }
 
 impl CertificateFacts {
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
-        self.not_before <= now && now.secs() <= self.not_after.secs()
+        self.validity.includes(now)
     }
 }
 
-/// When all certificates of a chain are valid, both ends included.
+/// When something is valid, both ends included (RFC 5280 §4.1.2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CommonValidity {
+pub struct Validity {
     pub not_before: Timestamp,
     pub not_after: Timestamp,
 }
 
-impl CommonValidity {
-    /// Nothing if one of them says it in no way that is understood here.
-    pub fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
-        let spans = chain.iter().map(|der| {
+impl Validity {
+    fn of(certificate: &X509Certificate<'_>) -> Self {
+        let validity = certificate.validity();
+        Self {
+            not_before: Timestamp::from_secs(validity.not_before.timestamp()),
+            not_after: Timestamp::from_secs(validity.not_after.timestamp()),
+        }
+    }
+
+    /// When this and these issuers are all valid. Nothing if one of them says it in no way that is understood here.
+    pub fn shared_with(self, issuers: &[CertificateDer<'_>]) -> Option<Self> {
+        issuers.iter().try_fold(self, |all, der| {
             let (_, certificate) = X509Certificate::from_der(der).ok()?;
-            let validity = certificate.validity();
-            Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
-        });
-        let spans: Vec<(i64, i64)> = spans.collect::<Option<_>>()?;
-        Some(Self {
-            not_before: Timestamp::from_secs(spans.iter().map(|(from, _)| *from).max()?),
-            not_after: Timestamp::from_secs(spans.iter().map(|(_, until)| *until).min()?),
+            let own = Self::of(&certificate);
+            Some(Self { not_before: all.not_before.max(own.not_before), not_after: all.not_after.min(own.not_after) })
         })
     }
 
@@ -117,8 +118,6 @@ fn read(der: &[u8]) -> Result<CertificateFacts, CertificateFault> {
     check_signature_algorithm(&certificate)?;
     check_key(&certificate)?;
     check_purpose(&certificate)?;
-    let not_before = Timestamp::from_secs(certificate.validity().not_before.timestamp());
-    let not_after = Timestamp::from_secs(certificate.validity().not_after.timestamp());
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
     let thumbprint = Thumbprint(digest.as_ref().try_into().map_err(|_| CertificateFault::Encoding)?);
     Ok(CertificateFacts {
@@ -126,8 +125,7 @@ fn read(der: &[u8]) -> Result<CertificateFacts, CertificateFault> {
         subject_der: certificate.subject().as_raw().to_vec(),
         subject: name::rfc4514(certificate.subject()),
         alt_names: alt_names(&certificate)?,
-        not_before,
-        not_after,
+        validity: Validity::of(&certificate),
     })
 }
 
@@ -332,7 +330,7 @@ mod tests {
     #[test]
     fn validity_includes_both_ends() {
         let mut facts = read(&issue(|_| ())).unwrap();
-        (facts.not_before, facts.not_after) = (Timestamp::from_secs(10), Timestamp::from_secs(20));
+        facts.validity = Validity { not_before: Timestamp::from_secs(10), not_after: Timestamp::from_secs(20) };
         for (secs, valid) in [(9, false), (10, true), (20, true), (21, false)] {
             assert_eq!(facts.is_valid_at(Timestamp::from_secs(secs)), valid, "{secs}");
         }

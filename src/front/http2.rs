@@ -10,3 +10,4 @@ mod session;
 pub use connection::accept_http2;
 pub use exchange::Http2Exchange;
 pub use frames::{FrameWatch, PREFACE};
+pub use session::unread;

@@ -38,7 +38,7 @@ pub use certificate::{CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, CertificateFault}
 pub use events::{Cut, FrontEvents, HandshakeFailure, Malformed};
 pub use exchange::Exchange;
 pub use flood::{FloodGuard, FloodKey};
-pub use http2::{Http2Exchange, accept_http2};
+pub use http2::{Http2Exchange, accept_http2, unread};
 pub use inherited::Inherited;
 pub use listener::{BoundListener, FrontError};
 pub use settings::{

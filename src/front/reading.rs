@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use moka::sync::Cache;
 use rustls_pki_types::CertificateDer;
 
-use super::certificate::{CertificateFacts, CertificateFault, CommonValidity, read_chain};
+use super::certificate::{CertificateFacts, CertificateFault, Validity, read_chain};
 use crate::domain::{ChainTrust, Timestamp};
 
 /// Certificates that are kept, in bytes of DER; what is known of them takes about as much again.
@@ -22,7 +22,8 @@ const ENTRY_BYTES: usize = 512;
 pub struct Reading {
     pub chain: Vec<CertificateDer<'static>>,
     pub facts: CertificateFacts,
-    validity: Option<CommonValidity>,
+    /// When all certificates are valid.
+    validity: Option<Validity>,
     trusted: ArcSwapOption<u64>,
 }
 
@@ -30,7 +31,7 @@ impl Reading {
     pub fn new(chain: &[CertificateDer<'_>]) -> Result<Self, CertificateFault> {
         let facts = read_chain(chain)?;
         let chain: Vec<_> = chain.iter().map(|der| der.clone().into_owned()).collect();
-        let validity = CommonValidity::of(&chain);
+        let validity = chain.get(1..).and_then(|issuers| facts.validity.shared_with(issuers));
         Ok(Self { chain, facts, validity, trusted: ArcSwapOption::empty() })
     }
 
@@ -40,11 +41,11 @@ impl Reading {
         self.trusted.load().as_deref() == Some(&generation) && self.validity.is_some_and(|span| span.includes(now))
     }
 
-    /// Between which instants, both included, a verdict on the chain holds: that it is trusted, only while all of it is valid.
-    pub fn holds(&self, verdict: &ChainTrust) -> (Timestamp, Timestamp) {
+    /// When a verdict on the chain holds: that it is trusted, only while all of it is valid.
+    pub fn holds(&self, verdict: &ChainTrust) -> Validity {
         match (verdict, self.validity) {
-            (ChainTrust::Trusted, Some(all)) => (all.not_before, all.not_after),
-            (ChainTrust::Trusted | ChainTrust::Unverified, _) => (self.facts.not_before, self.facts.not_after),
+            (ChainTrust::Trusted, Some(all)) => all,
+            (ChainTrust::Trusted | ChainTrust::Unverified, _) => self.facts.validity,
         }
     }
 

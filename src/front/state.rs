@@ -11,6 +11,7 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::certificate::Validity;
 use super::reading::Reading;
 use super::trust::Judgement;
 use super::{Cut, FloodGuard, FloodKey, Front, Malformed};
@@ -23,7 +24,7 @@ struct Judged {
     /// The certificate is valid and has standing: it answers for what happens here, not the address.
     has_standing: bool,
     /// The certificate in `connection` may be shown within these instants.
-    shown: Option<(Timestamp, Timestamp)>,
+    shown: Option<Validity>,
 }
 
 /// One connection. Requests know it as [`Downstream`].
@@ -213,8 +214,8 @@ impl Downstream for ConnectionState {
     fn facts(&self, now: Timestamp) -> Arc<Connection> {
         let judged = self.judged.load();
         let Some(peer) = &self.certificate else { return Arc::clone(&judged.connection) };
-        let fresh = judged.generation == self.front.trust.generation()
-            && judged.shown.is_some_and(|(from, until)| from <= now && now.secs() <= until.secs());
+        let fresh =
+            judged.generation == self.front.trust.generation() && judged.shown.is_some_and(|span| span.includes(now));
         if fresh { Arc::clone(&judged.connection) } else { self.judge(peer, now) }
     }
 

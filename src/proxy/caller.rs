@@ -8,11 +8,11 @@ use bytes::Bytes;
 use http::header::AsHeaderName;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use pingora_core::protocols::http::{HttpTask, ServerSession};
-use pingora_core::{Error, ErrorType, OrErr, Result};
+use pingora_core::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::domain::Downstream;
-use crate::front::{Exchange, Http2Exchange, downstream};
+use crate::front::{Exchange, Http2Exchange, downstream, unread};
 
 /// Whoever waits for an answer.
 #[expect(clippy::large_enum_variant, reason = "most requests are plain")]
@@ -154,25 +154,18 @@ impl Caller<'_> {
 
     /// A part of the body, which leaves at once.
     pub async fn write_body(&mut self, bytes: Bytes) -> Result<()> {
-        match self {
-            Self::Plain(exchange) => {
-                written(exchange.write_body(&bytes).await)?;
-                written(exchange.flush().await)
-            }
-            Self::Http2(exchange) => written(exchange.write_body(bytes, false).await),
-            Self::Session(session) => session.write_response_body(bytes, false).await,
-        }
+        self.put(bytes, false).await
     }
 
     /// The last part of the body, and the end of the answer.
     pub async fn write_end(&mut self, bytes: Bytes) -> Result<()> {
+        self.put(bytes, true).await
+    }
+
+    async fn put(&mut self, bytes: Bytes, end: bool) -> Result<()> {
         match self {
-            Self::Plain(exchange) => {
-                written(exchange.write_body(&bytes).await)?;
-                written(exchange.end().await)
-            }
-            Self::Http2(exchange) => written(exchange.write_body(bytes, true).await),
-            Self::Session(session) => session.write_response_body(bytes, true).await,
+            Self::Session(session) => session.write_response_body(bytes, end).await,
+            Self::Plain(_) | Self::Http2(_) => written(self.write_own([HttpTask::Body(Some(bytes), end)]).await),
         }
     }
 
@@ -197,9 +190,41 @@ impl Caller<'_> {
     /// Parts of an answer that leave together.
     pub async fn write_tasks(&mut self, tasks: Vec<HttpTask>) -> Result<()> {
         match self {
-            Self::Plain(exchange) => written(write_plain(exchange, tasks).await),
-            Self::Http2(exchange) => written(write_http2(exchange, tasks).await),
             Self::Session(session) => session.response_duplex_vec(tasks).await.map(drop),
+            Self::Plain(_) | Self::Http2(_) => written(self.write_own(tasks).await),
+        }
+    }
+
+    /// Writes parts of an answer to an exchange of ours; what of them was collected leaves behind the last.
+    async fn write_own(&mut self, tasks: impl IntoIterator<Item = HttpTask, IntoIter: Send>) -> io::Result<()> {
+        let mut ended = false;
+        for task in tasks {
+            ended |= match (task, &mut *self) {
+                (HttpTask::Header(header, end), Self::Plain(exchange)) => {
+                    exchange.write_header(*header).await?;
+                    end
+                }
+                (HttpTask::Header(header, end), Self::Http2(exchange)) => {
+                    exchange.write_header(*header, end)?;
+                    end
+                }
+                (HttpTask::Body(bytes, end), Self::Plain(exchange)) => {
+                    exchange.write_body(&bytes.unwrap_or_default()).await?;
+                    end
+                }
+                (HttpTask::Body(bytes, end), Self::Http2(exchange)) => {
+                    exchange.write_body(bytes.unwrap_or_default(), end).await?;
+                    end
+                }
+                (HttpTask::Done, _) => true,
+                _ => return Err(io::ErrorKind::InvalidInput.into()),
+            };
+        }
+        match self {
+            Self::Plain(exchange) if ended => exchange.end().await,
+            Self::Plain(exchange) => exchange.flush().await,
+            Self::Http2(exchange) if ended => exchange.end(),
+            Self::Http2(_) | Self::Session(_) => Ok(()),
         }
     }
 
@@ -241,53 +266,6 @@ impl Caller<'_> {
             }
         }
     }
-}
-
-async fn write_plain(exchange: &mut Exchange<'_>, tasks: Vec<HttpTask>) -> io::Result<()> {
-    let mut ended = false;
-    for task in tasks {
-        match task {
-            HttpTask::Header(header, end) => {
-                exchange.write_header(*header).await?;
-                ended |= end;
-            }
-            HttpTask::Body(bytes, end) => {
-                exchange.write_body(&bytes.unwrap_or_default()).await?;
-                ended |= end;
-            }
-            HttpTask::Done => ended = true,
-            HttpTask::UpgradedBody(..) | HttpTask::Trailer(_) | HttpTask::Failed(_) => {
-                return Err(io::ErrorKind::InvalidInput.into());
-            }
-        }
-    }
-    if ended { exchange.end().await } else { exchange.flush().await }
-}
-
-async fn write_http2(exchange: &mut Http2Exchange, tasks: Vec<HttpTask>) -> io::Result<()> {
-    let mut ended = false;
-    for task in tasks {
-        match task {
-            HttpTask::Header(header, end) => {
-                exchange.write_header(*header, end)?;
-                ended |= end;
-            }
-            HttpTask::Body(bytes, end) => {
-                exchange.write_body(bytes.unwrap_or_default(), end).await?;
-                ended |= end;
-            }
-            HttpTask::Done => ended = true,
-            HttpTask::UpgradedBody(..) | HttpTask::Trailer(_) | HttpTask::Failed(_) => {
-                return Err(io::ErrorKind::InvalidInput.into());
-            }
-        }
-    }
-    if ended { exchange.end() } else { Ok(()) }
-}
-
-fn unread(error: io::Error) -> Box<Error> {
-    let kind = if error.kind() == io::ErrorKind::TimedOut { ErrorType::ReadTimedout } else { ErrorType::ReadError };
-    Error::because(kind, "from a caller", error)
 }
 
 fn written(outcome: io::Result<()>) -> Result<()> {

@@ -10,7 +10,7 @@ use http::Method;
 use super::pattern::Pattern;
 use super::table::{self, AFFIXED_MAX, FEW_MAX, Literals, RouteIssue, RouteOrigin, RouteSpec, RouteTable, Routes};
 use super::template::{Segment, Template};
-use crate::domain::OperationIndex;
+use crate::domain::{OperationIndex, once};
 
 /// The table, or everything that is wrong with the operations.
 pub(super) fn build(specs: &[RouteSpec]) -> Result<RouteTable, Vec<RouteIssue>> {
@@ -181,17 +181,6 @@ struct Known {
     methods: Numbered<Method>,
 }
 
-impl Known {
-    fn segment(&mut self, text: Box<[u8]>) -> Arc<[u8]> {
-        if let Some(same) = self.segments.get(&*text) {
-            return Arc::clone(same);
-        }
-        let text = Arc::from(text);
-        self.segments.insert(Arc::clone(&text));
-        text
-    }
-}
-
 /// Different values, each with its number.
 struct Numbered<T>(HashMap<T, u32>);
 
@@ -220,7 +209,11 @@ impl Node {
     fn pack(self, known: &mut Known) -> table::Node {
         let few = self.literals.len() <= FEW_MAX;
         let literals = if few {
-            let mut few: Vec<_> = self.literals.into_iter().map(|(text, child)| (known.segment(text), child)).collect();
+            let mut few: Vec<_> = self
+                .literals
+                .into_iter()
+                .map(|(text, child)| (once(&mut known.segments, &*text, |text| Arc::from(text)), child))
+                .collect();
             match (few.pop(), few.is_empty()) {
                 (Some((text, child)), true) => Literals::One(text, child),
                 (last, _) => Literals::Few(few.into_iter().chain(last).collect()),

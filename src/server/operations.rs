@@ -1,15 +1,13 @@
 //! Routes, contracts, pools, and the operations that hold them.
 
-use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::admission::{Operation, Snapshot};
 use crate::catalogue::{Written, written};
 use crate::config::{Configuration, Diagnostic, Place};
 use crate::contract::{Contract, ContractIssue, Contracts};
-use crate::domain::{Environment, InstitutionId, OperationIndex, ScopeSet};
+use crate::domain::{Environment, InstitutionId, OperationIndex, ScopeSet, once};
 use crate::route::{RouteSpec, RouteTable};
 use crate::upstream::Pool;
 
@@ -116,20 +114,6 @@ pub(super) fn operations(
         });
     }
     Some(operations)
-}
-
-/// What many operations have in common lies in memory once: there it stays near.
-fn once<T, U>(known: &mut HashSet<T>, wanted: &U, make: impl FnOnce(&U) -> T) -> T
-where
-    T: Clone + Eq + Hash + Borrow<U>,
-    U: Eq + Hash + ?Sized,
-{
-    if let Some(same) = known.get(wanted) {
-        return same.clone();
-    }
-    let made = make(wanted);
-    known.insert(made.clone());
-    made
 }
 
 /// One contract per operation, in the order of the drafts. What a contract cannot hold of its document is a warning.

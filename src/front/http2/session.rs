@@ -63,7 +63,8 @@ impl Streamed {
     }
 }
 
-fn unread(error: io::Error) -> Box<Error> {
+/// The error of a read from a caller over HTTP/2, as Pingora has it.
+pub fn unread(error: io::Error) -> Box<Error> {
     let kind = if error.kind() == io::ErrorKind::TimedOut { ErrorType::ReadTimedout } else { ErrorType::ReadError };
     Error::because(kind, "from a caller over HTTP/2", error).into_down()
 }

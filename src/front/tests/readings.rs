@@ -83,9 +83,9 @@ fn a_chain_is_remembered_no_longer_than_its_first_certificate_that_ends() {
     assert_eq!(trust.judge(&peer, after).chain, ChainTrust::Unverified);
     assert_eq!(trust.judge(&peer, before).chain, ChainTrust::Trusted, "a clock that was wrong");
     // A connection asks again once its verdict need not hold.
-    let holds = |verdict: ChainTrust| peer.holds(&verdict).1;
+    let holds = |verdict: ChainTrust| peer.holds(&verdict).not_after;
     assert!(before <= holds(ChainTrust::Trusted) && holds(ChainTrust::Trusted) < after);
-    assert_eq!(holds(ChainTrust::Unverified), peer.facts.not_after);
+    assert_eq!(holds(ChainTrust::Unverified), peer.facts.validity.not_after);
 }
 
 #[test]
