@@ -254,21 +254,21 @@ fn evidence(bench: &Bench, scene: &Scene, report: &mut Report) -> anyhow::Result
     report.value("audit record, handed over", audited, "µs");
     let access = AccessLog::open(&AccessOutput::File(state.join("stages.log")), Arc::new(Tally::default()))?;
     let logged = cost(FEW, || {
-        access.line(AccessLine {
+        access.line(&AccessLine {
             started_at: bench.now,
             interaction_id: interaction,
             trace_id: [1; 16],
             span_id: [2; 8],
-            listener: Arc::clone(&bench.connection.listener),
+            listener: &bench.connection.listener,
             peer,
             protocol: "HTTP/1.1",
             tls: Some("TLSv1.3"),
             method: "GET",
-            operation: Some(operation.id.clone()),
-            api: Some(operation.api.clone()),
-            institution: Some(operation.institution.id.clone()),
-            tenant: Some(client.tenant.id.clone()),
-            client: Some(client.id.clone()),
+            operation: Some(&operation.id),
+            api: Some(&operation.api),
+            institution: Some(&operation.institution.id),
+            tenant: Some(&client.tenant.id),
+            client: Some(&client.id),
             status: Some(200),
             code: None,
             backend: None,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use super::fan::Fan;
 use super::pattern::Pattern;
 use super::table::{self, AFFIXED_MAX, FEW_MAX, Literals, RouteIssue, RouteOrigin, RouteSpec, RouteTable, Routes};
 use super::template::{Segment, Template};
@@ -219,8 +220,7 @@ impl Node {
                 (last, _) => Literals::Few(few.into_iter().chain(last).collect()),
             }
         } else {
-            let many = self.literals.into_iter().map(|(text, child)| (table::Segment::new(&text), child));
-            Literals::Many(Box::new(many.collect()))
+            Literals::Many(Fan::of(self.literals))
         };
         let route = |Route { method, index, names, origin: _ }| {
             let (method, names) = (known.methods.number(method), known.names.number(names.into()));

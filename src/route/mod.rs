@@ -16,6 +16,7 @@
 //! parameters in one segment, and real documents have both.
 
 mod build;
+mod fan;
 mod path;
 mod pattern;
 mod table;

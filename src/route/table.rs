@@ -1,14 +1,12 @@
 //! The route table: a tree of segments, compiled once, read without locks and nearly without allocation.
 
-use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
 use http::Method;
 
 use super::build::build;
+use super::fan::Fan;
 use super::path::{CanonicalPath, split_segment};
 use super::pattern::{Pattern, decode};
 use super::template::TemplateError;
@@ -130,27 +128,6 @@ pub struct RouteTable {
     pub(super) names: Box<[Arc<[Box<str>]>]>,
 }
 
-/// FNV-1a. Only literals of the operator's own documents are ever put into a map, so nobody can make them collide, and
-/// a look-up needs no hash that withstands those who try.
-#[derive(Debug, Clone)]
-pub(super) struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 /// One cache line, and most lookups need no other to go on: a large table is read from memory that no cache holds.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -170,8 +147,7 @@ const _: () = assert!(size_of::<Node>() <= 64);
 pub(super) enum Literals {
     One(Arc<[u8]>, u32),
     Few(Box<[(Arc<[u8]>, u32)]>),
-    #[expect(clippy::box_collection, reason = "a map in place would make every node half as large again")]
-    Many(Box<HashMap<Segment, u32, BuildHasherDefault<Fnv>>>),
+    Many(Fan),
 }
 
 /// Most literals of a node that are compared one by one.
@@ -182,55 +158,8 @@ impl Literals {
         match self {
             Self::One(text, child) => (**text == *segment).then_some(*child),
             Self::Few(children) => children.iter().find(|(text, _)| **text == *segment).map(|(_, child)| *child),
-            Self::Many(children) => children.get(segment).copied(),
+            Self::Many(children) => children.get(segment),
         }
-    }
-}
-
-/// A literal segment among many. A short one lies in its map.
-#[derive(Debug)]
-pub(super) enum Segment {
-    Short { length: u8, bytes: [u8; SHORT_MAX] },
-    Long(Box<[u8]>),
-}
-
-const SHORT_MAX: usize = 22;
-
-impl Segment {
-    pub fn new(text: &[u8]) -> Self {
-        let mut bytes = [0; SHORT_MAX];
-        match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
-            (Some(place), Ok(length)) => {
-                place.copy_from_slice(text);
-                Self::Short { length, bytes }
-            }
-            _ => Self::Long(text.into()),
-        }
-    }
-}
-
-impl Borrow<[u8]> for Segment {
-    fn borrow(&self) -> &[u8] {
-        match self {
-            Self::Short { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
-            Self::Long(text) => text,
-        }
-    }
-}
-
-impl PartialEq for Segment {
-    fn eq(&self, other: &Self) -> bool {
-        let (own, others): (&[u8], &[u8]) = (self.borrow(), other.borrow());
-        own == others
-    }
-}
-
-impl Eq for Segment {}
-
-impl Hash for Segment {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let text: &[u8] = self.borrow();
-        text.hash(state); // As what it is borrowed as.
     }
 }
 

@@ -55,7 +55,7 @@ impl ProxyEvents for Recorder {
         self.measure(&facts);
         let record = record(&facts);
         if self.access.enabled() {
-            self.access.line(line(&record, &facts));
+            self.access.line(&line(&record, &facts));
         }
         // A request that found no place was refused for just that; there is nothing to fill.
         if facts.reserved {
@@ -193,25 +193,25 @@ fn outcome(facts: &RequestFacts) -> Outcome {
     }
 }
 
-fn line(record: &RequestRecord, facts: &RequestFacts) -> AccessLine {
+fn line<'a>(record: &'a RequestRecord, facts: &'a RequestFacts) -> AccessLine<'a> {
     AccessLine {
         started_at: record.started_at,
         interaction_id: record.interaction_id,
         trace_id: record.trace_id.unwrap_or_default(),
         span_id: facts.trace.as_ref().map(crate::signal::TraceContext::span_id).unwrap_or_default(),
-        listener: Arc::clone(&record.listener),
+        listener: &record.listener,
         peer: record.peer,
         protocol: record.protocol,
         tls: facts.connection.as_ref().and_then(|c| c.tls.as_ref()).map(|tls| tls.version),
         method: record.method,
-        operation: record.operation.clone(),
-        api: record.api.clone(),
-        institution: record.institution.clone(),
-        tenant: record.tenant.clone(),
-        client: record.client.clone(),
+        operation: record.operation.as_ref(),
+        api: record.api.as_ref(),
+        institution: record.institution.as_ref(),
+        tenant: record.tenant.as_ref(),
+        client: record.client.as_ref(),
         status: record.status,
         code: facts.problem.map(crate::problem::Kind::code),
-        backend: facts.backend.clone(),
+        backend: facts.backend.as_deref(),
         total: facts.took,
         upstream: facts.upstream_took,
         bytes_in: facts.request_bytes,

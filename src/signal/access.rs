@@ -1,14 +1,14 @@
 //! The access log: one JSON line per request, for operators. It may lose lines under pressure; it never holds up a
 //! request.
 
+use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
@@ -18,18 +18,26 @@ use crate::domain::{ApiId, ClientId, InstitutionId, InteractionId, JsonLine, Ope
 /// Most lines that wait to be written.
 const LINES_MAX: usize = 8_192;
 
+/// A buffer of as many usual lines (each has some 450 bytes) is kept for the next ones.
+const KEPT_BYTES_MAX: usize = LINES_MAX * 512;
+
 /// The writer looks for lines this often. Nobody wakes it for one: that would cost a request more than the line.
 const GATHER: Duration = Duration::from_millis(100);
 
+thread_local! {
+    /// Where a line is made, so that the lock of all lines is held for no longer than to copy it.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// What a line may say: these fields and no others. Never a raw path, a query, a body or a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessLine {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessLine<'a> {
     pub started_at: Timestamp,
     pub interaction_id: InteractionId,
     pub trace_id: [u8; 16],
     pub span_id: [u8; 8],
     /// The listener's name in the configuration.
-    pub listener: Arc<str>,
+    pub listener: &'a str,
     pub peer: IpAddr,
     /// `HTTP/1.1` or `HTTP/2`.
     pub protocol: &'static str,
@@ -37,17 +45,17 @@ pub struct AccessLine {
     pub tls: Option<&'static str>,
     /// A method that the catalogue knows; any other is `_OTHER`.
     pub method: &'static str,
-    pub operation: Option<OperationId>,
-    pub api: Option<ApiId>,
-    pub institution: Option<InstitutionId>,
-    pub tenant: Option<TenantId>,
-    pub client: Option<ClientId>,
+    pub operation: Option<&'a OperationId>,
+    pub api: Option<&'a ApiId>,
+    pub institution: Option<&'a InstitutionId>,
+    pub tenant: Option<&'a TenantId>,
+    pub client: Option<&'a ClientId>,
     /// Absent if no answer was sent.
     pub status: Option<u16>,
     /// Code of the problem, if it was one of ours.
     pub code: Option<&'static str>,
     /// The back end's id in the configuration.
-    pub backend: Option<Arc<str>>,
+    pub backend: Option<&'a str>,
     pub total: Duration,
     pub upstream: Option<Duration>,
     /// Bytes of body, as transferred.
@@ -74,6 +82,20 @@ pub enum AccessLogError {
     Thread(#[source] io::Error),
 }
 
+/// Between requests and the writer.
+struct Queue {
+    waiting: Mutex<Lines>,
+    lines_max: usize,
+    stopping: AtomicBool,
+}
+
+/// Whole lines, one behind the other.
+#[derive(Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
 /// Takes lines and writes them behind. Call [`Self::close`] at the end.
 pub struct AccessLog {
     running: Option<Running>,
@@ -81,8 +103,7 @@ pub struct AccessLog {
 }
 
 struct Running {
-    lines: SyncSender<Box<AccessLine>>,
-    stopping: Arc<AtomicBool>,
+    queue: Arc<Queue>,
     thread: Thread,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -101,16 +122,15 @@ impl AccessLog {
         }
     }
 
-    fn start(to: Box<dyn Write + Send>, capacity: usize, dropped: Arc<Tally>) -> Result<Self, AccessLogError> {
-        let (lines, queue) = sync_channel(capacity);
-        let stopping = Arc::new(AtomicBool::new(false));
-        let (told, lost) = (Arc::clone(&stopping), Arc::clone(&dropped));
+    fn start(to: Box<dyn Write + Send>, lines_max: usize, dropped: Arc<Tally>) -> Result<Self, AccessLogError> {
+        let queue = Arc::new(Queue { waiting: Mutex::default(), lines_max, stopping: AtomicBool::new(false) });
+        let (lines, lost) = (Arc::clone(&queue), Arc::clone(&dropped));
         let handle = thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_lines(to, &queue, &told, &lost))
+            .spawn(move || write_lines(to, &lines, &lost))
             .map_err(AccessLogError::Thread)?;
         let thread = handle.thread().clone();
-        Ok(Self { running: Some(Running { lines, stopping, thread, writer: Mutex::new(Some(handle)) }), dropped })
+        Ok(Self { running: Some(Running { queue, thread, writer: Mutex::new(Some(handle)) }), dropped })
     }
 
     /// Whether lines go anywhere; if not, there is no need to make one.
@@ -118,10 +138,10 @@ impl AccessLog {
         self.running.is_some()
     }
 
-    /// Takes a line, or drops it if there is no room. Never waits.
-    pub fn line(&self, line: AccessLine) {
+    /// Takes a line, or drops it if there is no room. Never waits for the output.
+    pub fn line(&self, line: &AccessLine<'_>) {
         let Some(running) = &self.running else { return };
-        if running.lines.try_send(Box::new(line)).is_err() {
+        if !running.queue.take(line) {
             self.dropped.add();
         }
     }
@@ -138,7 +158,7 @@ impl AccessLog {
 
 impl Running {
     fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
+        self.queue.stop();
         self.thread.unpark();
     }
 }
@@ -149,34 +169,59 @@ impl Drop for Running {
     }
 }
 
-fn write_lines(mut to: Box<dyn Write + Send>, queue: &Receiver<Box<AccessLine>>, stopping: &AtomicBool, lost: &Tally) {
-    let mut buffer = Vec::new();
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there was room for the line.
+    fn take(&self, line: &AccessLine<'_>) -> bool {
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            line.append(scratch);
+            let mut waiting = self.lock();
+            let room = waiting.count < self.lines_max && !self.stopping.load(Ordering::Acquire);
+            if room {
+                waiting.bytes.extend_from_slice(scratch);
+                waiting.count += 1;
+            }
+            room
+        })
+    }
+
+    /// Gives all that wait for an empty buffer.
+    fn exchange(&self, empty: Lines) -> Lines {
+        std::mem::replace(&mut *self.lock(), empty)
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+}
+
+fn write_lines(mut to: Box<dyn Write + Send>, queue: &Queue, lost: &Tally) {
+    let mut spare = Lines::default();
     let mut torn = false;
     loop {
-        if torn {
-            buffer.push(b'\n'); // What was left of that line is gone; the next must not be glued to it.
-        }
         // Read before the queue, so that what was taken before the end is written.
-        let last = stopping.load(Ordering::Acquire);
-        let mut lines = 0;
-        while let Ok(line) = queue.try_recv() {
-            line.append(&mut buffer);
-            lines += 1;
-            if lines >= LINES_MAX as u64 {
-                break;
-            }
+        let last = queue.stopping.load(Ordering::Acquire);
+        let mut lines = queue.exchange(spare);
+        if lines.count > 0 {
+            // What was left of a line is gone; the next must not be glued to it.
+            torn = torn && write_most(&mut *to, b"\n") == 0;
+            let written = if torn { 0 } else { write_most(&mut *to, &lines.bytes) };
+            let (out, left) = lines.bytes.split_at(written);
+            torn |= out.last().is_some_and(|last| *last != b'\n');
+            lost.add_many(left.iter().filter(|byte| **byte == b'\n').count() as u64);
+        } else if last {
+            return;
+        } else {
+            thread::park_timeout(GATHER);
         }
-        if lines > 0 {
-            let (out, left) = buffer.split_at(write_most(&mut *to, &buffer));
-            torn = out.last().map_or(torn, |last| *last != b'\n');
-            lost.add_many(lines.min(left.iter().filter(|byte| **byte == b'\n').count() as u64));
-        }
-        buffer.clear();
-        match (lines, last) {
-            (0, true) => return,
-            (0, false) => thread::park_timeout(GATHER),
-            (_, true | false) => {}
-        }
+        lines.bytes.clear();
+        lines.bytes.shrink_to(KEPT_BYTES_MAX);
+        lines.count = 0;
+        spare = lines;
     }
 }
 
@@ -194,26 +239,26 @@ fn write_most(to: &mut dyn Write, bytes: &[u8]) -> usize {
     done
 }
 
-impl AccessLine {
+impl AccessLine<'_> {
     fn append(&self, buffer: &mut Vec<u8>) {
         let mut line = JsonLine::begin(buffer);
         line.at("at", self.started_at);
         line.text("interaction_id", self.interaction_id.encode(&mut [0; 36]));
         line.hex("trace_id", &self.trace_id);
         line.hex("span_id", &self.span_id);
-        line.text("listener", &self.listener);
+        line.text("listener", self.listener);
         line.address("peer", self.peer);
         line.text("protocol", self.protocol);
         text(&mut line, "tls", self.tls);
         line.text("method", self.method);
-        text(&mut line, "operation", self.operation.as_ref().map(OperationId::as_str));
-        text(&mut line, "api", self.api.as_ref().map(ApiId::as_str));
-        text(&mut line, "institution", self.institution.as_ref().map(InstitutionId::as_str));
-        text(&mut line, "tenant", self.tenant.as_ref().map(TenantId::as_str));
-        text(&mut line, "client", self.client.as_ref().map(ClientId::as_str));
+        text(&mut line, "operation", self.operation.map(OperationId::as_str));
+        text(&mut line, "api", self.api.map(ApiId::as_str));
+        text(&mut line, "institution", self.institution.map(InstitutionId::as_str));
+        text(&mut line, "tenant", self.tenant.map(TenantId::as_str));
+        text(&mut line, "client", self.client.map(ClientId::as_str));
         number(&mut line, "status", self.status.map(u64::from));
         text(&mut line, "code", self.code);
-        text(&mut line, "backend", self.backend.as_deref());
+        text(&mut line, "backend", self.backend);
         line.number("total_us", micros(self.total));
         number(&mut line, "upstream_us", self.upstream.map(micros));
         line.number("bytes_in", self.bytes_in);

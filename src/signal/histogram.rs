@@ -16,11 +16,13 @@ const BOUNDS_MICROS: [u64; 17] = [
 /// Lines that one histogram adds to the exposition: its buckets, `+Inf`, sum and count.
 pub(super) const LINES: usize = BOUNDS_MICROS.len() + 3;
 
+/// What each observation touches comes first, and behind it the buckets of the fast ones.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Histogram {
+    sum_micros: AtomicU64,
     /// Observations of each bucket alone; the last one is unbounded.
     buckets: [AtomicU64; BOUNDS_MICROS.len() + 1],
-    sum_micros: AtomicU64,
 }
 
 impl Histogram {

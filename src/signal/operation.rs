@@ -28,11 +28,26 @@ const SLOTS: usize = STATUSES.len() + CLASSES.len();
 type Slots = [OnceLock<Arc<Histogram>>; SLOTS];
 
 /// What is measured of one operation. The snapshot holds it; when no snapshot does, its series are given up.
+///
+/// Most operations answer with one status nearly always. Which it is and how often lie together: of ten thousand
+/// operations no cache holds it all.
+#[repr(C, align(64))]
 pub struct OperationMetrics {
+    first: OnceLock<First>,
+    /// Of the first status, if the budget had room for it.
+    histogram: Histogram,
+    /// Of all other statuses.
+    others: OnceLock<Box<Slots>>,
     method: &'static str,
     operation: Box<str>,
-    slots: Slots,
     shared: Arc<Shared>,
+}
+
+/// The status that came first.
+struct First {
+    slot: usize,
+    /// It has a series of its own.
+    granted: bool,
 }
 
 /// The budget, and where those are measured that are beyond it.
@@ -50,7 +65,7 @@ pub(super) struct Operations {
 impl Operations {
     pub fn new(series_max: usize) -> Self {
         let histograms_left = AtomicUsize::new(series_max / LINES);
-        let beyond = std::array::from_fn(|_| OnceLock::new());
+        let beyond = slots();
         Self { shared: Arc::new(Shared { histograms_left, beyond }), known: Mutex::default() }
     }
 
@@ -81,45 +96,74 @@ impl Operations {
         };
         let unrouted = [unrouted];
         for metrics in known.iter().map(|metrics| &**metrics).chain(unrouted) {
-            let own = |slot: usize, histogram: &Arc<Histogram>| !self.shared.is_beyond(slot, histogram);
-            encode_slots(encoder, metrics.method, &metrics.operation, &metrics.slots, own)?;
+            encode(encoder, metrics.method, &metrics.operation, metrics.own())?;
         }
-        encode_slots(encoder, "_OTHER", OTHER, &self.shared.beyond, |_, _| true)
+        encode(encoder, "_OTHER", OTHER, kept(&self.shared.beyond).map(|(slot, histogram)| (slot, &**histogram)))
     }
 }
 
 impl OperationMetrics {
     fn new(method: &'static str, operation: &str, shared: Arc<Shared>) -> Self {
-        Self { method, operation: operation.into(), slots: std::array::from_fn(|_| OnceLock::new()), shared }
+        let (first, others) = (OnceLock::new(), OnceLock::new());
+        Self { first, histogram: Histogram::default(), others, method, operation: operation.into(), shared }
     }
 
     /// Looks where most requests will be noted.
     pub fn foresee(&self) -> bool {
-        self.slots.first().and_then(OnceLock::get).is_some_and(|ok| ok.has_sum())
+        self.histogram.has_sum()
     }
 
     /// Notes a request of this operation; `status` is absent if no answer was sent.
     pub fn record(&self, status: Option<u16>, duration: Duration) {
         let slot = slot(status);
-        if let Some(histogram) = self.slots.get(slot).map(|slot| slot.get_or_init(|| self.shared.grant(status))) {
+        let first = self.first.get_or_init(|| First { slot, granted: self.shared.grant() });
+        match (first.slot == slot, first.granted) {
+            (true, true) => self.histogram.observe(duration),
+            (true, false) => self.shared.observe_beyond(slot, duration),
+            (false, _) => self.observe_other(slot, duration),
+        }
+    }
+
+    fn observe_other(&self, slot: usize, duration: Duration) {
+        let others = self.others.get_or_init(|| Box::new(slots()));
+        if let Some(histogram) = others.get(slot).map(|other| other.get_or_init(|| self.shared.histogram(slot))) {
             histogram.observe(duration);
         }
     }
 
+    /// What it has series of its own for.
+    fn own(&self) -> impl Iterator<Item = (usize, &Histogram)> {
+        let first = self.first.get().filter(|first| first.granted).map(|first| (first.slot, &self.histogram));
+        let others = self.others.get().into_iter().flat_map(|others| kept(others));
+        let own = others.filter(|(slot, histogram)| !self.shared.is_beyond(*slot, histogram));
+        first.into_iter().chain(own.map(|(slot, histogram)| (slot, &**histogram)))
+    }
+
     #[cfg(test)]
     pub fn count(&self, status: Option<u16>) -> u64 {
-        self.slots[slot(status)].get().map_or(0, |histogram| histogram.count())
+        let wanted = slot(status);
+        self.own().find(|(slot, _)| *slot == wanted).map_or(0, |(_, histogram)| histogram.count())
     }
 }
 
 impl Shared {
-    /// A histogram of one's own, or the one of all that are beyond the budget.
-    fn grant(&self, status: Option<u16>) -> Arc<Histogram> {
+    /// Takes room for one more histogram from the budget, if there is any.
+    fn grant(&self) -> bool {
         let less = |left: usize| left.checked_sub(1);
-        let granted = self.histograms_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        match (granted, self.beyond.get(slot(status))) {
-            (Err(_), Some(beyond)) => Arc::clone(beyond.get_or_init(Arc::default)),
-            (Ok(_), _) | (Err(_), None) => Arc::default(),
+        self.histograms_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    /// A histogram of one's own, or the one of all that are beyond the budget.
+    fn histogram(&self, slot: usize) -> Arc<Histogram> {
+        match self.beyond.get(slot) {
+            Some(beyond) if !self.grant() => Arc::clone(beyond.get_or_init(Arc::default)),
+            Some(_) | None => Arc::default(),
+        }
+    }
+
+    fn observe_beyond(&self, slot: usize, duration: Duration) {
+        if let Some(beyond) = self.beyond.get(slot) {
+            beyond.get_or_init(Arc::default).observe(duration);
         }
     }
 
@@ -130,8 +174,7 @@ impl Shared {
 
 impl Drop for OperationMetrics {
     fn drop(&mut self) {
-        let held = self.slots.iter().enumerate().filter_map(|(slot, held)| held.get().map(|held| (slot, held)));
-        let own = held.filter(|(slot, histogram)| !self.shared.is_beyond(*slot, histogram)).count();
+        let own = self.own().count();
         self.shared.histograms_left.fetch_add(own, Ordering::Relaxed);
     }
 }
@@ -144,19 +187,35 @@ fn slot(status: Option<u16>) -> usize {
     })
 }
 
-fn encode_slots(
+fn slots() -> Slots {
+    std::array::from_fn(|_| OnceLock::new())
+}
+
+/// The slots that are in use.
+fn kept(slots: &Slots) -> impl Iterator<Item = (usize, &Arc<Histogram>)> {
+    slots.iter().enumerate().filter_map(|(slot, held)| held.get().map(|held| (slot, held)))
+}
+
+fn encode<'h>(
     encoder: &mut MetricEncoder<'_>,
     method: &str,
     operation: &str,
-    slots: &Slots,
-    wanted: impl Fn(usize, &Arc<Histogram>) -> bool,
+    histograms: impl Iterator<Item = (usize, &'h Histogram)>,
 ) -> fmt::Result {
-    let statuses = STATUSES.iter().map(ToString::to_string).chain(CLASSES.iter().map(ToString::to_string));
-    for (slot, (status, histogram)) in statuses.zip(slots).enumerate() {
-        let Some(histogram) = histogram.get().filter(|histogram| wanted(slot, histogram)) else { continue };
+    for (slot, histogram) in histograms {
+        let status = status_text(slot);
         let labels =
-            [("http_request_method", method), ("http_response_status_code", status.as_str()), ("operation", operation)];
+            [("http_request_method", method), ("http_response_status_code", &status), ("operation", operation)];
         histogram.encode(encoder.encode_family(&labels)?)?;
     }
     Ok(())
+}
+
+/// What a slot counts: a status or a class of them.
+fn status_text(slot: usize) -> String {
+    match (STATUSES.get(slot), slot.checked_sub(STATUSES.len()).and_then(|class| CLASSES.get(class))) {
+        (Some(status), _) => status.to_string(),
+        (None, Some(class)) => (*class).to_owned(),
+        (None, None) => OTHER.to_owned(),
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::DEADLINE;
 use crate::oauth::StoreError;
@@ -34,10 +35,11 @@ pub enum StoreOpenError {
 }
 
 /// Why a call failed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Fault {
     Timeout,
-    Failed(sqlx::Error),
+    /// Shared by all whose work was lost together.
+    Failed(Arc<sqlx::Error>),
     /// A row that this gateway did not write, or cannot keep.
     Unreadable(&'static str),
 }
@@ -46,7 +48,7 @@ impl From<sqlx::Error> for Fault {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::PoolTimedOut => Self::Timeout,
-            other => Self::Failed(other),
+            other => Self::Failed(Arc::new(other)),
         }
     }
 }

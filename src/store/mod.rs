@@ -39,6 +39,8 @@ pub struct Store {
     path: PathBuf,
     /// How many one-time marks there are, for a gauge: counted at the start and at each purge, and kept up between.
     marks: Arc<AtomicU64>,
+    /// Marks on their way to the disk.
+    waiting: Arc<replay::Waiting>,
 }
 
 impl Store {
@@ -46,7 +48,7 @@ impl Store {
     /// program, or that is none, is refused and left as it is.
     pub async fn open(path: &Path) -> Result<Self, StoreOpenError> {
         let (writer, reader) = open::open(path).await?;
-        let store = Self { writer, reader, path: path.to_owned(), marks: Arc::default() };
+        let store = Self { writer, reader, path: path.to_owned(), marks: Arc::default(), waiting: Arc::default() };
         let counted = store.count_marks().await;
         counted.map_err(|source| StoreOpenError::Failed { path: path.to_owned(), source })?;
         Ok(store)

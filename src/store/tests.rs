@@ -141,6 +141,88 @@ async fn of_simultaneous_marks_one_wins() {
     store.close().await;
 }
 
+/// What waits while the disk is busy is committed together, and each caller learns of its own mark.
+#[tokio::test]
+async fn marks_that_wait_share_a_commit() {
+    let place = Place::new();
+    let store = place.open().await;
+    assert!(store.mark(&client(), "used", secs(60), NOW).await.unwrap());
+    assert!(store.mark(&client(), "expired", secs(1), NOW).await.unwrap());
+    let held = store.writer.acquire().await.unwrap();
+    let first = tokio::spawn({
+        let store = store.clone();
+        async move { store.mark(&client(), "first", secs(60), NOW).await }
+    });
+    until(|| store.waiting.is_under_way()).await;
+    let (used, expired) = (("used".to_owned(), false), ("expired".to_owned(), true));
+    // More than one commit takes, and each of them twice: the second is a replay.
+    let fresh = (0..150).flat_map(|n| [(format!("j{n}"), true), (format!("j{n}"), false)]);
+    let mut calls: Vec<_> = fresh
+        .chain([used, expired])
+        .map(|(jti, expected)| {
+            let store = store.clone();
+            (tokio::spawn(async move { store.mark(&client(), &jti, secs(60), secs(2)).await }), expected)
+        })
+        .collect();
+    let (gave_up, _) = calls.swap_remove(0);
+    let (second, _) = calls.swap_remove(1);
+    until(|| store.waiting.count() == 302).await;
+    gave_up.abort();
+    assert!(gave_up.await.unwrap_err().is_cancelled());
+    let before = commits(&place);
+    drop(held);
+    for (call, expected) in calls {
+        assert_eq!(call.await.unwrap().unwrap(), expected);
+    }
+    assert!(second.await.unwrap().unwrap(), "who went away first left no mark");
+    assert!(first.await.unwrap().unwrap());
+    assert_eq!(store.marks_held(), 2 + 1 + 150 + 1);
+    assert_eq!(commits(&place) - before, 1 + 301_usize.div_ceil(64));
+    store.close().await;
+}
+
+async fn until(mut so: impl FnMut() -> bool) {
+    let wait = async {
+        while !so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
+}
+
+/// How many transactions the write-ahead log has: frames that end one say how large the database is (SQLite file format
+/// §4.1).
+fn commits(place: &Place) -> usize {
+    let log = std::fs::read(place.path().with_extension("db-wal")).unwrap();
+    let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+    let page = number(&log[8..12]) as usize;
+    log[32..].chunks_exact(24 + page).filter(|frame| number(&frame[4..8]) > 0).count()
+}
+
+#[tokio::test]
+async fn who_waits_learns_that_the_commit_failed() {
+    let place = Place::new();
+    let store = place.open().await;
+    let held = store.writer.acquire().await.unwrap();
+    let calls: Vec<_> = (0..3)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { store.mark(&client(), &format!("j{n}"), secs(60), NOW).await })
+        })
+        .collect();
+    until(|| store.waiting.is_under_way()).await;
+    let closing = tokio::spawn({
+        let store = store.clone();
+        async move { store.writer.close().await }
+    });
+    until(|| store.writer.is_closed()).await;
+    drop(held);
+    for call in calls {
+        assert!(matches!(call.await.unwrap(), Err(StoreError::Failed(_) | StoreError::Timeout)));
+    }
+    closing.await.unwrap();
+}
+
 #[tokio::test]
 async fn expired_marks_go_away_when_they_are_purged() {
     let place = Place::new();

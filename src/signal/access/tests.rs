@@ -1,26 +1,32 @@
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, LazyLock, Mutex};
 
 use super::*;
 
-fn line() -> AccessLine {
+static OPERATION: LazyLock<OperationId> = LazyLock::new(|| OperationId::parse("payments.Create").unwrap());
+static API: LazyLock<ApiId> = LazyLock::new(|| ApiId::parse("payments").unwrap());
+static INSTITUTION: LazyLock<InstitutionId> = LazyLock::new(|| InstitutionId::parse("northbank").unwrap());
+static TENANT: LazyLock<TenantId> = LazyLock::new(|| TenantId::parse("acme").unwrap());
+static CLIENT: LazyLock<ClientId> = LazyLock::new(|| ClientId::parse("acme-app").unwrap());
+
+fn line() -> AccessLine<'static> {
     AccessLine {
         started_at: Timestamp::from_micros(1_782_900_000_000_250),
         interaction_id: InteractionId::from_random([7; 16]),
         trace_id: [0xab; 16],
         span_id: [1; 8],
-        listener: "public".into(),
+        listener: "public",
         peer: "192.0.2.7".parse().unwrap(),
         protocol: "HTTP/1.1",
         tls: Some("TLSv1.3"),
         method: "POST",
-        operation: Some(OperationId::parse("payments.Create").unwrap()),
-        api: Some(ApiId::parse("payments").unwrap()),
-        institution: Some(InstitutionId::parse("northbank").unwrap()),
-        tenant: Some(TenantId::parse("acme").unwrap()),
-        client: Some(ClientId::parse("acme-app").unwrap()),
+        operation: Some(&OPERATION),
+        api: Some(&API),
+        institution: Some(&INSTITUTION),
+        tenant: Some(&TENANT),
+        client: Some(&CLIENT),
         status: Some(403),
         code: Some("policy-refused"),
-        backend: Some("northbank-1".into()),
+        backend: Some("northbank-1"),
         total: Duration::from_micros(812),
         upstream: Some(Duration::from_micros(700)),
         bytes_in: 310,
@@ -127,10 +133,10 @@ fn a_slow_output_costs_lines_not_time() {
     let (paper, dropped) = (Paper::default(), Arc::<Tally>::default());
     paper.hold(true);
     let log = AccessLog::start(Box::new(paper.clone()), 4, Arc::clone(&dropped)).unwrap();
-    log.line(line());
+    log.line(&line());
     paper.until_wanted();
     for _ in 0..50 {
-        log.line(line());
+        log.line(&line());
     }
     assert_eq!(dropped.count(), 46, "four wait, the rest is dropped");
     paper.hold(false);
@@ -150,12 +156,12 @@ fn after_a_torn_line_a_new_one_is_begun() {
         let (paper, dropped) = (Paper::default(), Arc::<Tally>::default());
         paper.0.0.lock().unwrap().torn_after = Some(torn_after);
         let log = AccessLog::start(Box::new(paper.clone()), 4, Arc::clone(&dropped)).unwrap();
-        log.line(line());
+        log.line(&line());
         let begin = std::time::Instant::now();
         while dropped.count() == 0 && begin.elapsed() < Duration::from_secs(10) {
             thread::park_timeout(Duration::from_millis(5));
         }
-        log.line(line());
+        log.line(&line());
         log.close();
         assert_eq!((paper.0.0.lock().unwrap().written.clone(), dropped.count()), (expected, 1), "{name}");
     }
@@ -168,9 +174,9 @@ fn a_file_is_appended_to() {
     for expected in [1, 2] {
         let log = AccessLog::open(&output, Arc::default()).unwrap();
         assert!(log.enabled());
-        log.line(line());
+        log.line(&line());
         log.close();
-        log.line(line());
+        log.line(&line());
         let written = std::fs::read_to_string(directory.path().join("access.jsonl")).unwrap();
         assert_eq!(written.lines().count(), expected, "and not after the end");
     }
@@ -182,7 +188,7 @@ fn a_file_is_appended_to() {
 fn switched_off_it_takes_nothing() {
     let dropped = Arc::<Tally>::default();
     let log = AccessLog::open(&AccessOutput::Off, Arc::clone(&dropped)).unwrap();
-    log.line(line());
+    log.line(&line());
     log.close();
     assert!(!log.enabled());
     assert_eq!(dropped.count(), 0);
