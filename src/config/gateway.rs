@@ -242,7 +242,7 @@ fn limits(file: &Entry<'_>) -> (EdgeLimits, [usize; 2]) {
         buffered_bytes_max: 1 << 20,
         buffered_total_bytes_max: 256 << 20,
         in_flight_per_connection_max: 100,
-        in_flight_per_address_max: 32_768, // Half of the places for their records: no address alone takes them all.
+        in_flight_per_address_max: 8_192, // An eighth of the places for their records: it takes eight addresses to take them all.
         requests_per_connection_max: 10_000,
         drain_timeout: 30 * SECOND,
         trusted_proxies: trusted_proxies(file),

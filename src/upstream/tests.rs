@@ -171,7 +171,7 @@ fn requests_under_way_are_capped_and_counted_over_a_reload() {
 
 #[tokio::test]
 async fn names_resolve_aside_and_a_pool_without_addresses_refuses() {
-    let port = dead_port().await;
+    let port = dead_port();
     let pool = pool(settings(&[format!("http://localhost:{port}")]));
     let now = Instant::now();
     assert_eq!(pool.pick(&mut Tried::default(), now).err(), Some(NoBackend::AllOut { retry_after: None }));
@@ -268,7 +268,7 @@ async fn active_checks_judge_by_connection_or_by_answer() {
     let silent = Server::plain(|_| Act::Hang).await;
     let pki = Pki::new("bank");
     let tls = Server::tls(pki.server(None), |_| Act::ok("{}")).await;
-    let dead = format!("http://127.0.0.1:{}", dead_port().await);
+    let dead = format!("http://127.0.0.1:{}", dead_port());
     let path = Some("/health".to_owned());
     for (name, url, path, expected) in [
         ("connect only", failing.url(), None, true),

@@ -58,6 +58,8 @@ struct Bases {
     variable: String,
 }
 
+const COMPLETE: &str = "Complete the document.";
+
 impl Bases {
     fn new(own: &str, stated: Option<&str>) -> Self {
         let slash = own.find('{').and_then(|brace| own.get(..brace)?.rfind('/')).unwrap_or(own.len());
@@ -188,18 +190,23 @@ impl Extraction<'_> {
             let name = operation_name(method, context.path);
             let at = pointer::child(&path_at, method);
             if let Some(reference) = operation.get(UNRESOLVED).and_then(Value::as_str) {
-                self.leave_operation(&name, &at, &format!("its reference {reference} leads nowhere"));
+                self.leave_operation(&name, &at, &format!("its reference {reference} leads nowhere"), COMPLETE);
+                continue;
+            }
+            if *method == "trace" {
+                let reason = "TRACE is not served: it echoes what a request carries (RFC 9110 §9.3.8)";
+                self.leave_operation(&name, &at, reason, "Give the operation another method.");
                 continue;
             }
             let own_base = path::base(operation.shift_remove("servers").as_ref(), &at, self.findings);
             let own_base = own_base.or_else(|| path_base.clone());
             let (public_path, upstream_path) = context.bases.paths(own_base.as_deref(), context.path);
             if let Err(reason) = self.parameters(document, &mut operation, &shared, &public_path, &name, &at) {
-                self.leave_operation(&name, &at, &reason);
+                self.leave_operation(&name, &at, &reason, COMPLETE);
                 continue;
             }
             if let Err(reason) = messages::check_body(document, &operation) {
-                self.leave_operation(&name, &at, &reason);
+                self.leave_operation(&name, &at, &reason, COMPLETE);
                 continue;
             }
             if let (Some(security), false) = (context.root_security, operation.contains_key("security")) {
@@ -224,9 +231,9 @@ impl Extraction<'_> {
         plain
     }
 
-    fn leave_operation(&mut self, name: &str, at: &str, reason: &str) {
+    fn leave_operation(&mut self, name: &str, at: &str, reason: &str, remedy: &str) {
         self.ledger.leave_operation(name, reason);
-        self.findings.push(Finding::error(at, format!("{name} is not used: {reason}"), "Complete the document."));
+        self.findings.push(Finding::error(at, format!("{name} is not used: {reason}"), remedy));
     }
 
     /// OAM-27: ids are unique; the published id says which API it belongs to.

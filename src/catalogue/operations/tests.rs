@@ -74,6 +74,21 @@ fn an_operation_has_all_that_path_and_root_say() {
     assert_eq!((counts.found, counts.used, counts.unused.len()), (6, 4, 2));
 }
 
+/// The front door refuses its method, so what is published would never be answered.
+#[test]
+fn an_operation_of_trace_is_left_out() {
+    let ok = json!({"responses": {"200": {"description": ""}}});
+    let api = imported(document(json!({"/both": {"get": ok, "trace": ok}, "/alone": {"trace": ok}})));
+    let left: Vec<_> = api.operations.iter().map(|operation| operation.spec.pointer.as_str()).collect();
+    assert_eq!(left, ["/paths/~1both/get"]);
+    let unused = &api.report.count(Part::Operations).unused;
+    assert!(
+        unused.len() == 2 && unused.iter().all(|unused| unused.reason.contains("TRACE is not served")),
+        "{unused:?}"
+    );
+    assert!(api.report.count(Part::Paths).unused.iter().any(|unused| unused.name == "/alone"));
+}
+
 #[test]
 fn ids_are_made_and_kept_apart() {
     let ok = json!({"responses": {"200": {"description": ""}}});

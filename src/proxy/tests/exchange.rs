@@ -57,7 +57,7 @@ async fn a_refused_connection_sends_any_method_to_the_next_back_end() {
     let mut server = Server::plain(|_| Act::ok("{}")).await;
     let dead = |port| format!("http://127.0.0.1:{port}");
     for method in [Method::GET, Method::POST] {
-        let pool = pool(settings(&[dead(dead_port().await), dead(dead_port().await), server.url()]));
+        let pool = pool(settings(&[dead(dead_port()), dead(dead_port()), server.url()]));
         let answer = exchange(&pool, method.clone(), Some(b"pay")).await.unwrap();
         assert_eq!(finish(answer).await.0, 200);
         let seen = server.next().await;
@@ -65,7 +65,7 @@ async fn a_refused_connection_sends_any_method_to_the_next_back_end() {
         assert_eq!(seen.body, b"pay");
     }
     assert_eq!(server.count(), 0, "each was sent once");
-    let pool = pool(settings(&[dead(dead_port().await)]));
+    let pool = pool(settings(&[dead(dead_port())]));
     let fault = exchange(&pool, Method::GET, None).await.err().unwrap();
     assert_eq!(fault.problem().unwrap().status(), 503);
 }

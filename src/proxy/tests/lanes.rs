@@ -92,7 +92,7 @@ async fn every_refusal_is_a_problem_document_and_one_record() {
 
 #[tokio::test]
 async fn our_own_paths_go_to_the_router() {
-    let rig = Rig::start(settings(&[format!("http://127.0.0.1:{}", dead_port().await)])).await;
+    let rig = Rig::start(settings(&[format!("http://127.0.0.1:{}", dead_port())])).await;
     let answer = reqwest::get(rig.url("/usage")).await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "own"));
     assert_eq!(rig.records.summary().await, (Ending::Answered, Some(200), None));
@@ -132,7 +132,7 @@ fn chunked(bytes: Vec<u8>) -> reqwest::Body {
 #[tokio::test]
 async fn a_dead_back_end_is_passed_over_and_all_dead_is_a_503() {
     let mut bank = Server::plain(|_| Act::ok(r#"{"id":1}"#)).await;
-    let (one, two) = (dead_port().await, dead_port().await);
+    let (one, two) = (dead_port(), dead_port());
     let dead = [format!("http://127.0.0.1:{one}"), format!("http://127.0.0.1:{two}")];
     for path in ["/bank/payments", "/bank/checked"] {
         let rig = Rig::start(settings(&[dead[0].clone(), dead[1].clone(), bank.url()])).await;
