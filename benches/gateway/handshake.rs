@@ -1,23 +1,28 @@
 //! What a full handshake with a client certificate costs: the gateway's, and that of rustls alone.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clearway::domain::Clock;
+use clearway::sandbox::pki::{Authority, Leaf, Validity};
+use clearway::server::{SystemClock, SystemRandom};
 use futures_util::future::try_join_all;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use secrecy::ExposeSecret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::bare::PKI;
-use super::load::{client, connect};
+use super::load::{client, client_of, connect};
 use super::process::{Process, pinned_command};
-use super::scene::Scene;
+use super::scene::{Scene, bound};
 
 /// A server that does the handshake, and nothing else.
 pub fn start_alone(scene: &Scene) -> anyhow::Result<(Process, SocketAddr)> {
@@ -57,7 +62,41 @@ pub fn run_alone() -> anyhow::Result<()> {
     })
 }
 
-/// CPU-seconds of the process per handshake; each connection is closed by the client as soon as it stands.
+/// Clients whose certificates nobody has seen yet.
+pub fn newcomers(scene: &Scene, count: usize) -> anyhow::Result<Vec<Arc<ClientConfig>>> {
+    let ca = &scene.pki.partner_ca;
+    let key = std::fs::read_to_string(&ca.key)?.into();
+    let authority = Authority::from_pem(&std::fs::read_to_string(&ca.certificate)?, &key)?;
+    let (leaf, validity) = (Leaf::client(&bound(0), "Bench Ltd"), Validity::ninety_days(SystemClock.now()));
+    let client = |_| {
+        let issued = authority.issue(&leaf, validity, &SystemRandom)?;
+        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.expose_secret().as_bytes())?;
+        client_of(scene, false, Some((vec![issued.certificate_der.into()], key)))
+    };
+    (0..count).map(client).collect()
+}
+
+/// CPU-seconds of the process per handshake, each client connecting once.
+pub async fn cost_of_each(
+    process: &Process,
+    address: SocketAddr,
+    clients: &[Arc<ClientConfig>],
+) -> anyhow::Result<f64> {
+    let cpu = process.cpu_seconds()?;
+    let left = RefCell::new(clients.iter());
+    let next = || left.borrow_mut().next();
+    let workers = (0..8).map(|_| async {
+        while let Some(tls) = next() {
+            connect(address, tls).await?.shutdown().await?;
+        }
+        anyhow::Ok(())
+    });
+    try_join_all(workers).await?;
+    Ok((process.cpu_seconds()? - cpu) / clients.len() as f64)
+}
+
+/// CPU-seconds of the process per handshake of one client that comes again and again; each connection is closed by the
+/// client as soon as it stands.
 pub async fn cost(scene: &Scene, process: &Process, address: SocketAddr, length: Duration) -> anyhow::Result<f64> {
     let tls = client(scene, false, Some(0))?;
     let (cpu, began) = (process.cpu_seconds()?, Instant::now());

@@ -324,7 +324,7 @@ pub fn sign_for_a_while() -> anyhow::Result<()> {
 }
 
 /// How often a CPU-second has room for something; one second long.
-fn per_cpu_second(mut once: impl FnMut() -> bool) -> anyhow::Result<f64> {
+pub fn per_cpu_second(mut once: impl FnMut() -> bool) -> anyhow::Result<f64> {
     let used = own_cpu_seconds;
     let began = Instant::now();
     let (cpu, mut made) = (used()?, 0_u32);

@@ -86,15 +86,25 @@ pub fn client_with(
     http2: bool,
     identity: Option<&clearway::sandbox::pki::Identity>,
 ) -> anyhow::Result<Arc<ClientConfig>> {
+    let read = |identity: &clearway::sandbox::pki::Identity| -> anyhow::Result<_> {
+        let chain = CertificateDer::pem_file_iter(&identity.certificate)?.collect::<Result<Vec<_>, _>>()?;
+        Ok((chain, PrivateKeyDer::from_pem_file(&identity.key)?))
+    };
+    client_of(scene, http2, identity.map(read).transpose()?)
+}
+
+/// A client with a chain and its key, or without.
+pub fn client_of(
+    scene: &Scene,
+    http2: bool,
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&scene.pki.server_ca)?)?;
     let builder = ClientConfig::builder().with_root_certificates(roots);
     let mut config = match identity {
         None => builder.with_no_client_auth(),
-        Some(identity) => {
-            let chain = CertificateDer::pem_file_iter(&identity.certificate)?.collect::<Result<Vec<_>, _>>()?;
-            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(&identity.key)?)?
-        }
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
     };
     config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
     config.resumption = rustls::client::Resumption::disabled();

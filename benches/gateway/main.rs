@@ -11,6 +11,7 @@ mod counted;
 mod endpoint;
 mod handshake;
 mod issuance;
+mod issuer;
 mod lifecycle;
 mod load;
 mod measure;
@@ -86,6 +87,7 @@ fn main() -> anyhow::Result<()> {
     match std::env::var("CLEARWAY_BENCH_ROLE").as_deref() {
         Ok("bare") => bare::run(),
         Ok("signer") => issuance::sign_for_a_while(),
+        Ok("issuer") => issuer::run(),
         Ok("handshake") => handshake::run_alone(),
         Ok("counted") => counted::run(),
         _ => measured(&Arguments::parse()),

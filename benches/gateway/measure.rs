@@ -14,7 +14,7 @@ use super::process::Process;
 use super::proofs::Callers;
 use super::report::Report;
 use super::scene::{Guard, Scene, Size};
-use super::{backend, counted, handshake, revocation, stages};
+use super::{backend, counted, handshake, issuer, revocation, stages};
 
 /// What is loaded before each measurement and not counted.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -104,6 +104,9 @@ pub fn median(values: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { at(middle) } else { f64::midpoint(at(middle.wrapping_sub(1)), at(middle)) }
 }
 
+/// Clients of one round that were never there before.
+const NEWCOMERS: usize = 1_000;
+
 /// Half the distance from the least to the greatest value, in per cent of the median.
 fn noise(values: &[f64]) -> f64 {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -132,7 +135,7 @@ pub async fn everything(
         latencies(plan, &subject, backend, report).await?;
     }
     if plan.wants(Chapter::Tokens) {
-        tokens(plan, &subject, report).await?;
+        tokens(plan, folder, &subject, report).await?;
     }
     if plan.wants(Chapter::Dpop) {
         proofs(plan, &subject, report).await?;
@@ -246,16 +249,31 @@ fn describe(series: &Series, before: Option<&Series>) -> serde_json::Value {
     })
 }
 
-/// Tokens per CPU-second, beside the raw rate of the signature in them.
-async fn tokens(plan: &Plan, subject: &Subject, report: &mut Report) -> anyhow::Result<()> {
+/// Tokens per CPU-second, beside the raw rate of the signature in them; by turns, as the machine is not always as fast.
+async fn tokens(plan: &Plan, folder: &Path, subject: &Subject, report: &mut Report) -> anyhow::Result<()> {
     let Subject { scene, gateway, .. } = subject;
-    for method in Method::ALL {
-        let rate = issuance::rate(scene, gateway.addresses, &gateway.process, method, plan.length).await?;
-        report.value(&format!("tokens per CPU-second, {}", method.name()), rate, "1/s");
+    let alone = Scene::write(folder, "issuer", scene.size, gateway.addresses.public, Guard::AsShipped)?;
+    let mut rates: Vec<Vec<f64>> = Method::ALL.iter().map(|_| Vec::new()).collect();
+    let (mut signing, mut verifying, mut issuing) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..plan.rounds {
+        for (method, rates) in Method::ALL.into_iter().zip(&mut rates) {
+            rates.push(issuance::rate(scene, gateway.addresses, &gateway.process, method, plan.length).await?);
+        }
+        let (signed, verified) = issuance::raw_rates()?;
+        signing.push(signed);
+        verifying.push(verified);
+        issuing.push(issuer::rate(&alone.config())?);
     }
-    let (signing, verifying) = issuance::raw_rates()?;
-    report.value("raw ES256 signatures per CPU-second", signing, "1/s");
-    report.value("raw ES256 verifications per CPU-second", verifying, "1/s");
+    for (method, rates) in Method::ALL.into_iter().zip(&rates) {
+        report.value(&format!("tokens per CPU-second, {}", method.name()), median(rates), "1/s");
+    }
+    report.value("tokens per CPU-second, the authorization server alone", median(&issuing), "1/s");
+    report.value("raw ES256 signatures per CPU-second", median(&signing), "1/s");
+    report.value("raw ES256 verifications per CPU-second", median(&verifying), "1/s");
+    let relative = |rates: &[f64]| median(&rates.iter().zip(&signing).map(|(own, raw)| own / raw).collect::<Vec<_>>());
+    report.value("the authorization server alone: relative to raw signatures", relative(&issuing), "");
+    let best = rates.first().context("a method")?;
+    report.value("over mutual TLS: relative to raw signatures", relative(best), "");
     Ok(())
 }
 
@@ -302,15 +320,25 @@ async fn revocations(subject: &Subject, report: &mut Report) -> anyhow::Result<(
 async fn handshakes(plan: &Plan, subject: &Subject, report: &mut Report) -> anyhow::Result<()> {
     let (alone, address) = handshake::start_alone(&subject.scene)?;
     let (mut of_rustls, mut of_gateway) = (Vec::new(), Vec::new());
+    let (mut first_of_rustls, mut first_of_gateway) = (Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
+        let newcomers = handshake::newcomers(&subject.scene, NEWCOMERS)?;
+        first_of_rustls.push(handshake::cost_of_each(&alone, address, &newcomers).await?);
+        let gateway = &subject.gateway;
+        first_of_gateway.push(handshake::cost_of_each(&gateway.process, gateway.addresses.mtls, &newcomers).await?);
         of_rustls.push(handshake::cost(&subject.scene, &alone, address, plan.length).await?);
         let (process, address) = (&subject.gateway.process, subject.gateway.addresses.mtls);
         of_gateway.push(handshake::cost(&subject.scene, process, address, plan.length).await?);
     }
-    let ratios: Vec<f64> = of_gateway.iter().zip(&of_rustls).map(|(gateway, alone)| gateway / alone).collect();
+    let ratio = |of_gateway: &[f64], of_rustls: &[f64]| {
+        median(&of_gateway.iter().zip(of_rustls).map(|(gateway, alone)| gateway / alone).collect::<Vec<_>>())
+    };
+    report.value("first mutual TLS handshake of a client, rustls alone", median(&first_of_rustls) * 1e6, "µs");
+    report.value("first mutual TLS handshake of a client, the gateway", median(&first_of_gateway) * 1e6, "µs");
+    report.value("first mutual TLS handshake of a client, ratio", ratio(&first_of_gateway, &first_of_rustls), "");
     report.value("mutual TLS handshake, rustls alone", median(&of_rustls) * 1e6, "µs");
     report.value("mutual TLS handshake, the gateway", median(&of_gateway) * 1e6, "µs");
-    report.value("mutual TLS handshake, ratio", median(&ratios), "");
+    report.value("mutual TLS handshake, ratio", ratio(&of_gateway, &of_rustls), "");
     Ok(())
 }
 

@@ -234,20 +234,20 @@ fn evidence(bench: &Bench, scene: &Scene, report: &mut Report) -> anyhow::Result
     let interaction = InteractionId::from_random([7; 16]);
     let (client, peer) = (&caller.partner.client, bench.connection.peer.ip());
     let record = || {
-        let mut record = RequestRecord::new(bench.now, interaction, Arc::clone(&bench.connection.listener), peer);
+        let mut record = RequestRecord::new(bench.now, interaction, &bench.connection.listener, peer);
         record.method = "GET";
-        record.operation = Some(operation.id.clone());
-        record.api = Some(operation.api.clone());
-        record.institution = Some(operation.institution.id.clone());
-        (record.tenant, record.client) = (Some(client.tenant.id.clone()), Some(client.id.clone()));
-        record.policy_set = Some(Arc::clone(&bench.snapshot.policy_hash));
-        record.revision = Some(Arc::clone(&bench.snapshot.revision));
+        record.operation = Some(&operation.id);
+        record.api = Some(&operation.terms.api);
+        record.institution = Some(&operation.institution.id);
+        (record.tenant, record.client) = (Some(&client.tenant.id), Some(&client.id));
+        record.policy_set = Some(&bench.snapshot.policy_hash);
+        record.revision = Some(&bench.snapshot.revision);
         (record.outcome, record.status) = (Outcome::Answered, Some(200));
         record
     };
     let audited = cost(FEW, || {
         audit.reserve().map_err(|_| anyhow::anyhow!("the queue is full"))?;
-        audit.record(record());
+        audit.record(&record());
         Ok(())
     })?;
     audit.close(Duration::from_secs(10))?;
@@ -265,7 +265,7 @@ fn evidence(bench: &Bench, scene: &Scene, report: &mut Report) -> anyhow::Result
             tls: Some("TLSv1.3"),
             method: "GET",
             operation: Some(&operation.id),
-            api: Some(&operation.api),
+            api: Some(&operation.terms.api),
             institution: Some(&operation.institution.id),
             tenant: Some(&client.tenant.id),
             client: Some(&client.id),

@@ -69,7 +69,7 @@ impl Admitted {
 
     /// Whether the answer's body must be read: an obligation changes it, or its contract is looked at.
     pub fn answer_is_read(&self) -> bool {
-        let checked = || self.operation().is_none_or(|operation| operation.response_contract != Mode::Off);
+        let checked = || self.operation().is_none_or(|operation| operation.terms.response_contract != Mode::Off);
         self.permit.obligations.rewrites_body() || checked()
     }
 }
@@ -81,17 +81,18 @@ pub async fn admit_head(snapshot: &Arc<Snapshot>, head: &Head<'_>, now: Timestam
     let operation = snapshot.operation(route.index).ok_or(Rejection::Inconsistent)?;
     snapshot.foresee(route.index, operation);
     let caller = identify(snapshot, head, now).await?; // RFC 9068 §4, RFC 8705 §3, RFC 9449 §7
-    caller.token.check_part(&operation.base_path)?; // RFC 8707 §2
+    caller.token.check_part(&operation.terms.base_path)?; // RFC 8707 §2
     let subscription = caller.partner.subscription(route.index).ok_or(Rejection::NotSubscribed)?.clone();
     check_naming(&caller, &subscription, head.headers)?; // Open Finance Brasil BR-AS-23
-    if !operation.scopes.is_subset(&caller.token.scopes) {
-        return Err(Rejection::ScopeMissing { required: operation.scopes.clone() }); // RFC 6750 §3.1
+    if !operation.terms.scopes.is_subset(&caller.token.scopes) {
+        return Err(Rejection::ScopeMissing { required: operation.terms.scopes.clone() }); // RFC 6750 §3.1
     }
-    if let Some(required) = operation.authorization_details_type.as_ref().filter(|name| !caller.token.is_granted(name))
+    if let Some(required) =
+        operation.terms.authorization_details_type.as_ref().filter(|name| !caller.token.is_granted(name))
     {
         return Err(Rejection::DetailsMissing { required: Arc::clone(required) }); // RFC 9396 §9
     }
-    if let Some(step_up) = operation.step_up.as_ref().filter(|step_up| !step_up.is_met_by(&caller.token, now)) {
+    if let Some(step_up) = operation.terms.step_up.as_ref().filter(|step_up| !step_up.is_met_by(&caller.token, now)) {
         return Err(Rejection::StepUp { required: step_up.clone() }); // RFC 9470 §3
     }
     let captures = route.captures.spans(path);
@@ -121,9 +122,9 @@ impl Pending {
     /// Whether [`Self::admit`] needs the whole body.
     pub fn body_need(&self) -> BodyNeed {
         let Some(operation) = self.operation() else { return BodyNeed::None };
-        let contract = operation.request_contract != Mode::Off && operation.contract.takes_body();
-        match operation.request_contract {
-            _ if contract || operation.amount.is_some() => BodyNeed::Whole,
+        let contract = operation.terms.request_contract != Mode::Off && operation.contract.takes_body();
+        match operation.terms.request_contract {
+            _ if contract || operation.terms.amount.is_some() => BodyNeed::Whole,
             Mode::Enforce => BodyNeed::Empty,
             Mode::Observe | Mode::Off => BodyNeed::None,
         }
@@ -133,7 +134,7 @@ impl Pending {
     /// [`Body::Opaque`].
     pub fn admit(self, head: &Head<'_>, body: &Body, now: Timestamp) -> Result<Admitted, Rejection> {
         let operation = self.snapshot.operation(self.operation).ok_or(Rejection::Inconsistent)?;
-        let amount = operation.amount.as_ref().and_then(|at| at.read(body));
+        let amount = operation.terms.amount.as_ref().and_then(|at| at.read(body));
         let permit = self.permit(operation, amount)?;
         self.check_invariants(operation, amount)?;
         let observed = self.check_contract(operation, head, body)?;
@@ -169,7 +170,7 @@ impl Pending {
             scopes: &self.caller.token.scopes,
             detail_types: self.caller.token.detail_types(),
             amount,
-            amount_expected: operation.amount.is_some(),
+            amount_expected: operation.terms.amount.is_some(),
         };
         match self.snapshot.policies.decide(&question) {
             Decision::Permit(permit) => Ok(permit),
@@ -189,7 +190,7 @@ impl Pending {
             return Err(Rejection::NoBackend);
         }
         // What moves an unknown sum passes below every ceiling.
-        if operation.amount.is_some() && !amount.is_some_and(Money::is_positive) {
+        if operation.terms.amount.is_some() && !amount.is_some_and(Money::is_positive) {
             return Err(Rejection::AmountUnknown);
         }
         Ok(())
@@ -202,7 +203,7 @@ impl Pending {
         head: &Head<'_>,
         body: &Body,
     ) -> Result<Vec<FieldError>, Rejection> {
-        let enforce = match operation.request_contract {
+        let enforce = match operation.terms.request_contract {
             Mode::Off => return Ok(Vec::new()),
             Mode::Observe => false,
             Mode::Enforce => true,

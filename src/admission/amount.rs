@@ -9,7 +9,7 @@ use crate::contract::Body;
 use crate::domain::{Currency, Money};
 
 /// Where a request body states the money that it moves: JSON Pointers (RFC 6901).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AmountAt {
     pub amount: String,
     pub currency: String,

@@ -16,7 +16,7 @@ pub use amount::AmountAt;
 pub use dynamic::DynamicPartners;
 pub use partner::{Identified, identify};
 pub use rejection::Rejection;
-pub use snapshot::{Operation, OutsideIssuer, Snapshot};
+pub use snapshot::{Operation, OperationTerms, OutsideIssuer, Snapshot};
 pub use step_up::{StepUp, StepUpError};
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub enum StepUpError {
 }
 
 /// What an operation demands of the user's authentication.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StepUp {
     /// Any of them, the preferred first; with none every class will do.
     acr_values: Vec<String>,

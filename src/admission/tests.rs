@@ -256,24 +256,26 @@ fn operations(mode: Mode, institution: &Arc<Institution>, pool: &Arc<Pool>) -> V
     let metrics = Metrics::new("test");
     let compiled = specs.iter().zip(contracts).map(|(spec, contract)| Operation {
         id: spec.id.clone(),
-        api: ApiId::parse("bank").unwrap(),
         institution: Arc::clone(institution),
-        base_path: "/bank".into(),
-        base_path_segments: 1,
-        upstream_base_path: "/v1".into(),
-        scopes: ScopeSet::parse("accounts").unwrap(),
         contract,
-        request_contract: mode,
-        response_contract: Mode::Off,
-        amount: (spec.id.as_str() == "bank.pay")
-            .then(|| AmountAt { amount: "/amount".into(), currency: "/currency".into() }),
-        step_up: None,
-        authorization_details_type: (spec.id.as_str() == "bank.elsewhere").then(|| "payment".into()),
+        terms: Arc::new(OperationTerms {
+            api: ApiId::parse("bank").unwrap(),
+            base_path: "/bank".into(),
+            base_path_segments: 1,
+            upstream_base_path: "/v1".into(),
+            scopes: ScopeSet::parse("accounts").unwrap(),
+            request_contract: mode,
+            response_contract: Mode::Off,
+            amount: (spec.id.as_str() == "bank.pay")
+                .then(|| AmountAt { amount: "/amount".into(), currency: "/currency".into() }),
+            step_up: None,
+            authorization_details_type: (spec.id.as_str() == "bank.elsewhere").then(|| "payment".into()),
+            timeout: None,
+            body_bytes_max: None,
+            websocket: false,
+        }),
         sandbox: Some(Arc::clone(pool)),
         live: None,
-        timeout: None,
-        body_bytes_max: None,
-        websocket: false,
         metrics: metrics.operation(&spec.id, &spec.method),
     });
     compiled.collect()

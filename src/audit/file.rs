@@ -3,13 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
 use super::named::NamedFile;
-use super::queue::{CONNECTIONS_MAX, Entry, FLUSHES_MAX, Places, REQUESTS_MAX};
+use super::queue::{Places, REQUESTS_MAX};
 use super::writer::{Sink, Writer};
 use super::{ConnectionRecord, RequestRecord, Saturated};
 use crate::domain::Clock;
@@ -54,7 +54,6 @@ pub struct AuditStatus {
 
 /// Writes records to a file that only grows. Call [`Self::close`] at the end.
 pub struct AuditFile {
-    queue: SyncSender<Entry>,
     places: Arc<Places>,
     thread: Thread,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -74,15 +73,13 @@ impl AuditFile {
         capacity: usize,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, AuditOpenError> {
-        // Invariant: whoever sends has a place, so the channel is never full.
-        let (queue, entries) = sync_channel(capacity + CONNECTIONS_MAX + FLUSHES_MAX);
         let places = Arc::new(Places::new(capacity));
-        let writer = Writer::new(sink, entries, Arc::clone(&places), clock);
+        let writer = Writer::new(sink, Arc::clone(&places), clock);
         let handle = thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || writer.run())
             .map_err(AuditOpenError::Thread)?;
-        Ok(Self { queue, places, thread: handle.thread().clone(), writer: Mutex::new(Some(handle)) })
+        Ok(Self { places, thread: handle.thread().clone(), writer: Mutex::new(Some(handle)) })
     }
 
     /// The disk took what it was last given.
@@ -111,7 +108,9 @@ impl AuditFile {
     pub fn flush(&self, patience: Duration) -> Result<(), FlushError> {
         let waiting = || FlushError { waiting: self.places.taken() };
         let (done, wait) = sync_channel(1);
-        self.queue.try_send(Entry::Flush(done)).map_err(|_| waiting())?;
+        if !self.places.flush(done) {
+            return Err(waiting());
+        }
         self.thread.unpark();
         wait.recv_timeout(patience).map_err(|_| waiting())
     }
@@ -132,14 +131,6 @@ impl AuditFile {
         self.places.stopping.store(true, Ordering::Release);
         self.thread.unpark();
     }
-
-    fn send(&self, entry: Entry) {
-        if self.queue.try_send(entry).is_err() {
-            // Invariant: only when the writer is gone; from now on `reserve` refuses.
-            self.places.lost();
-            tracing::error!("an audit record is lost: the writer is gone");
-        }
-    }
 }
 
 /// Where records go. None of these waits.
@@ -150,14 +141,14 @@ impl AuditFile {
     }
 
     /// Takes the record for a place that was reserved; never fails.
-    pub fn record(&self, record: RequestRecord) {
-        self.send(Entry::Request(Box::new(record)));
+    pub fn record(&self, record: &RequestRecord<'_>) {
+        self.places.request(record);
     }
 
     /// Takes note of a connection that never became a request. Under a flood they are counted, not listed.
-    pub fn connection(&self, record: ConnectionRecord) {
+    pub fn connection(&self, record: &ConnectionRecord) {
         if self.places.reserve_connection(record.at) {
-            self.send(Entry::Connection(Box::new(record)));
+            self.places.connection(record);
         }
     }
 }

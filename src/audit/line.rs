@@ -33,7 +33,7 @@ macro_rules! texts {
     };
 }
 
-impl Line for RequestRecord {
+impl Line for RequestRecord<'_> {
     fn members(&self, line: &mut JsonLine<'_>) {
         line.text("kind", "request");
         line.at("at", self.started_at);
@@ -41,7 +41,7 @@ impl Line for RequestRecord {
         if let Some(id) = &self.trace_id {
             line.hex("trace_id", id);
         }
-        line.text("listener", &self.listener);
+        line.text("listener", self.listener);
         line.address("peer", self.peer);
         line.text("protocol", self.protocol);
         line.text("method", self.method);
@@ -51,14 +51,14 @@ impl Line for RequestRecord {
     }
 }
 
-impl RequestRecord {
+impl RequestRecord<'_> {
     fn who_and_what(&self, line: &mut JsonLine<'_>) {
         texts! { line;
-            "operation": self.operation.as_ref().map(|id| id.as_str());
-            "api": self.api.as_ref().map(|id| id.as_str());
-            "institution": self.institution.as_ref().map(|id| id.as_str());
-            "tenant": self.tenant.as_ref().map(|id| id.as_str());
-            "client": self.client.as_ref().map(|id| id.as_str());
+            "operation": self.operation.map(|id| id.as_str());
+            "api": self.api.map(|id| id.as_str());
+            "institution": self.institution.map(|id| id.as_str());
+            "tenant": self.tenant.map(|id| id.as_str());
+            "client": self.client.map(|id| id.as_str());
         }
         if let Some(token) = &self.token {
             line.base64url("token", token.bytes());
@@ -74,16 +74,16 @@ impl RequestRecord {
 
     fn decision(&self, line: &mut JsonLine<'_>) {
         texts! { line;
-            "product": self.product.as_ref().map(|id| id.as_str());
-            "plan": self.plan.as_ref().map(|id| id.as_str());
+            "product": self.product.map(|id| id.as_str());
+            "plan": self.plan.map(|id| id.as_str());
             "environment": self.environment.map(|environment| environment.as_str());
         }
         if !self.policies.is_empty() {
-            line.texts("policies", &self.policies);
+            line.texts("policies", self.policies);
         }
-        texts! { line; "policy_set": self.policy_set.as_deref(); "revision": self.revision.as_deref(); }
+        texts! { line; "policy_set": self.policy_set; "revision": self.revision; }
         if !self.quotas_refused.is_empty() {
-            line.texts("quotas_refused", &self.quotas_refused);
+            line.texts("quotas_refused", self.quotas_refused);
         }
         if self.contract_violations > 0 {
             line.number("contract_violations", self.contract_violations.into());
@@ -110,9 +110,9 @@ impl RequestRecord {
     }
 }
 
-impl Line for Upstream {
+impl Line for Upstream<'_> {
     fn members(&self, line: &mut JsonLine<'_>) {
-        line.text("backend", &self.backend);
+        line.text("backend", self.backend);
         optional(line, "status", self.status.map(u64::from));
         line.number("attempts", self.attempts.into());
     }

@@ -1,9 +1,13 @@
-//! Places in the queue between requests and the writer. All counts of it are here.
+//! The queue between requests and the writer, and the places in it. All counts of it are here.
+//!
+//! A record becomes its line where it is handed over: bytes are all that waits, and nothing is shared with the writer.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{ConnectionRecord, RequestRecord};
+use super::line::{Line, append};
 use crate::domain::Timestamp;
 
 /// Most request records that wait, from the start of the request until the disk has its record.
@@ -26,17 +30,26 @@ pub(super) const FLUSHES_MAX: usize = 16;
 #[error("the audit queue is full")]
 pub struct Saturated;
 
-/// What the writer takes from the queue.
-pub(super) enum Entry {
-    Request(Box<RequestRecord>),
-    Connection(Box<ConnectionRecord>),
-    /// Answered when everything that was queued before it is on the disk.
-    Flush(SyncSender<()>),
+/// What waits for the writer: whole lines, one behind the other.
+#[derive(Default)]
+pub(super) struct Waiting {
+    pub lines: Vec<u8>,
+    pub requests: usize,
+    pub connections: usize,
+    /// Answered when everything that was queued before is on the disk.
+    pub flushes: Vec<SyncSender<()>>,
+}
+
+thread_local! {
+    /// Where a line is made, so that the lock of the queue is held for no longer than to copy it.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The state that requests and the writer share.
 pub(super) struct Places {
     capacity: usize,
+    /// Invariant: whoever adds to it has a place, so it has a bound.
+    waiting: Mutex<Waiting>,
     /// Places taken by requests under way and by records that the disk does not have yet.
     requests: AtomicUsize,
     connections: AtomicUsize,
@@ -83,6 +96,7 @@ impl Places {
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity,
+            waiting: Mutex::default(),
             requests: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             refused: Tally::default(),
@@ -124,6 +138,48 @@ impl Places {
         Err(Saturated)
     }
 
+    /// Takes the record of a request that has a place.
+    pub fn request(&self, record: &impl Line) {
+        self.take(record, |waiting| waiting.requests += 1);
+    }
+
+    /// Takes the record of a connection that has a place.
+    pub fn connection(&self, record: &impl Line) {
+        self.take(record, |waiting| waiting.connections += 1);
+    }
+
+    fn take(&self, record: &impl Line, count: impl FnOnce(&mut Waiting)) {
+        SCRATCH.with_borrow_mut(|line| {
+            line.clear();
+            append(line, record);
+            let mut waiting = self.lock();
+            waiting.lines.extend_from_slice(line);
+            count(&mut waiting);
+        });
+        if !self.alive.load(Ordering::Relaxed) {
+            tracing::error!("an audit record is lost: the writer is gone");
+        }
+    }
+
+    /// Asks to be told when everything that was queued before is on the disk. False if too many ask, or nobody writes.
+    pub fn flush(&self, done: SyncSender<()>) -> bool {
+        let mut waiting = self.lock();
+        let room = waiting.flushes.len() < FLUSHES_MAX && self.alive.load(Ordering::Relaxed);
+        if room {
+            waiting.flushes.push(done);
+        }
+        room
+    }
+
+    /// Gives the writer all that waits, in exchange for an empty buffer.
+    pub fn exchange(&self, empty: Vec<u8>) -> Waiting {
+        std::mem::replace(&mut *self.lock(), Waiting { lines: empty, ..Waiting::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether this connection is listed; if not, it is counted.
     pub fn reserve_connection(&self, at: Timestamp) -> bool {
         let second = at.secs();
@@ -145,6 +201,7 @@ impl Places {
     pub fn lost(&self) {
         self.alive.store(false, Ordering::Relaxed);
         self.healthy.store(false, Ordering::Relaxed);
+        self.lock().flushes.clear(); // Who waits learns of it.
     }
 
     pub fn release(&self, requests: usize, connections: usize) {

@@ -106,10 +106,10 @@ pub enum Outcome {
 }
 
 /// The back end that a request went to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upstream {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upstream<'a> {
     /// Its id in the configuration, never its address.
-    pub backend: Arc<str>,
+    pub backend: &'a str,
     /// Absent if it gave no answer.
     pub status: Option<u16>,
     /// How many back ends were tried, this one included.
@@ -134,25 +134,25 @@ pub struct Quantities {
 }
 
 /// One request. What is not known of it is absent. Never a raw path, a query, a body or a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestRecord {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestRecord<'a> {
     pub started_at: Timestamp,
     pub interaction_id: InteractionId,
     /// W3C trace id.
     pub trace_id: Option<[u8; 16]>,
     /// The listener's name in the configuration.
-    pub listener: Arc<str>,
+    pub listener: &'a str,
     pub peer: IpAddr,
     /// `HTTP/1.1` or `HTTP/2`.
     pub protocol: &'static str,
     /// A method that the catalogue knows; any other is `_OTHER`, since its name is the caller's free choice.
     pub method: &'static str,
     /// The operation's id stands for its path.
-    pub operation: Option<OperationId>,
-    pub api: Option<ApiId>,
-    pub institution: Option<InstitutionId>,
-    pub tenant: Option<TenantId>,
-    pub client: Option<ClientId>,
+    pub operation: Option<&'a OperationId>,
+    pub api: Option<&'a ApiId>,
+    pub institution: Option<&'a InstitutionId>,
+    pub tenant: Option<&'a TenantId>,
+    pub client: Option<&'a ClientId>,
     pub token: Option<TokenDigest>,
     /// What somebody did on a page of the authorization endpoint, such as `approved`; `client` is then whose request it was
     /// about.
@@ -161,30 +161,30 @@ pub struct RequestRecord {
     pub subject: Option<SubjectDigest>,
     /// Of the client certificate of the connection.
     pub certificate: Option<Thumbprint>,
-    pub product: Option<ProductId>,
-    pub plan: Option<PlanId>,
+    pub product: Option<&'a ProductId>,
+    pub plan: Option<&'a PlanId>,
     pub environment: Option<Environment>,
     /// The policies that determined the decision.
-    pub policies: Arc<[String]>,
+    pub policies: &'a [String],
     /// Hash of the policy set that decided.
-    pub policy_set: Option<Arc<str>>,
+    pub policy_set: Option<&'a str>,
     /// Revision of the configuration that the request was served under.
-    pub revision: Option<Arc<str>>,
+    pub revision: Option<&'a str>,
     pub outcome: Outcome,
     /// Status sent to the caller; absent if none was.
     pub status: Option<u16>,
-    pub upstream: Option<Upstream>,
+    pub upstream: Option<Upstream<'a>>,
     pub latency: Latency,
     pub quantities: Quantities,
     /// Names of the limits that refused.
-    pub quotas_refused: Vec<String>,
+    pub quotas_refused: &'a [String],
     /// How many violations of the request or response contract were found.
     pub contract_violations: u32,
 }
 
-impl RequestRecord {
+impl<'a> RequestRecord<'a> {
     /// What is known when the first byte of a request has come; the rest is filled in as it becomes known.
-    pub fn new(started_at: Timestamp, interaction_id: InteractionId, listener: Arc<str>, peer: IpAddr) -> Self {
+    pub fn new(started_at: Timestamp, interaction_id: InteractionId, listener: &'a str, peer: IpAddr) -> Self {
         Self {
             started_at,
             interaction_id,
@@ -205,7 +205,7 @@ impl RequestRecord {
             product: None,
             plan: None,
             environment: None,
-            policies: Arc::default(),
+            policies: &[],
             policy_set: None,
             revision: None,
             outcome: Outcome::Aborted { phase: Phase::Head },
@@ -213,7 +213,7 @@ impl RequestRecord {
             upstream: None,
             latency: Latency::default(),
             quantities: Quantities::default(),
-            quotas_refused: Vec::new(),
+            quotas_refused: &[],
             contract_violations: 0,
         }
     }

@@ -38,31 +38,36 @@ fn peer() -> IpAddr {
     "192.0.2.7".parse().unwrap()
 }
 
-fn blank() -> RequestRecord {
-    RequestRecord::new(START, InteractionId::from_random([7; 16]), "public".into(), peer())
+fn blank() -> RequestRecord<'static> {
+    RequestRecord::new(START, InteractionId::from_random([7; 16]), "public", peer())
 }
 
-fn full() -> RequestRecord {
+/// For as long as the tests run.
+fn kept<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+fn full() -> RequestRecord<'static> {
     RequestRecord {
         trace_id: Some([0xab; 16]),
         protocol: "HTTP/2",
         method: "GET",
-        operation: Some(OperationId::parse("accounts.GetBalances").unwrap()),
-        api: Some(ApiId::parse("accounts").unwrap()),
-        institution: Some(InstitutionId::parse("northbank").unwrap()),
-        tenant: Some(TenantId::parse("acme").unwrap()),
-        client: Some(ClientId::parse("acme-app").unwrap()),
+        operation: Some(kept(OperationId::parse("accounts.GetBalances").unwrap())),
+        api: Some(kept(ApiId::parse("accounts").unwrap())),
+        institution: Some(kept(InstitutionId::parse("northbank").unwrap())),
+        tenant: Some(kept(TenantId::parse("acme").unwrap())),
+        client: Some(kept(ClientId::parse("acme-app").unwrap())),
         token: Some(TokenDigest::of_jti("3f0c")),
         certificate: Some(Thumbprint([1; 32])),
-        product: Some(ProductId::parse("account-data").unwrap()),
-        plan: Some(PlanId::parse("gold").unwrap()),
+        product: Some(kept(ProductId::parse("account-data").unwrap())),
+        plan: Some(kept(PlanId::parse("gold").unwrap())),
         environment: Some(Environment::Sandbox),
-        policies: ["active-partners".to_owned(), "jurisdiction".to_owned()].into(),
-        policy_set: Some("9c56".into()),
-        revision: Some("12".into()),
+        policies: kept(["active-partners".to_owned(), "jurisdiction".to_owned()]),
+        policy_set: Some("9c56"),
+        revision: Some("12"),
         outcome: Outcome::Answered,
         status: Some(200),
-        upstream: Some(Upstream { backend: "northbank-1".into(), status: Some(200), attempts: 2 }),
+        upstream: Some(Upstream { backend: "northbank-1", status: Some(200), attempts: 2 }),
         latency: Latency { total: 5_120, admission: Some(85), upstream: Some(4_900) },
         quantities: Quantities { bytes_in: 0, bytes_out: 512 },
         ..blank()
@@ -81,7 +86,7 @@ fn lines_are_as_they_were() {
     let refused = RequestRecord {
         outcome: Outcome::Refused { code: "quota-exceeded" },
         status: Some(429),
-        quotas_refused: vec!["burst".into(), "daily".into()],
+        quotas_refused: kept(["burst".into(), "daily".into()]),
         contract_violations: 2,
         ..blank()
     };
@@ -237,7 +242,7 @@ fn a_full_disk_keeps_records_waiting_and_then_refuses_requests() {
     let file = AuditFile::start(disk.clone(), 8, hands()).unwrap();
     for _ in 0..8 {
         file.reserve().unwrap();
-        file.record(full());
+        file.record(&full());
     }
     assert!(file.flush(Duration::from_millis(300)).is_err(), "not on the disk");
     assert!(!file.healthy());
@@ -250,7 +255,7 @@ fn a_full_disk_keeps_records_waiting_and_then_refuses_requests() {
     file.flush(PATIENCE).unwrap();
     assert!(file.healthy() && !file.saturated());
     file.reserve().unwrap();
-    file.record(blank());
+    file.record(&blank());
     file.close(PATIENCE).unwrap();
     let lines = disk.lines();
     assert_eq!(lines.iter().filter(|line| line["kind"] == "request").count(), 9, "nothing is lost, nothing is twice");
@@ -273,7 +278,7 @@ fn what_a_failed_sync_was_for_is_written_again() {
         for failing in [0, 2, 0] {
             disk.syncs_failing.store(failing, Ordering::Relaxed);
             file.reserve().unwrap();
-            file.record(blank());
+            file.record(&blank());
             file.flush(PATIENCE).unwrap();
             assert!(file.healthy());
         }
@@ -289,7 +294,7 @@ fn a_line_torn_between_two_files_is_whole_in_the_second() {
     disk.full.store(true, Ordering::Relaxed);
     let file = AuditFile::start(disk.clone(), 8, hands()).unwrap();
     file.reserve().unwrap();
-    file.record(blank());
+    file.record(&blank());
     assert!(file.flush(Duration::from_millis(300)).is_err());
     disk.changed.store(true, Ordering::Relaxed);
     file.flush(PATIENCE).unwrap();
@@ -305,7 +310,7 @@ fn records_that_keep_coming_share_the_disks_attention() {
     let mut records = 0;
     while begin.elapsed() < Duration::from_millis(450) {
         file.reserve().unwrap();
-        file.record(blank());
+        file.record(&blank());
         records += 1;
         std::thread::park_timeout(Duration::from_micros(200));
     }
@@ -322,11 +327,11 @@ fn a_request_under_way_holds_its_place() {
     let file = AuditFile::start(disk.clone(), 2, hands()).unwrap();
     assert_eq!((file.reserve(), file.reserve()), (Ok(()), Ok(())));
     assert_eq!(file.reserve(), Err(Saturated));
-    file.record(blank());
+    file.record(&blank());
     file.flush(PATIENCE).unwrap();
     assert_eq!(file.reserve(), Ok(()), "what is written makes room");
-    file.record(blank());
-    file.record(blank());
+    file.record(&blank());
+    file.record(&blank());
     file.close(PATIENCE).unwrap();
     assert_eq!(disk.lines().iter().filter(|line| line["kind"] == "request").count(), 3);
     assert_eq!(file.reserve(), Err(Saturated), "after the end nothing is taken in");
@@ -344,10 +349,10 @@ fn a_flood_of_failed_connections_is_counted_not_listed() {
         certificate: None,
     };
     for _ in 0..CONNECTIONS_PER_SECOND_MAX + 50 {
-        file.connection(failed(START));
+        file.connection(&failed(START));
     }
     assert!(!file.saturated(), "requests are not the worse for it");
-    file.connection(failed(START.plus(Duration::from_secs(1))));
+    file.connection(&failed(START.plus(Duration::from_secs(1))));
     file.flush(PATIENCE).unwrap();
     file.close(PATIENCE).unwrap();
     let lines = disk.lines();
@@ -370,7 +375,7 @@ fn many_threads_lose_nothing() {
             std::thread::spawn(move || {
                 for _ in 0..1_000 {
                     file.reserve().unwrap();
-                    file.record(blank());
+                    file.record(&blank());
                 }
             })
         })
@@ -404,7 +409,7 @@ impl Place {
 
 fn write_one(file: &AuditFile) {
     file.reserve().unwrap();
-    file.record(blank());
+    file.record(&blank());
     file.close(PATIENCE).unwrap();
 }
 
@@ -464,7 +469,7 @@ fn a_file_that_was_renamed_or_removed_is_followed_by_a_new_one() {
         let older = place.path().with_extension("1");
         let file = place.open();
         file.reserve().unwrap();
-        file.record(full());
+        file.record(&full());
         file.flush(PATIENCE).unwrap();
         if renamed {
             std::fs::rename(place.path(), &older).unwrap();
@@ -490,7 +495,7 @@ fn records_wait_while_the_file_has_its_name_from_another() {
     other.lock().unwrap();
     until("the loss of the name to be known", || !file.healthy());
     file.reserve().unwrap();
-    file.record(blank());
+    file.record(&blank());
     assert!(file.flush(Duration::from_millis(300)).is_err());
     assert_eq!(file.status().waiting, 1);
     drop(other);
@@ -531,7 +536,7 @@ fn closing_on_a_full_disk_ends_and_says_what_is_lost() {
     let sink = std::fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
     let file = AuditFile::start(Full(sink), 8, hands()).unwrap();
     file.reserve().unwrap();
-    file.record(full());
+    file.record(&full());
     assert_eq!(file.close(Duration::from_millis(300)), Err(FlushError { waiting: 1 }));
     assert!(!file.healthy());
 }

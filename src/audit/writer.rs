@@ -3,12 +3,12 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::line::{Notice, append};
-use super::queue::{Entry, Places};
+use super::queue::{Places, Waiting};
 use crate::domain::{Clock, Timestamp};
 
 /// Within this much time the disk has a record, as long as it obeys: half of it to gather a group, half to write it.
@@ -27,11 +27,8 @@ const REPEAT_MAX: Duration = Duration::from_secs(10);
 /// How often the file is looked for by its name.
 const FOLLOW: Duration = Duration::from_secs(1);
 
-/// Most lines in one group, which bounds the memory of the buffer (a line has about 700 bytes).
-const GROUP_MAX: usize = 4_096;
-
-/// A buffer of a full group of usual lines is kept for the next one.
-const KEPT_BYTES_MAX: usize = GROUP_MAX * 1024;
+/// A buffer of as much is kept for the next group: a line has about 700 bytes.
+const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Where lines go.
 pub(super) trait Sink: Send {
@@ -45,10 +42,11 @@ pub(super) trait Sink: Send {
 
 pub(super) struct Writer<S> {
     sink: S,
-    queue: Receiver<Entry>,
     places: Arc<Places>,
     clock: Arc<dyn Clock>,
     group: Group,
+    /// For the queue, when it gives up its lines.
+    spare: Vec<u8>,
     followed: Instant,
 }
 
@@ -76,8 +74,8 @@ impl Drop for Farewell {
 }
 
 impl<S: Sink> Writer<S> {
-    pub fn new(sink: S, queue: Receiver<Entry>, places: Arc<Places>, clock: Arc<dyn Clock>) -> Self {
-        Self { sink, queue, places, clock, group: Group::default(), followed: Instant::now() }
+    pub fn new(sink: S, places: Arc<Places>, clock: Arc<dyn Clock>) -> Self {
+        Self { sink, places, clock, group: Group::default(), spare: Vec::new(), followed: Instant::now() }
     }
 
     /// Works until it is told to stop and everything is written, or cannot be.
@@ -96,7 +94,7 @@ impl<S: Sink> Writer<S> {
                     continue;
                 }
             }
-            let (began, full) = (Instant::now(), self.group.records() >= GROUP_MAX);
+            let began = Instant::now();
             let mut wait = RETRY;
             while let Err(error) = self.commit() {
                 self.complain(&error);
@@ -111,10 +109,8 @@ impl<S: Sink> Writer<S> {
                 }
             }
             self.conclude();
-            if !full {
-                // The next group gathers as long as the first did: under load the disk would else be asked for every few.
-                thread::park_timeout(GATHER.saturating_sub(began.elapsed()));
-            }
+            // The next group gathers as long as the first did: under load the disk would else be asked for every few.
+            thread::park_timeout(GATHER.saturating_sub(began.elapsed()));
         }
     }
 
@@ -127,20 +123,15 @@ impl<S: Sink> Writer<S> {
         if let Some(count) = self.places.summed.report() {
             group.notice(&Notice::ConnectionsSummed { at, count });
         }
-        while group.records() < GROUP_MAX {
-            match self.queue.try_recv() {
-                Ok(Entry::Request(record)) => {
-                    append(&mut group.lines, &*record);
-                    group.requests += 1;
-                }
-                Ok(Entry::Connection(record)) => {
-                    append(&mut group.lines, &*record);
-                    group.connections += 1;
-                }
-                Ok(Entry::Flush(done)) => group.flushes.push(done),
-                Err(_empty_or_closed) => break,
-            }
+        let Waiting { mut lines, requests, connections, flushes } =
+            self.places.exchange(std::mem::take(&mut self.spare));
+        if group.lines.is_empty() {
+            std::mem::swap(&mut group.lines, &mut lines);
+        } else {
+            group.lines.append(&mut lines);
         }
+        self.spare = kept(lines);
+        (group.requests, group.connections, group.flushes) = (requests, connections, flushes);
     }
 
     fn must_follow(&self) -> bool {
@@ -198,12 +189,15 @@ impl<S: Sink> Writer<S> {
         for done in group.flushes.drain(..) {
             let _nobody_waits_any_more = done.try_send(());
         }
-        // The buffer serves the next group, unless it was an unusually large one.
-        group.lines.clear();
-        if group.lines.capacity() <= KEPT_BYTES_MAX {
-            self.group.lines = group.lines;
-        }
+        self.group.lines = kept(group.lines);
     }
+}
+
+/// A buffer for what comes next, unless it was an unusually large one.
+fn kept(mut buffer: Vec<u8>) -> Vec<u8> {
+    buffer.clear();
+    buffer.shrink_to(KEPT_BYTES_MAX);
+    buffer
 }
 
 impl Group {

@@ -32,6 +32,10 @@ pub struct Exchange<'c> {
     downstream: Arc<dyn Downstream>,
     request: RequestHeader,
     draining: &'c watch::Receiver<bool>,
+    has_body: bool,
+    request_bytes: u64,
+    /// An answer that begins before the request's body was read is the last one on its connection, and says so.
+    closes_when_early: bool,
     /// The connection can take another request after this one.
     persists: bool,
     /// Of the last header that was sent.
@@ -41,12 +45,32 @@ pub struct Exchange<'c> {
 }
 
 impl<'c> Exchange<'c> {
-    /// `draining` says that no further request is wanted on the connection.
-    pub fn new(stream: &'c mut GuardedStream, request: RequestHeader, draining: &'c watch::Receiver<bool>) -> Self {
+    /// `has_body` as [`super::Asked::Plain`] has it. `draining` says that no further request is wanted on the connection.
+    pub fn new(
+        stream: &'c mut GuardedStream,
+        (request, has_body): (RequestHeader, bool),
+        draining: &'c watch::Receiver<bool>,
+    ) -> Self {
         let persists = !wants_close(&request) && !*draining.borrow();
         let downstream = stream.downstream();
-        let framing = Framing::Length(0);
-        Self { stream, downstream, request, draining, persists, status: None, framing, body_bytes: 0 }
+        Self {
+            stream,
+            downstream,
+            request,
+            draining,
+            has_body,
+            request_bytes: 0,
+            closes_when_early: true,
+            persists,
+            status: None,
+            framing: Framing::Length(0),
+            body_bytes: 0,
+        }
+    }
+
+    /// The request as it is now; the connection is free again.
+    pub fn into_request(self) -> RequestHeader {
+        self.request
     }
 
     pub fn downstream(&self) -> &Arc<dyn Downstream> {
@@ -71,9 +95,30 @@ impl<'c> Exchange<'c> {
         self.status
     }
 
-    /// Of the answer's body, without its framing.
-    pub const fn body_bytes(&self) -> u64 {
-        self.body_bytes
+    /// Bytes of the bodies so far, without their framing: of the request, of the answer.
+    pub const fn body_bytes(&self) -> (u64, u64) {
+        (self.request_bytes, self.body_bytes)
+    }
+
+    /// The request came without a body.
+    pub const fn is_body_empty(&self) -> bool {
+        !self.has_body
+    }
+
+    pub const fn is_body_done(&self) -> bool {
+        self.stream.is_read()
+    }
+
+    /// The next part of the request's body; the stream keeps the time.
+    pub async fn read_body(&mut self) -> io::Result<Option<Bytes>> {
+        let part = self.stream.part().await?;
+        self.request_bytes += part.as_ref().map_or(0, |part| part.len() as u64);
+        Ok(part)
+    }
+
+    /// See [`Exchange::write_header`]: whether an answer that begins early is the last one; it is unless told otherwise.
+    pub const fn set_closes_when_early(&mut self, closes: bool) {
+        self.closes_when_early = closes;
     }
 
     /// Resolves when the client is gone.
@@ -81,7 +126,8 @@ impl<'c> Exchange<'c> {
         self.stream.gone().await;
     }
 
-    /// Sends an interim answer, or collects a final one, which leaves with the next flush.
+    /// Sends an interim answer, or collects a final one, which leaves with the next flush. What of the request's body was
+    /// not read by then would have to be read before the next request: the final answer says that there is none.
     pub async fn write_header(&mut self, mut header: ResponseHeader) -> io::Result<()> {
         if self.is_answered() {
             return Err(io::ErrorKind::InvalidInput.into()); // Two answers to one request.
@@ -93,7 +139,8 @@ impl<'c> Exchange<'c> {
             return self.stream.flush().await;
         }
         self.framing = self.framing_of(&header);
-        self.persists &= self.framing != Framing::Close && !*self.draining.borrow();
+        let early = self.closes_when_early && !self.is_body_done();
+        self.persists &= self.framing != Framing::Close && !early && !*self.draining.borrow();
         header.remove_header(&DATE);
         header.remove_header(&CONNECTION);
         let persists = self.persists;
@@ -167,9 +214,9 @@ impl<'c> Exchange<'c> {
         self.status.is_some_and(|status| !status.is_informational())
     }
 
-    /// Whether the answer was whole and another request may follow it.
+    /// Whether the request was read, the answer was whole and another request may follow it.
     pub fn persists(&self) -> bool {
-        self.persists && self.is_answered() && self.framing == Framing::Length(0)
+        self.persists && self.is_body_done() && self.is_answered() && self.framing == Framing::Length(0)
     }
 
     /// Says that nothing more will be sent.

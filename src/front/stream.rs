@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
@@ -79,6 +79,8 @@ pub struct GuardedStream {
     place: Option<Place>,
     phase: Phase,
     body: BodyScanner,
+    /// The header of a plain request of whose body nothing was read yet.
+    taken: Option<Bytes>,
     /// Bytes received and not handed over.
     inbox: BytesMut,
     /// Bytes of an answer not sent yet: small writes leave together.
@@ -120,6 +122,7 @@ impl GuardedStream {
             place: Some(place),
             phase,
             body: BodyScanner::new(super::http1::Framing::None),
+            taken: None,
             inbox,
             outbox: BytesMut::new(),
             heads: 0,

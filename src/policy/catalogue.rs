@@ -8,7 +8,7 @@ use super::issue::PolicyIssue;
 use super::question::{ActionFacts, World};
 use super::suggest::closest;
 use crate::domain::{
-    Currency, Environment, InstitutionId, Jurisdiction, LicenceRole, OperationId, PartnerStatus, Risk,
+    Currency, Environment, InstitutionId, Jurisdiction, LicenceRole, OperationId, PartnerStatus, Risk, once,
 };
 
 /// Groups that exist whether or not the catalogue has a member for them, so that a set of policies can be shipped.
@@ -21,8 +21,14 @@ const PREFIXES: [&str; 4] = ["api:", "institution:", "tag:", "licence:"];
 #[derive(Debug, Clone)]
 pub(super) struct Action {
     pub id: OperationId,
-    /// Sorted; shared by all operations of the same groups.
-    pub groups: Arc<[String]>,
+    pub kind: Arc<ActionKind>,
+}
+
+/// What policies see of an operation beside its id; shared by all of which they see the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct ActionKind {
+    /// Sorted.
+    pub groups: Box<[String]>,
     pub institution: InstitutionId,
     pub licence_role: Option<LicenceRole>,
 }
@@ -55,7 +61,7 @@ impl Catalogue {
                 issues
                     .push(of_catalogue(format!("the operation `{}` has the name of a group of operations", action.id)));
             }
-            for group in &*action.groups {
+            for group in &action.kind.groups {
                 catalogue.groups.entry(group.clone()).or_default().push(position);
             }
         }
@@ -102,7 +108,7 @@ fn actions(world: &World<'_>) -> Vec<Action> {
 }
 
 impl Action {
-    fn new(facts: &ActionFacts, known: &mut HashSet<Arc<[String]>>) -> Self {
+    fn new(facts: &ActionFacts, known: &mut HashSet<Arc<ActionKind>>) -> Self {
         let reads = matches!(facts.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE"); // RFC 9110 §9.2.1
         let mut groups = vec![
             format!("api:{}", facts.api),
@@ -113,17 +119,9 @@ impl Action {
         groups.extend(facts.licence_role.map(|role| format!("licence:{}", role.as_str())));
         groups.sort_unstable();
         groups.dedup();
-        let groups = known.get(groups.as_slice()).cloned().unwrap_or_else(|| {
-            let groups: Arc<[String]> = groups.into();
-            known.insert(Arc::clone(&groups));
-            groups
-        });
-        Self {
-            id: facts.operation.clone(),
-            groups,
-            institution: facts.institution.clone(),
-            licence_role: facts.licence_role,
-        }
+        let (groups, institution) = (groups.into(), facts.institution.clone());
+        let kind = ActionKind { groups, institution, licence_role: facts.licence_role };
+        Self { id: facts.operation.clone(), kind: once(known, &kind, |kind| Arc::new(kind.clone())) }
     }
 }
 

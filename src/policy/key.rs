@@ -1,7 +1,7 @@
 //! Under which key is a decision remembered? The values of the facts that a slice mentions, byte for byte: two
 //! questions share an answer only if they agree in everything that the slice's policies can see.
 
-use super::catalogue::Action;
+use super::catalogue::ActionKind;
 use super::mention::{Fact, Facts, Mentions};
 use super::question::Question;
 use crate::domain::Money;
@@ -34,7 +34,7 @@ impl KeyPlan {
     }
 
     /// Writes the key of a question.
-    pub fn key(&self, question: &Question<'_>, action: &Action) -> Vec<u8> {
+    pub fn key(&self, question: &Question<'_>, action: &ActionKind) -> Vec<u8> {
         let mut key = Vec::with_capacity(96);
         key.extend(self.slice.to_le_bytes());
         self.identities(question, &mut key);
@@ -85,7 +85,7 @@ impl KeyPlan {
         }
     }
 
-    fn context(&self, question: &Question<'_>, action: &Action, key: &mut Vec<u8>) {
+    fn context(&self, question: &Question<'_>, action: &ActionKind, key: &mut Vec<u8>) {
         if self.facts.has(Fact::DataJurisdictions) {
             key.extend((question.data_jurisdictions.len() as u64).to_le_bytes());
             question.data_jurisdictions.iter().for_each(|code| key.extend(code.as_str().as_bytes()));

@@ -71,7 +71,7 @@ impl Vocabulary {
         let tenant = uid(&self.tenant, question.client.tenant.id.as_str());
         let institution = uid(&self.institution, question.institution.as_str());
         let operation = uid(&self.action, action.id.as_str());
-        let groups = action.groups.iter().map(|group| uid(&self.action, group));
+        let groups = action.kind.groups.iter().map(|group| uid(&self.action, group));
         let parents = HashSet::from([tenant.clone()]);
         let entities = [
             entity(client.clone(), self.client(question, facts, &tenant), parents)?,
@@ -147,7 +147,7 @@ impl Vocabulary {
             Some(RestrictedExpression::new_set(types))
         });
         pair(Fact::LicenceRole, "licence_role", &|| {
-            action.licence_role.map(|role| reference(&self.licence_role, role.as_str()))
+            action.kind.licence_role.map(|role| reference(&self.licence_role, role.as_str()))
         });
         pair(Fact::Amount, "amount", &|| self.amount(question.amount?, facts));
         pair(Fact::AmountExpected, "amount_expected", &|| Some(truth(question.amount_expected)));

@@ -42,7 +42,7 @@ pub(super) type Entry<'c> = (&'c str, Vec<&'c str>);
 /// The whole schema.
 pub(super) fn whole(catalogue: &Catalogue) -> String {
     let entries = catalogue.actions.iter().map(|action| {
-        let groups: Vec<&str> = action.groups.iter().map(String::as_str).collect();
+        let groups: Vec<&str> = action.kind.groups.iter().map(String::as_str).collect();
         (action.id.as_str(), groups)
     });
     write(catalogue.groups.keys().map(String::as_str), entries)

@@ -9,7 +9,7 @@ use cedar_policy::{Authorizer, Decision as Verdict, PolicyId};
 use moka::sync::Cache;
 
 use super::annotation::Rule;
-use super::catalogue::Action;
+use super::catalogue::{Action, ActionKind};
 use super::compile;
 use super::decision::Decision;
 use super::issue::{PolicyIssue, PolicySource};
@@ -32,14 +32,23 @@ type Key = Arc<[u8]>;
 pub struct PolicySet {
     hash: String,
     schema: String,
+    /// Position = [`OperationIndex`].
     actions: Vec<Action>,
+    /// Likewise: what an answer from memory needs.
+    places: Vec<Place>,
     rules: Vec<Rule>,
-    slices: Slices,
+    slices: Vec<Slice>,
     vocabulary: Vocabulary,
     authorizer: Authorizer,
     memory: Cache<Key, Decision>,
     evaluations: AtomicU64,
     decided: PolicyDecisions,
+}
+
+/// What policies see of an operation, and which of them can decide about it.
+struct Place {
+    kind: Arc<ActionKind>,
+    slice: u32,
 }
 
 /// What can decide about one operation, for `explain`.
@@ -64,12 +73,16 @@ impl PolicySet {
         rules: Vec<Rule>,
         slices: Slices,
     ) -> Self {
+        let Slices { slices, of_action } = slices;
+        let place = |(action, slice): (&Action, u32)| Place { kind: Arc::clone(&action.kind), slice };
+        let places = actions.iter().zip(of_action).map(place).collect();
         let weigher = |key: &Key, decision: &Decision| {
             u32::try_from(key.len() + decision.weight() + ENTRY_BYTES).unwrap_or(u32::MAX)
         };
         Self {
             hash: hash(sources),
             schema,
+            places,
             actions,
             rules,
             slices,
@@ -110,7 +123,7 @@ impl PolicySet {
 
     /// How many different slices the operations have.
     pub fn slices(&self) -> usize {
-        self.slices.slices.len()
+        self.slices.len()
     }
 
     /// Which policies can decide about an operation, and what they read.
@@ -124,24 +137,22 @@ impl PolicySet {
 
     /// Answers a question: from memory if one like it was answered before.
     pub fn decide(&self, question: &Question<'_>) -> Decision {
-        let Some((action, slice)) = self.slice(question.operation) else {
+        let Some((kind, slice)) = self.slice(question.operation) else {
             return Decision::unpermitted(); // An index of another snapshot: nothing permits what nobody knows.
         };
-        if action.institution != *question.institution {
-            tracing::error!(
-                operation = action.id.as_str(),
-                "a policy question names another institution than the catalogue"
-            );
+        if kind.institution != *question.institution {
+            let operation = question.operation.0;
+            tracing::error!(operation, "a policy question names another institution than the catalogue");
             return Decision::failed(Vec::new());
         }
-        let key = slice.plan.key(question, action);
+        let key = slice.plan.key(question, kind);
         if let Some(decision) = self.memory.get(key.as_slice()) {
             self.decided.hits.add();
             return decision;
         }
         self.decided.misses.add();
         self.evaluations.fetch_add(1, Ordering::Relaxed);
-        match self.evaluate(question, action, slice, slice.plan.facts) {
+        match self.evaluate(question, slice, slice.plan.facts) {
             Ok(decision) => {
                 self.memory.insert(key.into(), decision.clone());
                 decision
@@ -155,32 +166,24 @@ impl PolicySet {
     #[cfg(test)]
     pub(super) fn forgetful(&self, question: &Question<'_>) -> Decision {
         match self.slice(question.operation) {
-            Some((action, slice)) => {
-                self.evaluate(question, action, slice, Facts::all()).unwrap_or_else(Decision::failed)
-            }
+            Some((_, slice)) => self.evaluate(question, slice, Facts::all()).unwrap_or_else(Decision::failed),
             None => Decision::unpermitted(),
         }
     }
 
     /// Looks where a question about this operation will be answered.
     pub fn foresee(&self, operation: OperationIndex) -> bool {
-        self.slice(operation).is_some_and(|(action, _)| action.licence_role.is_some())
+        self.places.get(operation.0 as usize).is_some_and(|place| place.slice > 0)
     }
 
-    fn slice(&self, operation: OperationIndex) -> Option<(&Action, &Slice)> {
-        let position = operation.0 as usize;
-        let slice = *self.slices.of_action.get(position)?;
-        Some((self.actions.get(position)?, self.slices.slices.get(slice as usize)?))
+    fn slice(&self, operation: OperationIndex) -> Option<(&ActionKind, &Slice)> {
+        let Place { kind, slice } = self.places.get(operation.0 as usize)?;
+        Some((kind, self.slices.get(*slice as usize)?))
     }
 
     /// Asks Cedar, showing it no more than these facts; gives the policies that failed, if any.
-    fn evaluate<'s>(
-        &'s self,
-        question: &Question<'_>,
-        action: &Action,
-        slice: &Slice,
-        facts: Facts,
-    ) -> Result<Decision, Vec<&'s Rule>> {
+    fn evaluate<'s>(&'s self, question: &Question<'_>, slice: &Slice, facts: Facts) -> Result<Decision, Vec<&'s Rule>> {
+        let action = self.actions.get(question.operation.0 as usize).ok_or_else(Vec::new)?;
         let (request, entities) = self.vocabulary.request(question, action, facts).map_err(|error| {
             tracing::error!(%error, operation = action.id.as_str(), "a policy question could not be asked");
             Vec::new()

@@ -86,7 +86,7 @@ impl<'p> Index<'p> {
 
     /// Positions of the policies that can apply, ascending.
     fn policies(&self, action: &Action, parsed: &[Parsed]) -> Vec<u32> {
-        let names = action.groups.iter().map(String::as_str).chain([action.id.as_str()]);
+        let names = action.kind.groups.iter().map(String::as_str).chain([action.id.as_str()]);
         let named = names.filter_map(|name| self.named.get(name)).flatten();
         let mut policies: Vec<u32> = self.anywhere.iter().chain(named).copied().collect();
         policies.sort_unstable();
@@ -94,7 +94,7 @@ impl<'p> Index<'p> {
         policies.retain(|policy| {
             parsed
                 .get(*policy as usize)
-                .is_some_and(|policy| reaches(&policy.tree.resource, action.institution.as_str()))
+                .is_some_and(|policy| reaches(&policy.tree.resource, action.kind.institution.as_str()))
         });
         policies
     }

@@ -1,6 +1,6 @@
 //! How does a request that the gateway answers itself reach a tower service, and its answer the client?
 //!
-//! Bodies stream both ways with back pressure.
+//! Bodies stream both ways with back pressure; a short one, such as a token request, is read before the service is asked.
 //! Invariants: a body has a size, a pause and a total time that it cannot exceed; a panic of the service is an error
 //! here; when the client goes away the service's future is dropped; what is answered is framed so that the connection
 //! can be kept, and it is kept only if the request body was read to its end.
@@ -32,6 +32,9 @@ use upload::Upload;
 /// What is read of a body that nobody wants, so that the client hears the answer and may keep its connection.
 const UNWANTED_BYTES_MAX: usize = 64 * 1024;
 const UNWANTED_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Up to this length a body is short: it fits what is read of a connection at once, or little more.
+const SHORT_BYTES_MAX: u64 = 16 * 1024;
 
 /// Bounds of a request body.
 #[derive(Debug, Clone, Copy)]
@@ -111,7 +114,11 @@ where
         return Err(BridgeError::BodyTooLarge { bytes_max: limits.body_bytes_max });
     }
     let expects_continue = call.expects_continue;
-    let (mut upload, body) = Upload::new(caller, expects_continue, limits);
+    let (mut upload, body) = if is_short(caller) && !expects_continue {
+        Upload::read(caller, limits).await?
+    } else {
+        Upload::new(caller, expects_continue, limits)
+    };
     let request = request(caller, call, body)?;
     let answered = AssertUnwindSafe(service.oneshot(request)).catch_unwind();
     let mut answered = pin!(answered);
@@ -144,6 +151,10 @@ pub async fn discard_body(caller: &mut Caller<'_>, bytes_max: usize, patience: D
         }
     }
     caller.is_body_done()
+}
+
+fn is_short(caller: &mut Caller<'_>) -> bool {
+    stated_length(caller).is_some_and(|bytes| bytes <= SHORT_BYTES_MAX) && !caller.is_body_empty()
 }
 
 fn stated_length(caller: &Caller<'_>) -> Option<u64> {

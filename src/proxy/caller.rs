@@ -17,7 +17,7 @@ use crate::front::{Exchange, Http2Exchange, downstream, unread};
 /// Whoever waits for an answer.
 #[expect(clippy::large_enum_variant, reason = "most requests are plain")]
 pub enum Caller<'s> {
-    /// A plain request of HTTP/1.1: there is no body.
+    /// A request of HTTP/1.1 without a body, or with one whose length is told.
     Plain(Exchange<'s>),
     /// A request of HTTP/2, plain or not.
     Http2(&'s mut Http2Exchange),
@@ -26,6 +26,14 @@ pub enum Caller<'s> {
 }
 
 impl Caller<'_> {
+    /// The request as it is now, of a caller whose request is read again.
+    pub fn into_request(self) -> Option<Box<RequestHeader>> {
+        match self {
+            Self::Plain(exchange) => Some(Box::new(exchange.into_request())),
+            Self::Http2(_) | Self::Session(_) => None,
+        }
+    }
+
     pub fn downstream(&self) -> Option<&Arc<dyn Downstream>> {
         match self {
             Self::Plain(exchange) => Some(exchange.downstream()),
@@ -79,7 +87,7 @@ impl Caller<'_> {
 
     pub fn is_body_empty(&mut self) -> bool {
         match self {
-            Self::Plain(_) => true,
+            Self::Plain(exchange) => exchange.is_body_empty(),
             Self::Http2(exchange) => exchange.is_body_empty(),
             Self::Session(session) => session.is_body_empty(),
         }
@@ -87,7 +95,7 @@ impl Caller<'_> {
 
     pub fn is_body_done(&mut self) -> bool {
         match self {
-            Self::Plain(_) => true,
+            Self::Plain(exchange) => exchange.is_body_done(),
             Self::Http2(exchange) => exchange.is_body_done(),
             Self::Session(session) => session.is_body_done(),
         }
@@ -95,7 +103,7 @@ impl Caller<'_> {
 
     pub async fn read_body(&mut self) -> Result<Option<Bytes>> {
         match self {
-            Self::Plain(_) => Ok(None),
+            Self::Plain(exchange) => exchange.read_body().await.map_err(unread),
             Self::Http2(exchange) => exchange.read_body().await.map_err(unread),
             Self::Session(session) => session.read_request_body().await,
         }
@@ -121,19 +129,18 @@ impl Caller<'_> {
 
     /// Whether an answer that is sent before the body was read ends an HTTP/1 connection.
     pub fn set_close_when_early(&mut self, close: bool) {
-        if let Self::Session(session) = self {
-            session.set_close_on_response_before_downstream_finish(close);
+        match self {
+            Self::Plain(exchange) => exchange.set_closes_when_early(close),
+            Self::Http2(_) => {}
+            Self::Session(session) => session.set_close_on_response_before_downstream_finish(close),
         }
     }
 
     /// Tells a caller that waits for it to send its body (RFC 9110 §10.1.1).
     pub async fn say_continue(&mut self) -> Result<()> {
         match self {
-            Self::Plain(_) => Ok(()), // It has no body.
-            Self::Http2(exchange) => {
-                let header = ResponseHeader::build_no_case(StatusCode::CONTINUE, Some(0))?;
-                written(exchange.write_header(header, false))
-            }
+            Self::Plain(exchange) => written(exchange.write_header(go_on()?).await),
+            Self::Http2(exchange) => written(exchange.write_header(go_on()?, false)),
             Self::Session(session) => {
                 // Pingora takes the interim answer for an early final one, and would announce a close.
                 session.set_close_on_response_before_downstream_finish(false);
@@ -240,7 +247,7 @@ impl Caller<'_> {
     /// Bytes of the bodies so far: of the request, of the answer.
     pub fn body_bytes(&self) -> (u64, u64) {
         match self {
-            Self::Plain(exchange) => (0, exchange.body_bytes()),
+            Self::Plain(exchange) => exchange.body_bytes(),
             Self::Http2(exchange) => exchange.body_bytes(),
             Self::Session(session) => (session.body_bytes_read() as u64, session.body_bytes_sent() as u64),
         }
@@ -266,6 +273,11 @@ impl Caller<'_> {
             }
         }
     }
+}
+
+/// RFC 9110 §15.2.1.
+fn go_on() -> Result<ResponseHeader> {
+    ResponseHeader::build_no_case(StatusCode::CONTINUE, Some(0))
 }
 
 fn written(outcome: io::Result<()>) -> Result<()> {

@@ -1,8 +1,8 @@
 //! Who serves what is asked on a connection: we ourselves, or Pingora's proxy?
 //!
-//! Over HTTP/2 we answer everything but what is streamed, and over HTTP/1.1 what has no body and asks for no other protocol:
-//! there is nothing to be carried both ways at once, which is what Pingora's machinery is for. Everything else is
-//! Pingora's. What happens to a request is the same either way: [`Gateway`] says it.
+//! We answer everything but what is streamed, which is carried both ways at once: that is what Pingora's machinery is for.
+//! Its own are also the requests of HTTP/1 that come in chunks, ask for another protocol or are not of version 1.1. What
+//! happens to a request is the same either way: [`Gateway`] says it.
 
 use std::sync::Arc;
 
@@ -46,29 +46,41 @@ impl Connections {
     async fn serve_http1(&self, mut stream: Box<GuardedStream>, draining: &ShutdownWatch) {
         loop {
             match stream.next().await {
-                Ok(Asked::Plain(request)) => {
-                    let mut caller = Caller::Plain(Exchange::new(&mut stream, request, draining));
-                    // What has no body is never streamed; if it were, to close without an answer is safe.
-                    let reusable = matches!(self.gateway.answer(&mut caller).await, Answer::Given { reusable: true });
-                    let persists = caller.persists();
-                    match (reusable, persists) {
-                        (true, true) => {}
-                        (true, false) => return drop(stream.shutdown().await),
-                        (false, _) => return, // Half an answer, or none: it must not look whole.
+                Ok(Asked::Plain(request, has_body)) => {
+                    let mut caller = Caller::Plain(Exchange::new(&mut stream, (request, has_body), draining));
+                    let answer = self.gateway.answer(&mut caller).await;
+                    match (answer, caller.persists()) {
+                        (Answer::Given { reusable: true }, true) => {}
+                        (Answer::Given { reusable: true }, false) => return drop(stream.shutdown().await),
+                        // Half an answer, or none: it must not look whole.
+                        (Answer::Given { reusable: false }, _) => return,
+                        (Answer::ToStream(mut ctx), _) => {
+                            ctx.cleaned = caller.into_request();
+                            if !stream.take_back() {
+                                return; // To close without an answer is safe.
+                            }
+                            match with_admitted(ctx, self.proxy_http1(stream, draining)).await {
+                                Some(next) => stream = next,
+                                None => return,
+                            }
+                        }
                     }
                 }
-                Ok(Asked::Other) => {
-                    let mut session = ServerSession::new_http1(stream);
-                    session.set_keepalive(Some(0)); // The stream keeps the time.
-                    let reused = self.proxy.process_new_http(session, draining).await;
-                    match reused.and_then(|reused| guarded(reused.consume().0)) {
-                        Some(next) => stream = next,
-                        None => return,
-                    }
-                }
+                Ok(Asked::Other) => match self.proxy_http1(stream, draining).await {
+                    Some(next) => stream = next,
+                    None => return,
+                },
                 Ok(Asked::Nothing) | Err(_) => return,
             }
         }
+    }
+
+    /// Has Pingora serve one request; the stream comes back if another may follow.
+    async fn proxy_http1(&self, stream: Box<GuardedStream>, draining: &ShutdownWatch) -> Option<Box<GuardedStream>> {
+        let mut session = ServerSession::new_http1(stream);
+        session.set_keepalive(Some(0)); // The stream keeps the time.
+        let reused = self.proxy.process_new_http(session, draining).await?;
+        guarded(reused.consume().0)
     }
 
     /// Serves HTTP/2 until its connection ends: each request on a task of its own.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 
 use http::{HeaderName, HeaderValue, Uri};
+use pingora_http::RequestHeader;
 use tokio::time::Instant;
 
 use super::failure::Fault;
@@ -62,6 +63,8 @@ pub struct RequestContext {
     pub(super) websocket: bool,
     /// Pingora carries the exchange; after an error of it, it closes the caller's connection whatever we say.
     pub(super) carried: bool,
+    /// The request as the guard left it, where Pingora reads it again (HTTP/1).
+    pub(super) cleaned: Option<Box<RequestHeader>>,
     pub(super) trace: Option<TraceContext>,
     pub(super) connection: Option<Arc<Connection>>,
     pub(super) snapshot: Option<Arc<Snapshot>>,
@@ -87,6 +90,7 @@ impl RequestContext {
             expects_continue: false,
             websocket: false,
             carried: false,
+            cleaned: None,
             trace: None,
             connection: None,
             snapshot: None,

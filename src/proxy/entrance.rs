@@ -38,7 +38,7 @@ pub(super) async fn enter(
     ctx.note(|facts| facts.snapshot = Some(Arc::clone(&snapshot)));
     let connection = ctx.connection.clone().ok_or(Fault::Internal("the connection is unknown"))?;
     let pending = admit_head(&snapshot, &head(caller, &connection), ctx.received).await?;
-    if ctx.websocket && !pending.operation().is_some_and(|operation| operation.websocket) {
+    if ctx.websocket && !pending.operation().is_some_and(|operation| operation.terms.websocket) {
         return Err(Problem::new(Kind::UpgradeRefused).into());
     }
     ctx.note(|facts| {
@@ -98,7 +98,7 @@ fn parse(pending: &Pending, caller: &mut Caller<'_>, held: Option<&Held>) -> Res
     let Some(held) = held else {
         return Ok(if caller.is_body_empty() { Body::Absent } else { Body::Opaque });
     };
-    let enforced = pending.operation().is_some_and(|operation| operation.request_contract == Mode::Enforce);
+    let enforced = pending.operation().is_some_and(|operation| operation.terms.request_contract == Mode::Enforce);
     match parse_body(text(&caller.request().headers, header::CONTENT_TYPE), &held.bytes) {
         Ok(body) => Ok(body),
         Err(error) if enforced => Err(Rejection::Contract(vec![error]).into()),
@@ -125,7 +125,7 @@ async fn choose(
         let held = read_body(gateway, caller, ctx, &admitted.caller, &admitted.snapshot, max).await?;
         return Ok(Lane::Whole(held));
     }
-    let max = operation.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max);
+    let max = operation.terms.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max);
     if announced(caller).is_some_and(|length| length > max) {
         return Err(Fault::BodyTooLarge.into());
     }
@@ -150,14 +150,14 @@ fn forward(
         caller: pseudonym(&operation.institution.id, &client.tenant.id, &client.id)?,
         target: target(operation.upstream_path(caller.request().uri.path()), caller.request().uri.query())?,
         started,
-        deadline: now + operation.timeout.unwrap_or(admitted.pool.timeouts().total),
+        deadline: now + operation.terms.timeout.unwrap_or(admitted.pool.timeouts().total),
         tried: Tried::default(),
         picked: None,
         authority: None,
         credential: None,
-        websocket: operation.websocket && ctx.websocket,
+        websocket: operation.terms.websocket && ctx.websocket,
         body_bytes: 0,
-        body_bytes_max: operation.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max),
+        body_bytes_max: operation.terms.body_bytes_max.unwrap_or(gateway.limits.body_bytes_max),
         body_deadline: now + gateway.limits.body_timeout,
         body_ended: false,
         interim: 0,
@@ -194,7 +194,7 @@ async fn continue_if_expected(caller: &mut Caller<'_>, ctx: &mut RequestContext)
 
 /// What may be held of a body: the operation's own limit counts if it is the smaller one.
 fn body_bytes_max(gateway: &Gateway, operation: Option<&Operation>) -> usize {
-    let own = operation.and_then(|operation| usize::try_from(operation.body_bytes_max?).ok());
+    let own = operation.and_then(|operation| usize::try_from(operation.terms.body_bytes_max?).ok());
     own.unwrap_or(usize::MAX).min(gateway.limits.buffered_bytes_max)
 }
 

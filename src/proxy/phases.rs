@@ -64,6 +64,9 @@ impl ProxyHttp for Phases {
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<()> {
         if ctx.carried {
+            if let Some(cleaned) = ctx.cleaned.take() {
+                *session.req_header_mut() = *cleaned;
+            }
             return Ok(());
         }
         let opened = self.0.open(&mut Caller::Session(session.as_downstream_mut()), ctx);

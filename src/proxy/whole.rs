@@ -183,13 +183,13 @@ async fn inspect(
     }
     let operation = admitted.operation().ok_or(Fault::Internal("the operation is unknown"))?;
     let obligations = &admitted.permit.obligations;
-    let must = obligations.rewrites_body() || operation.response_contract == Mode::Enforce;
+    let must = obligations.rewrites_body() || operation.terms.response_contract == Mode::Enforce;
     let headers = &header.headers;
     let body = match read(gateway, admitted, headers, body, must).await? {
         Read::Whole(held) => held,
         Read::TooLarge(begin) => return Ok(Inspected::TooLargeToCheck(begin)),
     };
-    let observed = match operation.response_contract {
+    let observed = match operation.terms.response_contract {
         Mode::Off => 0,
         mode => {
             let content_type = text(headers, header::CONTENT_TYPE);

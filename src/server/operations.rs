@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::admission::{Operation, Snapshot};
+use crate::admission::{Operation, OperationTerms, Snapshot};
 use crate::catalogue::{Written, written};
 use crate::config::{Configuration, Diagnostic, Place};
 use crate::contract::{Contract, ContractIssue, Contracts};
@@ -83,19 +83,17 @@ pub(super) fn operations(
     let mut texts: HashSet<Arc<str>> = HashSet::new();
     let mut text = |text: &str| once(&mut texts, text, |text| Arc::from(text));
     let mut scope_sets = HashSet::new();
+    let mut all_terms: HashSet<Arc<OperationTerms>> = HashSet::new();
     for draft in drafts {
         let settings = &draft.api.settings.value;
         let institution = institutions.get(&settings.institution)?;
         let pool = |environment| pools.get(&(settings.institution.clone(), environment)).cloned();
-        operations.push(Operation {
-            id: draft.imported.spec.id.clone(),
+        let terms = OperationTerms {
             api: settings.source.id.clone(),
-            institution: Arc::clone(institution),
             base_path: text(draft.api.imported.base_path.trim_end_matches('/')),
             base_path_segments: draft.upstream.segments,
             upstream_base_path: text(&draft.upstream.base),
             scopes: once(&mut scope_sets, &draft.imported.scopes, ScopeSet::clone),
-            contract: contracts.next()?,
             request_contract: draft.settings.request_contract.unwrap_or(settings.request_contract),
             response_contract: draft.settings.response_contract.unwrap_or(settings.response_contract),
             amount: draft.amount.clone(),
@@ -105,11 +103,17 @@ pub(super) fn operations(
                 .authorization_details_type
                 .as_ref()
                 .map(|at| at.value.as_str().into()),
-            sandbox: pool(Environment::Sandbox),
-            live: pool(Environment::Live),
             timeout: draft.settings.timeout,
             body_bytes_max: draft.settings.body_bytes_max,
             websocket: draft.settings.websocket,
+        };
+        operations.push(Operation {
+            id: draft.imported.spec.id.clone(),
+            contract: contracts.next()?,
+            terms: once(&mut all_terms, &terms, |terms| Arc::new(terms.clone())),
+            institution: Arc::clone(institution),
+            sandbox: pool(Environment::Sandbox),
+            live: pool(Environment::Live),
             metrics: services.metrics.operation(&draft.imported.spec.id, &draft.imported.spec.method),
         });
     }

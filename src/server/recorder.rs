@@ -37,7 +37,7 @@ impl Recorder {
     fn connection(&self, listener: &str, peer: SocketAddr, reason: &'static str) {
         let record =
             ConnectionRecord { at: self.clock.now(), listener: listener.into(), peer, reason, certificate: None };
-        self.audit.connection(record);
+        self.audit.connection(&record);
     }
 }
 
@@ -59,7 +59,7 @@ impl ProxyEvents for Recorder {
         }
         // A request that found no place was refused for just that; there is nothing to fill.
         if facts.reserved {
-            self.audit.record(record);
+            self.audit.record(&record);
         }
     }
 }
@@ -117,8 +117,8 @@ fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn record(facts: &RequestFacts) -> RequestRecord {
-    let listener = facts.connection.as_ref().map_or_else(|| Arc::from(""), |c| Arc::clone(&c.listener));
+fn record(facts: &RequestFacts) -> RequestRecord<'_> {
+    let listener = facts.connection.as_ref().map_or("", |connection| &connection.listener);
     let peer = facts.source.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
     let mut record = RequestRecord::new(facts.received, facts.interaction, listener, peer);
     record.trace_id = facts.trace.as_ref().map(crate::signal::TraceContext::trace_id);
@@ -131,7 +131,7 @@ fn record(facts: &RequestFacts) -> RequestRecord {
     record.outcome = outcome(facts);
     record.status = facts.status;
     record.upstream = facts.backend.as_ref().map(|backend| Upstream {
-        backend: Arc::clone(backend),
+        backend,
         status: facts.upstream_status,
         attempts: u32::try_from(facts.attempts).unwrap_or(u32::MAX),
     });
@@ -141,42 +141,42 @@ fn record(facts: &RequestFacts) -> RequestRecord {
         upstream: facts.upstream_took.map(micros),
     };
     record.quantities = Quantities { bytes_in: facts.request_bytes, bytes_out: facts.response_bytes };
-    record.quotas_refused.clone_from(&facts.quotas_refused);
+    record.quotas_refused = &facts.quotas_refused;
     record.contract_violations = u32::try_from(facts.observed.0 + facts.observed.1).unwrap_or(u32::MAX);
     record
 }
 
-fn name_operation(record: &mut RequestRecord, facts: &RequestFacts) {
+fn name_operation<'a>(record: &mut RequestRecord<'a>, facts: &'a RequestFacts) {
     let Some(snapshot) = &facts.snapshot else { return };
-    record.revision = Some(Arc::clone(&snapshot.revision));
+    record.revision = Some(&snapshot.revision);
     let Some(operation) = facts.operation.and_then(|index| snapshot.operation(index)) else { return };
-    record.operation = Some(operation.id.clone());
-    record.api = Some(operation.api.clone());
-    record.institution = Some(operation.institution.id.clone());
-    record.policy_set = Some(Arc::clone(&snapshot.policy_hash));
+    record.operation = Some(&operation.id);
+    record.api = Some(&operation.terms.api);
+    record.institution = Some(&operation.institution.id);
+    record.policy_set = Some(&snapshot.policy_hash);
 }
 
-fn name_caller(record: &mut RequestRecord, facts: &RequestFacts) {
+fn name_caller<'a>(record: &mut RequestRecord<'a>, facts: &'a RequestFacts) {
     if let Some(caller) = &facts.caller {
-        record.tenant = Some(caller.partner.client.tenant.id.clone());
-        record.client = Some(caller.partner.client.id.clone());
+        record.tenant = Some(&caller.partner.client.tenant.id);
+        record.client = Some(&caller.partner.client.id);
         record.token = caller.token.jti.as_deref().map(TokenDigest::of_jti);
     } else {
-        record.client.clone_from(&facts.own_client);
+        record.client = facts.own_client.as_ref();
     }
     if let Some(visit) = &facts.visit {
-        record.client = Some(visit.client_id.clone());
+        record.client = Some(&visit.client_id);
         record.visit = Some(visit.act.as_str());
         record.subject = visit.subject;
     }
     if let Some(subscription) = &facts.subscription {
-        record.product = Some(subscription.product.id.clone());
-        record.plan = Some(subscription.plan.id().clone());
+        record.product = Some(&subscription.product.id);
+        record.plan = Some(subscription.plan.id());
         record.environment = Some(subscription.environment);
     }
     match (&facts.permit, &facts.refusal) {
-        (Some(permit), _) => record.policies = Arc::clone(&permit.policies),
-        (None, Some(refusal)) => record.policies = refusal.policies.as_slice().into(),
+        (Some(permit), _) => record.policies = &permit.policies,
+        (None, Some(refusal)) => record.policies = &refusal.policies,
         (None, None) => {}
     }
 }
@@ -193,22 +193,22 @@ fn outcome(facts: &RequestFacts) -> Outcome {
     }
 }
 
-fn line<'a>(record: &'a RequestRecord, facts: &'a RequestFacts) -> AccessLine<'a> {
+fn line<'a>(record: &RequestRecord<'a>, facts: &'a RequestFacts) -> AccessLine<'a> {
     AccessLine {
         started_at: record.started_at,
         interaction_id: record.interaction_id,
         trace_id: record.trace_id.unwrap_or_default(),
         span_id: facts.trace.as_ref().map(crate::signal::TraceContext::span_id).unwrap_or_default(),
-        listener: &record.listener,
+        listener: record.listener,
         peer: record.peer,
         protocol: record.protocol,
         tls: facts.connection.as_ref().and_then(|c| c.tls.as_ref()).map(|tls| tls.version),
         method: record.method,
-        operation: record.operation.as_ref(),
-        api: record.api.as_ref(),
-        institution: record.institution.as_ref(),
-        tenant: record.tenant.as_ref(),
-        client: record.client.as_ref(),
+        operation: record.operation,
+        api: record.api,
+        institution: record.institution,
+        tenant: record.tenant,
+        client: record.client,
         status: record.status,
         code: facts.problem.map(crate::problem::Kind::code),
         backend: facts.backend.as_deref(),

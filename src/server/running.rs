@@ -17,7 +17,7 @@ use crate::config::{Foundation, Variables};
 use crate::endpoint::{InForce, oauth};
 use crate::front::{Drained, Front, ListenerTls, ServerCertificate, Trust};
 use crate::hub::PARTNERS_MAX;
-use crate::oauth::{KeyRing, Parts};
+use crate::oauth::{AuthorizationServer, KeyRing, Parts};
 use crate::policy::MEMORY_BYTES_MAX;
 use crate::proxy::ByteBudget;
 use crate::quota::{ACCOUNTS_MAX, COUNTERS_MAX};
@@ -168,6 +168,11 @@ impl Running {
     /// The authorization server's keys, for rehearsals that need tokens that no client would get.
     pub fn keys(&self) -> &Arc<KeyRing> {
         &self.shared.ring
+    }
+
+    /// The authorization server in force.
+    pub fn authorization_server(&self) -> Arc<AuthorizationServer> {
+        self.shared.oauth.load_full()
     }
 
     /// Stops accepting, lets requests under way finish, writes what is left. Returns how many connections were cut.

@@ -96,7 +96,7 @@ fn asking(listeners: &[ListenerSettings]) -> Vec<Arc<str>> {
 /// The settings with what the catalogue says: APIs, scopes, and types of authorization details.
 pub(super) fn published(configuration: &Configuration, in_force: &InForce, detail_types: DetailTypes) -> Settings {
     let settings = oauth_settings(configuration);
-    let paths: BTreeSet<_> = in_force.snapshot.operations.iter().map(|operation| &*operation.base_path).collect();
+    let paths: BTreeSet<_> = in_force.snapshot.operations.iter().map(|operation| &*operation.terms.base_path).collect();
     let below = paths.into_iter().filter(|path| !path.is_empty());
     let api_resources = below.map(|path| format!("{}{path}", settings.resource)).collect();
     Settings { api_resources, scopes_supported: scopes(configuration, in_force), detail_types, ..settings }
@@ -138,7 +138,7 @@ fn profiles(configuration: &Configuration) -> Vec<Profile> {
 
 /// Every scope that some operation demands or some client may have, sorted.
 fn scopes(configuration: &Configuration, in_force: &InForce) -> Vec<String> {
-    let demanded = in_force.snapshot.operations.iter().flat_map(|operation| operation.scopes.iter());
+    let demanded = in_force.snapshot.operations.iter().flat_map(|operation| operation.terms.scopes.iter());
     let entitled = configuration.clients.iter().flat_map(|located| located.value.client.scopes.iter());
     let templates = configuration.registrations.iter().flat_map(|located| located.value.template.scopes.iter());
     let names: BTreeSet<String> =

@@ -24,6 +24,9 @@ const KEPT_BYTES_MAX: usize = LINES_MAX * 512;
 /// The writer looks for lines this often. Nobody wakes it for one: that would cost a request more than the line.
 const GATHER: Duration = Duration::from_millis(100);
 
+/// The same while there are some: what waits then is so little that it is still near when it is written.
+const GATHER_BUSY: Duration = Duration::from_millis(10);
+
 thread_local! {
     /// Where a line is made, so that the lock of all lines is held for no longer than to copy it.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -213,10 +216,12 @@ fn write_lines(mut to: Box<dyn Write + Send>, queue: &Queue, lost: &Tally) {
             let (out, left) = lines.bytes.split_at(written);
             torn |= out.last().is_some_and(|last| *last != b'\n');
             lost.add_many(left.iter().filter(|byte| **byte == b'\n').count() as u64);
-        } else if last {
-            return;
-        } else {
-            thread::park_timeout(GATHER);
+        }
+        match (lines.count, last) {
+            (0, true) => return,
+            (0, false) => thread::park_timeout(GATHER),
+            (_, false) => thread::park_timeout(GATHER_BUSY),
+            (_, true) => {}
         }
         lines.bytes.clear();
         lines.bytes.shrink_to(KEPT_BYTES_MAX);

@@ -26,7 +26,7 @@ pub struct Head {
     /// Its length including the empty line that ends it, counted after `skip`.
     pub bytes: usize,
     pub framing: Framing,
-    /// HTTP/1.1 in origin-form that brings no body and wants no other protocol.
+    /// HTTP/1.1 in origin-form that wants no other protocol, and whose body, if it brings one, has a length.
     pub is_plain: bool,
 }
 
@@ -79,7 +79,7 @@ impl HeadScanner {
             rest = after;
         }
         let framing = fields.framing(&start)?;
-        let is_plain = start.is_plain && framing == Framing::None && !fields.upgrade;
+        let is_plain = start.is_plain && framing != Framing::Chunked && !fields.upgrade;
         Ok(Head { skip: self.skip, bytes: head.len(), framing, is_plain })
     }
 }

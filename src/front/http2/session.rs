@@ -63,10 +63,10 @@ impl Streamed {
     }
 }
 
-/// The error of a read from a caller over HTTP/2, as Pingora has it.
+/// The error of a read from a caller, as Pingora has it.
 pub fn unread(error: io::Error) -> Box<Error> {
     let kind = if error.kind() == io::ErrorKind::TimedOut { ErrorType::ReadTimedout } else { ErrorType::ReadError };
-    Error::because(kind, "from a caller over HTTP/2", error).into_down()
+    Error::because(kind, "from a caller", error).into_down()
 }
 
 fn unwritten(error: io::Error) -> Box<Error> {

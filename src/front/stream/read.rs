@@ -186,7 +186,7 @@ impl GuardedStream {
         }
     }
 
-    fn wait_for_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn wait_for_body<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if !self.reading.is_set() {
             let silent = Instant::now() + self.state.front().limits.body_idle_timeout;
             self.reading.set(self.due.map_or(silent, |due| due.min(silent)));
@@ -302,7 +302,7 @@ impl GuardedStream {
     }
 
     /// Reads ahead into the inbox; zero is the end of the stream.
-    fn fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(super) fn fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(transport) = self.transport.as_mut() else { return Poll::Ready(Ok(0)) };
         self.inbox.reserve(READ_BYTES);
         let read = pin!(transport.read_buf(&mut self.inbox)).poll(cx);
@@ -337,7 +337,7 @@ impl GuardedStream {
     }
 
     /// Ends the input within a request, whose filter or upstream sees the error and answers.
-    fn spoil(&mut self, fault: Fault) -> io::Error {
+    pub(super) fn spoil(&mut self, fault: Fault) -> io::Error {
         self.state.report_malformed(Malformed { fault, interaction: None });
         self.phase = Phase::Over;
         io::Error::new(io::ErrorKind::InvalidData, fault)

@@ -19,8 +19,19 @@ impl ServerApp for Plain {
         let Some(mut stream) = guarded(stream) else { panic!("another stream") };
         loop {
             match stream.next().await {
-                Ok(Asked::Plain(request)) => {
-                    let mut exchange = Exchange::new(&mut stream, request, draining);
+                Ok(Asked::Plain(request, has_body)) => {
+                    let mut exchange = Exchange::new(&mut stream, (request, has_body), draining);
+                    if exchange.request().uri.path().starts_with("/back") {
+                        let _in_work = InWork::begin(Arc::clone(exchange.downstream()));
+                        if exchange.request().uri.path() == "/back-late" {
+                            exchange.read_body().await.unwrap();
+                        }
+                        assert_eq!(exchange.into_request().headers["host"], "a");
+                        if stream.take_back() {
+                            return other(&mut stream).await;
+                        }
+                        return None;
+                    }
                     let in_work = InWork::begin(Arc::clone(exchange.downstream()));
                     let sent = self.answer(&mut exchange).await;
                     drop(in_work);
@@ -72,6 +83,15 @@ impl Plain {
             "/no-number" => (200, &[("content-length", "six")], &["abc"]),
             "/own-date" => (200, &[("content-length", "0"), ("date", "never"), ("connection", "x")], &[]),
             "/large" => (200, &[("content-length", "2000000")], &[]),
+            "/echo" => return echo(exchange).await,
+            "/unread" => (200, &[("content-length", "3")], &["abc"]),
+            "/read-on" => {
+                exchange.set_closes_when_early(false);
+                exchange.write_header(header(200, &[("content-length", "3")])).await?;
+                while exchange.read_body().await?.is_some() {}
+                exchange.write_body(&Bytes::from_static(b"abc")).await?;
+                return exchange.end().await;
+            }
             "/hang" => {
                 self.arrived.notify_one();
                 exchange.gone().await;
@@ -94,6 +114,24 @@ impl Plain {
         }
         exchange.end().await
     }
+}
+
+/// Answers with what was sent, between brackets.
+async fn echo(exchange: &mut Exchange<'_>) -> std::io::Result<()> {
+    assert!(!exchange.is_body_done() || exchange.is_body_empty());
+    let mut body = vec![b'['];
+    while let Some(part) = exchange.read_body().await? {
+        assert!(!part.is_empty() && !exchange.is_body_empty());
+        body.extend_from_slice(&part);
+    }
+    assert!(exchange.is_body_done());
+    assert_eq!(exchange.body_bytes().0, body.len() as u64 - 1);
+    body.push(b']');
+    let mut header = ResponseHeader::build_no_case(200, None).unwrap();
+    header.append_header("content-length", body.len()).unwrap();
+    exchange.write_header(header).await?;
+    exchange.write_body(&Bytes::from(body)).await?;
+    exchange.end().await
 }
 
 struct PlainHouse {
@@ -183,7 +221,6 @@ async fn an_answer_that_does_not_keep_to_its_frame_is_the_last_and_does_not_look
 async fn what_is_not_plain_is_left_to_be_read_whole() {
     let house = PlainHouse::open(&patient());
     for (name, request) in [
-        ("a body", of("POST", "/", "Content-Length: 3\r\n")),
         ("chunks", of("POST", "/", "Transfer-Encoding: chunked\r\n")),
         ("another protocol", of("GET", "/", "Upgrade: websocket\r\nConnection: upgrade\r\n")),
         ("HTTP/1.0", "GET / HTTP/1.0\r\nHost: a\r\n\r\n".into()),
@@ -233,4 +270,74 @@ async fn while_draining_the_answer_under_way_is_the_last() {
     assert!(get(&mut tcp, "/length").await.contains("keep-alive"));
     house.drain.send(true).unwrap();
     assert_eq!(read_to_end(&mut tcp).await, "", "an idle connection ends");
+}
+
+fn post(path: &str, body: &str) -> String {
+    format!("{}{body}", of("POST", path, &format!("Content-Length: {}\r\n", body.len())))
+}
+
+/// The bodies of the answers.
+async fn bodies(house: &PlainHouse, requests: &str) -> Vec<String> {
+    let text = house.ask(requests).await;
+    let answers = text.split("HTTP/1.1 200 OK\r\n").skip(1);
+    answers.map(|answer| answer.split_once("\r\n\r\n").unwrap().1.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn bodies_of_a_length_are_read_to_their_end_and_no_further() {
+    let house = PlainHouse::open(&patient());
+    let large = "x".repeat(300_000);
+    let end = of("GET", "/echo", LAST);
+    let requests =
+        [post("/echo", "one"), of("POST", "/echo", ""), post("/echo", ""), post("/echo", &large), end.clone()];
+    let expected = ["[one]".to_owned(), "[]".into(), "[]".into(), format!("[{large}]"), "[]".into()];
+    assert_eq!(bodies(&house, &requests.concat()).await, expected);
+
+    // However it is cut, and what follows is the next request.
+    let mut tcp = TcpStream::connect(house.address).await.unwrap();
+    tcp.set_nodelay(true).unwrap();
+    for piece in format!("{}{end}", post("/echo", "body")).as_bytes().chunks(3) {
+        tcp.write_all(piece).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let text = read_to_end(&mut tcp).await;
+    assert!(text.contains("[body]HTTP/1.1 200 OK") && text.ends_with("[]"), "{text}");
+}
+
+#[tokio::test]
+async fn an_answer_before_the_body_was_read_is_the_last() {
+    let house = PlainHouse::open(&patient());
+    let after = of("GET", "/echo", LAST);
+    let unread = house.ask(&format!("{}{after}", post("/unread", "three"))).await;
+    assert_eq!(unread, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc");
+    let read_on = house.ask(&format!("{}{after}", post("/read-on", "three"))).await;
+    assert!(read_on.contains("keep-alive\r\n\r\nabcHTTP/1.1 200 OK"), "{read_on}");
+}
+
+/// What Pingora is to carry it reads from the begin, with whatever of the body has arrived.
+#[tokio::test]
+async fn a_request_of_whose_body_nothing_was_read_can_be_taken_back() {
+    let house = PlainHouse::open(&patient());
+    let request = post("/back", "body");
+    assert_eq!(house.ask(&request).await, format!("other {}", request.len() - "body".len()));
+    let after = format!("{}{request}", post("/echo", "one"));
+    assert!(house.ask(&after).await.ends_with(&format!("other {}", request.len() - "body".len())));
+    assert_eq!(house.ask(&post("/back-late", "body")).await, "", "a part is gone");
+    assert_eq!(house.ask(&of("GET", "/back", "")).await, "", "there is nothing to be carried");
+}
+
+#[tokio::test]
+async fn half_a_body_is_no_request() {
+    let house = PlainHouse::open(&patient());
+    let half = of("POST", "/echo", "Content-Length: 9\r\n") + "half";
+    let mut tcp = TcpStream::connect(house.address).await.unwrap();
+    tcp.write_all(half.as_bytes()).await.unwrap();
+    tcp.shutdown().await.unwrap();
+    assert_eq!(read_to_end(&mut tcp).await, "", "the client broke off");
+
+    let hasty = PlainHouse::open(&limits());
+    let mut tcp = TcpStream::connect(hasty.address).await.unwrap();
+    tcp.write_all(half.as_bytes()).await.unwrap();
+    hasty.events.wait("cut body_idle").await;
+    assert_eq!(read_to_end(&mut tcp).await, "", "the client fell silent");
 }

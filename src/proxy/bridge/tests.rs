@@ -278,7 +278,7 @@ async fn one_kept_connection_serves_every_kind_of_answer() {
             head("POST", "/refuse", "Content-Length: 3\r\n") + "abc",
             &["401", "keep-alive"],
             "no",
-            "401 0>2",
+            "401 3>2",
         ),
         ("trailers", head("GET", "/trailers", ""), &["200 OK"], "0\r\n\r\n", "200 0>1"),
     ] {

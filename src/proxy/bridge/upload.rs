@@ -50,6 +50,17 @@ impl Upload {
         (Self { state, expects_continue, bytes: 0, limits: *limits, due }, body)
     }
 
+    /// Reads a body to its end before anybody asks for it.
+    pub async fn read(caller: &mut Caller<'_>, limits: &BridgeLimits) -> Result<(Self, Body), BridgeError> {
+        let due = Instant::now() + limits.body_timeout;
+        let mut upload = Self { state: State::Done, expects_continue: false, bytes: 0, limits: *limits, due };
+        let mut body = Vec::new();
+        while let Some(part) = part(caller, &mut upload.bytes, limits, due).await? {
+            body.extend_from_slice(&part);
+        }
+        Ok((upload, Body::from(body)))
+    }
+
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -95,26 +106,16 @@ impl Upload {
                     self.state = State::Unwanted;
                     return Ok(());
                 };
-                let pause = Instant::now() + self.limits.body_idle_timeout;
-                match timeout_at(pause.min(self.due), caller.read_body()).await {
-                    Ok(Ok(Some(bytes))) => {
-                        self.bytes += bytes.len() as u64;
-                        if self.bytes > self.limits.body_bytes_max {
-                            return Err(BridgeError::BodyTooLarge { bytes_max: self.limits.body_bytes_max });
-                        }
-                        room.send(bytes);
-                        Ok(())
-                    }
-                    Ok(Ok(None)) => {
+                match part(caller, &mut self.bytes, &self.limits, self.due).await? {
+                    Some(bytes) => room.send(bytes),
+                    None => {
                         drop(room);
                         if let State::Moving(sender) = std::mem::replace(&mut self.state, State::Done) {
                             let _ = sender.whole.send(());
                         }
-                        Ok(())
                     }
-                    Ok(Err(error)) => Err(fault(&error)),
-                    Err(_) => Err(BridgeError::BodyTimeout),
                 }
+                Ok(())
             }
             State::Done => {
                 caller.gone().await;
@@ -141,6 +142,23 @@ impl Upload {
         }
         Ok(())
     }
+}
+
+/// The next part of a body, in time and within bounds; `read` is how much came before.
+async fn part(
+    caller: &mut Caller<'_>,
+    read: &mut u64,
+    limits: &BridgeLimits,
+    due: Instant,
+) -> Result<Option<Bytes>, BridgeError> {
+    let pause = Instant::now() + limits.body_idle_timeout;
+    let part = timeout_at(pause.min(due), caller.read_body()).await.map_err(|_| BridgeError::BodyTimeout)?;
+    let part = part.map_err(|error| fault(&error))?;
+    *read += part.as_ref().map_or(0, |part| part.len() as u64);
+    if *read > limits.body_bytes_max {
+        return Err(BridgeError::BodyTooLarge { bytes_max: limits.body_bytes_max });
+    }
+    Ok(part)
 }
 
 /// Whether the client was slow, wrong or gone: the front door's stream says so in the cause.

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
-use crate::admission::{Operation, Snapshot};
+use crate::admission::{Operation, OperationTerms, Snapshot};
 use crate::authn::dpop::ExternalUrls;
 use crate::authn::{Authenticator, Challenges, Issuer, Revocations};
 use crate::contract::{
@@ -438,23 +438,25 @@ fn operations(ops: &[Op], pool: &Arc<Pool>, institution: &Arc<Institution>, scop
     let metrics = Metrics::new("test");
     let compiled = ops.iter().zip(contracts).map(|(op, contract)| Operation {
         id: op.id(),
-        api: ApiId::parse("bank").unwrap(),
         institution: Arc::clone(institution),
-        base_path: "".into(),
-        base_path_segments: 1,
-        upstream_base_path: "/v1".into(),
-        scopes: scopes.clone(),
         contract,
-        request_contract: op.request,
-        response_contract: op.response,
-        amount: None,
-        step_up: None,
-        authorization_details_type: None,
+        terms: Arc::new(OperationTerms {
+            api: ApiId::parse("bank").unwrap(),
+            base_path: "".into(),
+            base_path_segments: 1,
+            upstream_base_path: "/v1".into(),
+            scopes: scopes.clone(),
+            request_contract: op.request,
+            response_contract: op.response,
+            amount: None,
+            step_up: None,
+            authorization_details_type: None,
+            timeout: op.timeout,
+            body_bytes_max: op.body_bytes_max,
+            websocket: op.websocket,
+        }),
         sandbox: Some(Arc::clone(pool)),
         live: None,
-        timeout: op.timeout,
-        body_bytes_max: op.body_bytes_max,
-        websocket: op.websocket,
         metrics: metrics.operation(&op.id(), &op.method),
     });
     compiled.collect()

@@ -23,8 +23,8 @@ fn a_sound_folder_compiles() {
         assert_eq!(operation.id.as_str(), "bank.accounts");
         assert_eq!(operation.upstream_path("/bank/accounts"), "/v1/accounts");
         assert_eq!(operation.upstream_path("/b%61nk/accounts"), "/v1/accounts", "an encoding moves no cut");
-        assert_eq!(operation.scopes.to_string(), "bank", "no scope in the document: the API's id is demanded");
-        assert_eq!(operation.request_contract, Mode::Enforce);
+        assert_eq!(operation.terms.scopes.to_string(), "bank", "no scope in the document: the API's id is demanded");
+        assert_eq!(operation.terms.request_contract, Mode::Enforce);
         let partner = snapshot.registry.partner(&ClientId::parse("app").unwrap()).unwrap();
         assert!(partner.subscription(OperationIndex(0)).is_some());
         assert!(partner.subscription(OperationIndex(1)).is_none());
@@ -149,7 +149,7 @@ fn is_refused(snapshot: &Snapshot) -> bool {
         institution: &operation.institution.id,
         data_jurisdictions: &operation.institution.data_jurisdictions,
         sender_constrained: false,
-        scopes: &operation.scopes,
+        scopes: &operation.terms.scopes,
         detail_types: &[],
         amount: None,
         amount_expected: false,
@@ -169,7 +169,7 @@ fn an_institutions_document_does_not_talk_the_operator_down() {
         let demanded = |more: &str| {
             folder.write("apis.yaml", &APIS.replace("base_path: /bank", &format!("base_path: /bank{more}")));
             let in_force = folder.compile().unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
-            let amount = in_force.snapshot.operations[0].amount.as_ref().map(|at| at.amount.clone());
+            let amount = in_force.snapshot.operations[0].terms.amount.as_ref().map(|at| at.amount.clone());
             (is_refused(&in_force.snapshot), amount)
         };
         let amount = "operations: { accounts: { amount: { amount: /sum, currency: /currency } } }";
@@ -202,7 +202,7 @@ fn a_step_up_is_demanded_by_the_operator_else_by_the_document() {
         {
             folder.write("apis.yaml", &APIS.replace("base_path: /bank", &format!("base_path: /bank{more}")));
             let in_force = folder.compile().unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
-            assert_eq!(in_force.snapshot.operations[0].step_up, Some(expected), "{name}");
+            assert_eq!(in_force.snapshot.operations[0].terms.step_up, Some(expected), "{name}");
         }
     });
 }
@@ -228,7 +228,7 @@ fn details_are_demanded_of_a_type_that_some_api_declares() {
         };
         demand("payment");
         let in_force = folder.compile().unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
-        assert_eq!(in_force.snapshot.operations[0].authorization_details_type.as_deref(), Some("payment"));
+        assert_eq!(in_force.snapshot.operations[0].terms.authorization_details_type.as_deref(), Some("payment"));
         demand("paymant");
         let found = folder.mistakes();
         let expected = "apis.yaml:9:37: no API declares the authorization details type `paymant`\n    remedy: did you mean `payment`?";
@@ -288,7 +288,7 @@ fn scopes_are_the_operators_then_the_documents_then_the_defaults() {
             }
             folder.write("apis.yaml", &APIS.replace("base_path: /bank", &format!("base_path: /bank{more}")));
             let in_force = folder.compile().unwrap_or_else(|mistakes| panic!("{name}: {mistakes:#?}"));
-            assert_eq!(in_force.snapshot.operations[0].scopes.to_string(), expected, "{name}");
+            assert_eq!(in_force.snapshot.operations[0].terms.scopes.to_string(), expected, "{name}");
         }
     });
 }
