@@ -130,6 +130,7 @@ pub struct RouteTable {
 
 /// One cache line, and most lookups need no other to go on: a large table is read from memory that no cache holds.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Node {
     pub literals: Literals,
     /// What ends here.
@@ -140,7 +141,7 @@ pub(super) struct Node {
     pub parameter: Option<u32>,
 }
 
-const _: () = assert!(size_of::<Node>() <= 64);
+const _: () = assert!(size_of::<Node>() == 64);
 
 /// Children by their literal segments. Most nodes have one or a few, and comparing those is cheaper than a hash.
 #[derive(Debug)]
