@@ -105,7 +105,7 @@ pub fn median(values: &[f64]) -> f64 {
 }
 
 /// Clients of one round that were never there before.
-const NEWCOMERS: usize = 1_000;
+const NEWCOMERS: usize = 3_000;
 
 /// Half the distance from the least to the greatest value, in per cent of the median.
 fn noise(values: &[f64]) -> f64 {
