@@ -18,6 +18,9 @@ use super::{backend, counted, handshake, issuer, revocation, stages};
 
 /// What is loaded before each measurement and not counted.
 const WARM_UP: Duration = Duration::from_millis(300);
+
+/// Clients of one round that were never there before.
+const NEWCOMERS: usize = 3_000;
 /// After which a process that was busy starting is at rest, and has given back what it needed only for that.
 const REST: Duration = Duration::from_secs(4);
 /// Requests per second of the latency measurement, all callers together.
@@ -103,9 +106,6 @@ pub fn median(values: &[f64]) -> f64 {
     let at = |position: usize| sorted.get(position).copied().unwrap_or(f64::NAN);
     if sorted.len() % 2 == 1 { at(middle) } else { f64::midpoint(at(middle.wrapping_sub(1)), at(middle)) }
 }
-
-/// Clients of one round that were never there before.
-const NEWCOMERS: usize = 3_000;
 
 /// Half the distance from the least to the greatest value, in per cent of the median.
 fn noise(values: &[f64]) -> f64 {
@@ -272,8 +272,8 @@ async fn tokens(plan: &Plan, folder: &Path, subject: &Subject, report: &mut Repo
     report.value("raw ES256 verifications per CPU-second", median(&verifying), "1/s");
     let relative = |rates: &[f64]| median(&rates.iter().zip(&signing).map(|(own, raw)| own / raw).collect::<Vec<_>>());
     report.value("the authorization server alone: relative to raw signatures", relative(&issuing), "");
-    let best = rates.first().context("a method")?;
-    report.value("over mutual TLS: relative to raw signatures", relative(best), "");
+    let by_certificate = rates.first().context("a method")?;
+    report.value("over mutual TLS: relative to raw signatures", relative(by_certificate), "");
     Ok(())
 }
 

@@ -2,54 +2,46 @@
 //!
 //! A record becomes its line where it is handed over: bytes are all that waits, and nothing is shared with the writer.
 
-use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::line::{Line, append};
-use crate::domain::Timestamp;
+use crate::domain::{LineQueue, Timestamp};
 
 /// Most request records that wait, from the start of the request until the disk has its record.
 pub(super) const REQUESTS_MAX: usize = 65_536;
 
 /// Most of them while the disk refuses to take records: what waits then is lost if the process is killed.
-pub(super) const REQUESTS_AILING_MAX: usize = 4_096;
+const REQUESTS_AILING_MAX: usize = 4_096;
 
 /// Most connection records that wait.
-pub(super) const CONNECTIONS_MAX: usize = 1_024;
+const CONNECTIONS_MAX: usize = 1_024;
 
 /// Most connection records in one second, so that a flood of failed handshakes does not fill the disk.
 pub(super) const CONNECTIONS_PER_SECOND_MAX: u64 = 100;
 
 /// Most callers that wait for a flush at once.
-pub(super) const FLUSHES_MAX: usize = 16;
+const FLUSHES_MAX: usize = 16;
 
 /// There is no place for another record: the evidence would have a gap, so the request is refused (503).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the audit queue is full")]
 pub struct Saturated;
 
-/// What waits for the writer: whole lines, one behind the other.
+/// What waits for the writer.
 #[derive(Default)]
 pub(super) struct Waiting {
-    pub lines: Vec<u8>,
     pub requests: usize,
     pub connections: usize,
     /// Answered when everything that was queued before is on the disk.
     pub flushes: Vec<SyncSender<()>>,
 }
 
-thread_local! {
-    /// Where a line is made, so that the lock of the queue is held for no longer than to copy it.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
 /// The state that requests and the writer share.
 pub(super) struct Places {
     capacity: usize,
     /// Invariant: whoever adds to it has a place, so it has a bound.
-    waiting: Mutex<Waiting>,
+    pub lines: LineQueue<Waiting>,
     /// Places taken by requests under way and by records that the disk does not have yet.
     requests: AtomicUsize,
     connections: AtomicUsize,
@@ -96,7 +88,7 @@ impl Places {
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            waiting: Mutex::default(),
+            lines: LineQueue::default(),
             requests: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             refused: Tally::default(),
@@ -149,13 +141,11 @@ impl Places {
     }
 
     fn take(&self, record: &impl Line, count: impl FnOnce(&mut Waiting)) {
-        SCRATCH.with_borrow_mut(|line| {
-            line.clear();
-            append(line, record);
-            let mut waiting = self.lock();
-            waiting.lines.extend_from_slice(line);
-            count(&mut waiting);
-        });
+        let counted = |waiting: &mut Waiting| {
+            count(waiting);
+            true // It has a place.
+        };
+        self.lines.push(|line| append(line, record), counted);
         if !self.alive.load(Ordering::Relaxed) {
             tracing::error!("an audit record is lost: the writer is gone");
         }
@@ -163,21 +153,13 @@ impl Places {
 
     /// Asks to be told when everything that was queued before is on the disk. False if too many ask, or nobody writes.
     pub fn flush(&self, done: SyncSender<()>) -> bool {
-        let mut waiting = self.lock();
-        let room = waiting.flushes.len() < FLUSHES_MAX && self.alive.load(Ordering::Relaxed);
-        if room {
-            waiting.flushes.push(done);
-        }
-        room
-    }
-
-    /// Gives the writer all that waits, in exchange for an empty buffer.
-    pub fn exchange(&self, empty: Vec<u8>) -> Waiting {
-        std::mem::replace(&mut *self.lock(), Waiting { lines: empty, ..Waiting::default() })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.count(|waiting| {
+            let room = waiting.flushes.len() < FLUSHES_MAX && self.alive.load(Ordering::Relaxed);
+            if room {
+                waiting.flushes.push(done);
+            }
+            room
+        })
     }
 
     /// Whether this connection is listed; if not, it is counted.
@@ -201,7 +183,7 @@ impl Places {
     pub fn lost(&self) {
         self.alive.store(false, Ordering::Relaxed);
         self.healthy.store(false, Ordering::Relaxed);
-        self.lock().flushes.clear(); // Who waits learns of it.
+        self.lines.count(|waiting| waiting.flushes.clear()); // Who waits learns of it.
     }
 
     pub fn release(&self, requests: usize, connections: usize) {

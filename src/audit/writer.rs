@@ -3,13 +3,12 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::line::{Notice, append};
 use super::queue::{Places, Waiting};
-use crate::domain::{Clock, Timestamp};
+use crate::domain::{Clock, Lines, Timestamp, emptied};
 
 /// Within this much time the disk has a record, as long as it obeys: half of it to gather a group, half to write it.
 pub const COMMIT_DELAY_MAX: Duration = Duration::from_millis(200);
@@ -45,8 +44,6 @@ pub(super) struct Writer<S> {
     places: Arc<Places>,
     clock: Arc<dyn Clock>,
     group: Group,
-    /// For the queue, when it gives up its lines.
-    spare: Vec<u8>,
     followed: Instant,
 }
 
@@ -58,10 +55,8 @@ struct Group {
     done: usize,
     /// Lines were written and may be lost: they are written again, and say so.
     repeats: bool,
-    requests: usize,
-    connections: usize,
     notices: usize,
-    flushes: Vec<SyncSender<()>>,
+    waited: Waiting,
 }
 
 /// Whoever ends the thread, even by a panic, the requests must know.
@@ -75,7 +70,7 @@ impl Drop for Farewell {
 
 impl<S: Sink> Writer<S> {
     pub fn new(sink: S, places: Arc<Places>, clock: Arc<dyn Clock>) -> Self {
-        Self { sink, places, clock, group: Group::default(), spare: Vec::new(), followed: Instant::now() }
+        Self { sink, places, clock, group: Group::default(), followed: Instant::now() }
     }
 
     /// Works until it is told to stop and everything is written, or cannot be.
@@ -117,21 +112,15 @@ impl<S: Sink> Writer<S> {
     fn gather(&mut self) {
         let group = &mut self.group;
         let at = self.clock.now();
-        if let Some(count) = self.places.refused.report() {
-            group.notice(&Notice::RequestsRefused { at, count });
+        let (refused, summed) = (self.places.refused.report(), self.places.summed.report());
+        let Lines { bytes, counted } = self.places.lines.take(std::mem::take(&mut group.lines));
+        (group.lines, group.waited) = (bytes, counted);
+        if let Some(count) = summed {
+            group.precede(&Notice::ConnectionsSummed { at, count });
         }
-        if let Some(count) = self.places.summed.report() {
-            group.notice(&Notice::ConnectionsSummed { at, count });
+        if let Some(count) = refused {
+            group.precede(&Notice::RequestsRefused { at, count });
         }
-        let Waiting { mut lines, requests, connections, flushes } =
-            self.places.exchange(std::mem::take(&mut self.spare));
-        if group.lines.is_empty() {
-            std::mem::swap(&mut group.lines, &mut lines);
-        } else {
-            group.lines.append(&mut lines);
-        }
-        self.spare = kept(lines);
-        (group.requests, group.connections, group.flushes) = (requests, connections, flushes);
     }
 
     fn must_follow(&self) -> bool {
@@ -182,43 +171,28 @@ impl<S: Sink> Writer<S> {
         if !self.places.healthy.swap(true, Ordering::Relaxed) {
             tracing::info!("audit records are written again");
         }
-        let mut group = std::mem::take(&mut self.group);
-        let lines = group.requests + group.connections + group.notices;
-        self.places.written.fetch_add(lines as u64, Ordering::Relaxed);
-        self.places.release(group.requests, group.connections);
-        for done in group.flushes.drain(..) {
+        let Group { lines, notices, waited, .. } = std::mem::take(&mut self.group);
+        let Waiting { requests, connections, flushes } = waited;
+        self.places.written.fetch_add((requests + connections + notices) as u64, Ordering::Relaxed);
+        self.places.release(requests, connections);
+        for done in flushes {
             let _nobody_waits_any_more = done.try_send(());
         }
-        self.group.lines = kept(group.lines);
+        self.group.lines = emptied(lines, KEPT_BYTES_MAX);
     }
-}
-
-/// A buffer for what comes next, unless it was an unusually large one.
-fn kept(mut buffer: Vec<u8>) -> Vec<u8> {
-    buffer.clear();
-    buffer.shrink_to(KEPT_BYTES_MAX);
-    buffer
 }
 
 impl Group {
     fn is_empty(&self) -> bool {
-        self.lines.is_empty() && self.flushes.is_empty() && self.records() == 0
-    }
-
-    const fn records(&self) -> usize {
-        self.requests + self.connections
-    }
-
-    fn notice(&mut self, notice: &Notice) {
-        append(&mut self.lines, notice);
-        self.notices += 1;
+        self.lines.is_empty() && self.waited.flushes.is_empty()
     }
 
     /// Puts a notice before all lines.
     fn precede(&mut self, notice: &Notice) {
         let before = self.lines.len();
-        self.notice(notice);
+        append(&mut self.lines, notice);
         self.lines.rotate_left(before);
+        self.notices += 1;
     }
 
     fn repeat(&mut self, at: Timestamp) {

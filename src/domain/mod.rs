@@ -8,6 +8,7 @@ mod connection;
 mod digits;
 mod id;
 mod json_line;
+mod line_queue;
 mod money;
 mod once;
 mod partner;
@@ -24,6 +25,7 @@ pub use id::{
     ProductId, TenantId,
 };
 pub use json_line::JsonLine;
+pub use line_queue::{LineQueue, Lines, emptied};
 pub use money::{Currency, Money, MoneyError};
 pub use once::once;
 pub use partner::{Client, Environment, Jurisdiction, JurisdictionError, LicenceRole, PartnerStatus, Risk, Tenant};

@@ -45,12 +45,9 @@ pub struct Exchange<'c> {
 }
 
 impl<'c> Exchange<'c> {
-    /// `has_body` as [`super::Asked::Plain`] has it. `draining` says that no further request is wanted on the connection.
-    pub fn new(
-        stream: &'c mut GuardedStream,
-        (request, has_body): (RequestHeader, bool),
-        draining: &'c watch::Receiver<bool>,
-    ) -> Self {
+    /// Of a request that the stream has just handed out. `draining` says that no further one is wanted on the connection.
+    pub fn new(stream: &'c mut GuardedStream, request: RequestHeader, draining: &'c watch::Receiver<bool>) -> Self {
+        let has_body = !stream.is_read();
         let persists = !wants_close(&request) && !*draining.borrow();
         let downstream = stream.downstream();
         Self {

@@ -46,8 +46,8 @@ impl Connections {
     async fn serve_http1(&self, mut stream: Box<GuardedStream>, draining: &ShutdownWatch) {
         loop {
             match stream.next().await {
-                Ok(Asked::Plain(request, has_body)) => {
-                    let mut caller = Caller::Plain(Exchange::new(&mut stream, (request, has_body), draining));
+                Ok(Asked::Plain(request)) => {
+                    let mut caller = Caller::Plain(Exchange::new(&mut stream, request, draining));
                     let answer = self.gateway.answer(&mut caller).await;
                     match (answer, caller.persists()) {
                         (Answer::Given { reusable: true }, true) => {}

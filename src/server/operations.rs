@@ -7,7 +7,7 @@ use crate::admission::{Operation, OperationTerms, Snapshot};
 use crate::catalogue::{Written, written};
 use crate::config::{Configuration, Diagnostic, Place};
 use crate::contract::{Contract, ContractIssue, Contracts};
-use crate::domain::{Environment, InstitutionId, OperationIndex, ScopeSet, once};
+use crate::domain::{Environment, InstitutionId, OperationIndex, once};
 use crate::route::{RouteSpec, RouteTable};
 use crate::upstream::Pool;
 
@@ -80,9 +80,6 @@ pub(super) fn operations(
         .map(|located| (located.value.institution.id.clone(), Arc::new(located.value.institution.clone())))
         .collect();
     let mut operations = Vec::with_capacity(drafts.len());
-    let mut texts: HashSet<Arc<str>> = HashSet::new();
-    let mut text = |text: &str| once(&mut texts, text, |text| Arc::from(text));
-    let mut scope_sets = HashSet::new();
     let mut all_terms: HashSet<Arc<OperationTerms>> = HashSet::new();
     for draft in drafts {
         let settings = &draft.api.settings.value;
@@ -90,10 +87,10 @@ pub(super) fn operations(
         let pool = |environment| pools.get(&(settings.institution.clone(), environment)).cloned();
         let terms = OperationTerms {
             api: settings.source.id.clone(),
-            base_path: text(draft.api.imported.base_path.trim_end_matches('/')),
+            base_path: draft.api.imported.base_path.trim_end_matches('/').into(),
             base_path_segments: draft.upstream.segments,
-            upstream_base_path: text(&draft.upstream.base),
-            scopes: once(&mut scope_sets, &draft.imported.scopes, ScopeSet::clone),
+            upstream_base_path: draft.upstream.base.as_str().into(),
+            scopes: draft.imported.scopes.clone(),
             request_contract: draft.settings.request_contract.unwrap_or(settings.request_contract),
             response_contract: draft.settings.response_contract.unwrap_or(settings.response_contract),
             amount: draft.amount.clone(),

@@ -1,19 +1,21 @@
 //! The access log: one JSON line per request, for operators. It may lose lines under pressure; it never holds up a
 //! request.
 
-use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
 use super::capped::Tally;
-use crate::domain::{ApiId, ClientId, InstitutionId, InteractionId, JsonLine, OperationId, TenantId, Timestamp};
+use crate::domain::{
+    ApiId, ClientId, InstitutionId, InteractionId, JsonLine, LineQueue, Lines, OperationId, TenantId, Timestamp,
+    emptied,
+};
 
 /// Most lines that wait to be written.
 const LINES_MAX: usize = 8_192;
@@ -26,11 +28,6 @@ const GATHER: Duration = Duration::from_millis(100);
 
 /// The same while there are some: what waits then is so little that it is still near when it is written.
 const GATHER_BUSY: Duration = Duration::from_millis(10);
-
-thread_local! {
-    /// Where a line is made, so that the lock of all lines is held for no longer than to copy it.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 /// What a line may say: these fields and no others. Never a raw path, a query, a body or a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,16 +84,10 @@ pub enum AccessLogError {
 
 /// Between requests and the writer.
 struct Queue {
-    waiting: Mutex<Lines>,
+    /// Counted by their number.
+    lines: LineQueue<usize>,
     lines_max: usize,
     stopping: AtomicBool,
-}
-
-/// Whole lines, one behind the other.
-#[derive(Default)]
-struct Lines {
-    bytes: Vec<u8>,
-    count: usize,
 }
 
 /// Takes lines and writes them behind. Call [`Self::close`] at the end.
@@ -126,7 +117,7 @@ impl AccessLog {
     }
 
     fn start(to: Box<dyn Write + Send>, lines_max: usize, dropped: Arc<Tally>) -> Result<Self, AccessLogError> {
-        let queue = Arc::new(Queue { waiting: Mutex::default(), lines_max, stopping: AtomicBool::new(false) });
+        let queue = Arc::new(Queue { lines: LineQueue::default(), lines_max, stopping: AtomicBool::new(false) });
         let (lines, lost) = (Arc::clone(&queue), Arc::clone(&dropped));
         let handle = thread::Builder::new()
             .name("access-log".to_owned())
@@ -161,7 +152,7 @@ impl AccessLog {
 
 impl Running {
     fn stop(&self) {
-        self.queue.stop();
+        self.queue.stopping.store(true, Ordering::Release);
         self.thread.unpark();
     }
 }
@@ -173,60 +164,39 @@ impl Drop for Running {
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether there was room for the line.
     fn take(&self, line: &AccessLine<'_>) -> bool {
-        SCRATCH.with_borrow_mut(|scratch| {
-            scratch.clear();
-            line.append(scratch);
-            let mut waiting = self.lock();
-            let room = waiting.count < self.lines_max && !self.stopping.load(Ordering::Acquire);
-            if room {
-                waiting.bytes.extend_from_slice(scratch);
-                waiting.count += 1;
-            }
+        let room = |count: &mut usize| {
+            let room = *count < self.lines_max && !self.stopping.load(Ordering::Acquire);
+            *count += usize::from(room);
             room
-        })
-    }
-
-    /// Gives all that wait for an empty buffer.
-    fn exchange(&self, empty: Lines) -> Lines {
-        std::mem::replace(&mut *self.lock(), empty)
-    }
-
-    fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
+        };
+        self.lines.push(|bytes| line.append(bytes), room)
     }
 }
 
 fn write_lines(mut to: Box<dyn Write + Send>, queue: &Queue, lost: &Tally) {
-    let mut spare = Lines::default();
+    let mut spare = Vec::new();
     let mut torn = false;
     loop {
         // Read before the queue, so that what was taken before the end is written.
         let last = queue.stopping.load(Ordering::Acquire);
-        let mut lines = queue.exchange(spare);
-        if lines.count > 0 {
+        let Lines { bytes, counted: lines } = queue.lines.take(spare);
+        if lines > 0 {
             // What was left of a line is gone; the next must not be glued to it.
             torn = torn && write_most(&mut *to, b"\n") == 0;
-            let written = if torn { 0 } else { write_most(&mut *to, &lines.bytes) };
-            let (out, left) = lines.bytes.split_at(written);
+            let written = if torn { 0 } else { write_most(&mut *to, &bytes) };
+            let (out, left) = bytes.split_at(written);
             torn |= out.last().is_some_and(|last| *last != b'\n');
             lost.add_many(left.iter().filter(|byte| **byte == b'\n').count() as u64);
         }
-        match (lines.count, last) {
+        match (lines, last) {
             (0, true) => return,
             (0, false) => thread::park_timeout(GATHER),
             (_, false) => thread::park_timeout(GATHER_BUSY),
             (_, true) => {}
         }
-        lines.bytes.clear();
-        lines.bytes.shrink_to(KEPT_BYTES_MAX);
-        lines.count = 0;
-        spare = lines;
+        spare = emptied(bytes, KEPT_BYTES_MAX);
     }
 }
 

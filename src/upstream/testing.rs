@@ -214,8 +214,7 @@ async fn more<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> Opt
     }
 }
 
-/// A loopback port on which nobody listens.
-/// Nobody else gets it as long as the tests run.
+/// A loopback port on which nobody listens, and that nobody else gets as long as the tests run.
 pub(crate) fn dead_port() -> u16 {
     static HELD: std::sync::Mutex<Vec<tokio::net::TcpSocket>> = std::sync::Mutex::new(Vec::new());
     let socket = tokio::net::TcpSocket::new_v4().unwrap();

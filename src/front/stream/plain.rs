@@ -15,8 +15,8 @@ use crate::front::http1::read_plain;
 /// What comes next on a connection of HTTP/1.
 #[expect(clippy::large_enum_variant, reason = "most requests are plain")]
 pub enum Asked {
-    /// The header of a plain request, and whether a body follows.
-    Plain(RequestHeader, bool),
+    /// The header of a plain request; its body, if there is one, is still to be read.
+    Plain(RequestHeader),
     /// A request that is still to be read, by Pingora.
     Other,
     /// Nothing: the connection is at its end.
@@ -37,8 +37,7 @@ impl GuardedStream {
                 Phase::HandOver { left, plain } => {
                     let (bytes, plain) = (*left, *plain);
                     let taken = if plain { self.take_plain(bytes) } else { None };
-                    let has_body = !self.body.is_done();
-                    return Poll::Ready(Ok(taken.map_or(Asked::Other, |request| Asked::Plain(request, has_body))));
+                    return Poll::Ready(Ok(taken.map_or(Asked::Other, Asked::Plain)));
                 }
                 Phase::Body if self.body.is_done() => self.phase = Phase::AwaitFinish,
                 Phase::AwaitFinish => ready!(self.await_finish(cx))?,

@@ -19,8 +19,8 @@ impl ServerApp for Plain {
         let Some(mut stream) = guarded(stream) else { panic!("another stream") };
         loop {
             match stream.next().await {
-                Ok(Asked::Plain(request, has_body)) => {
-                    let mut exchange = Exchange::new(&mut stream, (request, has_body), draining);
+                Ok(Asked::Plain(request)) => {
+                    let mut exchange = Exchange::new(&mut stream, request, draining);
                     if exchange.request().uri.path().starts_with("/back") {
                         let _in_work = InWork::begin(Arc::clone(exchange.downstream()));
                         if exchange.request().uri.path() == "/back-late" {
