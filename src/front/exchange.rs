@@ -125,7 +125,7 @@ impl<'c> Exchange<'c> {
 
     /// Sends an interim answer, or collects a final one, which leaves with the next flush. What of the request's body was
     /// not read by then would have to be read before the next request: the final answer says that there is none.
-    pub async fn write_header(&mut self, mut header: ResponseHeader) -> io::Result<()> {
+    pub async fn write_header(&mut self, mut header: Box<ResponseHeader>) -> io::Result<()> {
         if self.is_answered() {
             return Err(io::ErrorKind::InvalidInput.into()); // Two answers to one request.
         }

@@ -139,7 +139,7 @@ impl Caller<'_> {
     /// Tells a caller that waits for it to send its body (RFC 9110 §10.1.1).
     pub async fn say_continue(&mut self) -> Result<()> {
         match self {
-            Self::Plain(exchange) => written(exchange.write_header(go_on()?).await),
+            Self::Plain(exchange) => written(exchange.write_header(Box::new(go_on()?)).await),
             Self::Http2(exchange) => written(exchange.write_header(go_on()?, false)),
             Self::Session(session) => {
                 // Pingora takes the interim answer for an early final one, and would announce a close.
@@ -153,7 +153,7 @@ impl Caller<'_> {
 
     pub async fn write_header(&mut self, header: Box<ResponseHeader>) -> Result<()> {
         match self {
-            Self::Plain(exchange) => written(exchange.write_header(*header).await),
+            Self::Plain(exchange) => written(exchange.write_header(header).await),
             Self::Http2(exchange) => written(exchange.write_header(*header, false)),
             Self::Session(session) => session.write_response_header(header).await,
         }
@@ -197,7 +197,8 @@ impl Caller<'_> {
     /// Parts of an answer that leave together.
     pub async fn write_tasks(&mut self, tasks: Vec<HttpTask>) -> Result<()> {
         match self {
-            Self::Session(session) => session.response_duplex_vec(tasks).await.map(drop),
+            // In a box: the usual ways need not have room for this one.
+            Self::Session(session) => Box::pin(session.response_duplex_vec(tasks)).await.map(drop),
             Self::Plain(_) | Self::Http2(_) => written(self.write_own(tasks).await),
         }
     }
@@ -208,7 +209,7 @@ impl Caller<'_> {
         for task in tasks {
             ended |= match (task, &mut *self) {
                 (HttpTask::Header(header, end), Self::Plain(exchange)) => {
-                    exchange.write_header(*header).await?;
+                    exchange.write_header(header).await?;
                     end
                 }
                 (HttpTask::Header(header, end), Self::Http2(exchange)) => {

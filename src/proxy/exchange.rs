@@ -28,8 +28,8 @@ pub(super) const INTERIM_MAX: usize = 8;
 const LATE_ANSWER_WAIT: Duration = Duration::from_millis(250);
 
 /// What is to be sent, as often as the rules allow.
-pub(super) struct Parcel<'a> {
-    pub pool: &'a Arc<Pool>,
+pub(super) struct Parcel {
+    pub pool: Arc<Pool>,
     /// Without what only the back end that is asked is told ([`told`]).
     pub request: RequestHeader,
     /// Held whole; nothing if there is none.
@@ -41,7 +41,8 @@ pub(super) struct Parcel<'a> {
 pub(super) struct Answer {
     /// Interim ones that came before (RFC 9110 §15.2), but for `100 Continue`.
     pub interim: Vec<ResponseHeader>,
-    pub header: ResponseHeader,
+    /// In a box, as it goes from hand to hand.
+    pub header: Box<ResponseHeader>,
     /// From the attempt's begin to the header.
     pub waited: Duration,
     pub body: AnswerBody,
@@ -84,7 +85,7 @@ impl From<Fault> for Failed {
 }
 
 /// Sends the parcel to a healthy back end, to another if the first cannot be connected to, and waits for the header.
-pub(super) async fn send(parcel: &mut Parcel<'_>, tried: &mut Tried) -> Result<Answer, Fault> {
+pub(super) async fn send(parcel: &mut Parcel, tried: &mut Tried) -> Result<Answer, Fault> {
     let body = if parcel.body.is_some() { Body::Held } else { Body::Absent };
     let mut last = None;
     loop {
@@ -108,7 +109,7 @@ pub(super) async fn send(parcel: &mut Parcel<'_>, tried: &mut Tried) -> Result<A
 }
 
 async fn attempt(
-    parcel: &mut Parcel<'_>,
+    parcel: &mut Parcel,
     mut picked: Picked,
     tried: &mut Tried,
     started: StdInstant,
@@ -162,7 +163,7 @@ fn told(
 }
 
 /// The connection is in a box: it goes from hand to hand, and is large.
-async fn connect(parcel: &Parcel<'_>, picked: &Picked) -> Result<Box<Connection>, Fault> {
+async fn connect(parcel: &Parcel, picked: &Picked) -> Result<Box<Connection>, Fault> {
     let peer = picked.shared_peer();
     let connected = by(parcel.deadline, pin!(parcel.pool.transport().connect(&peer))).await;
     let (mut session, reused) = match connected {
@@ -175,7 +176,7 @@ async fn connect(parcel: &Parcel<'_>, picked: &Picked) -> Result<Box<Connection>
 }
 
 /// Writes the request and reads the answer's header.
-async fn converse(connection: &mut Connection, parcel: &Parcel<'_>) -> Result<Heads, Failed> {
+async fn converse(connection: &mut Connection, parcel: &Parcel) -> Result<Heads, Failed> {
     let late = |_| Failed::from(Fault::TimedOut);
     let timeouts = parcel.pool.timeouts();
     let limit = parcel.deadline.min(Instant::now() + timeouts.write);
@@ -196,7 +197,7 @@ async fn converse(connection: &mut Connection, parcel: &Parcel<'_>) -> Result<He
 /// The header of an answer, and those of the interim ones before it.
 struct Heads {
     interim: Vec<ResponseHeader>,
-    header: ResponseHeader,
+    header: Box<ResponseHeader>,
 }
 
 /// Each header is waited for no longer than `patience`, and none beyond the deadline.
@@ -215,7 +216,7 @@ async fn read_heads(session: &mut Session, deadline: Instant, patience: Duration
             return Ok(Heads { interim, header });
         }
         if header.status != StatusCode::CONTINUE {
-            interim.push(header);
+            interim.push(*header);
         }
     }
     Error::e_explain(ErrorType::InvalidHTTPHeader, "no final answer after the interim ones")

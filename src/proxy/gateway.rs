@@ -176,12 +176,12 @@ impl Gateway {
         let entered = enter(self, caller, ctx).await;
         let admission = ctx.arrived.elapsed().saturating_sub(ctx.body_wait);
         ctx.note(|facts| facts.admission = Some(admission));
-        let held = match entered? {
+        let mut held = match entered? {
             Lane::Stream => return Ok(Carried::Admitted),
             Lane::Whole(held) => held,
         };
         // In a box of its own: its state is twenty times that of all other ways, which would carry it along.
-        match Box::pin(whole::serve(self, caller, ctx, held)).await {
+        match Box::pin(whole::serve(self, caller, ctx, &mut held)).await {
             Ok(()) => Ok(Carried::Answered),
             Err(End::Before(fault) | End::Midway(fault)) => Err(fault.into()),
         }

@@ -9,7 +9,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora_core::protocols::http::HttpTask;
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::answer::dress;
 use super::caller::Caller;
@@ -49,10 +49,10 @@ pub(super) async fn serve(
     gateway: &Gateway,
     caller: &mut Caller<'_>,
     ctx: &mut RequestContext,
-    held: Option<Held>,
+    held: &mut Option<Held>,
 ) -> Result<(), End> {
     let Answer { interim, header, mut body, .. } = exchange(caller, ctx, held.as_ref()).await?;
-    drop(held);
+    *held = None;
     let status = header.status;
     ctx.note(|facts| facts.upstream_status = Some(status.as_u16()));
     let bodiless =
@@ -93,20 +93,8 @@ pub(super) async fn serve(
 }
 
 async fn exchange(caller: &mut Caller<'_>, ctx: &mut RequestContext, held: Option<&Held>) -> Result<Answer, Fault> {
-    let admitted = ctx.admitted.as_ref().ok_or(Fault::Internal("not admitted"))?;
-    let pool = Arc::clone(&admitted.pool);
-    let rewritten = admitted.permit.obligations.rewrites_body();
-    let request = caller.request();
-    let (method, body) = (request.method.clone(), held.map(|held| held.bytes.clone()));
-    let whole = Some(whole(&method, body.as_ref()));
-    let outbound = Outbound { whole, plain: admitted.answer_is_read(), ..Outbound::of(request, ctx)? };
-    let mut fields = outbound.fields(&request.headers)?;
-    for_whole(&mut fields, rewritten);
-    let forward = ctx.forward()?;
-    let safe = method.is_safe();
-    let mut parts = http::Request::new(()).into_parts().0; // HTTP/1.1
-    (parts.method, parts.uri, parts.headers) = (method, forward.target.clone(), fields);
-    let mut parcel = Parcel { pool: &pool, request: parts.into(), body, deadline: forward.deadline };
+    let mut parcel = parcel(caller.request(), ctx, held)?;
+    let safe = parcel.request.method.is_safe();
     let mut tried = Tried::default();
     let sent = while_wanted(caller, safe, pin!(send(&mut parcel, &mut tried))).await;
     ctx.note(|facts| (facts.backend, facts.attempts) = (tried.last().cloned(), tried.attempts()));
@@ -117,6 +105,20 @@ async fn exchange(caller: &mut Caller<'_>, ctx: &mut RequestContext, held: Optio
     forward.authority = Some(answer.body.picked.authority().clone());
     ctx.note(|facts| facts.upstream_took = Some(waited));
     Ok(answer)
+}
+
+/// What is to be sent to the back end.
+fn parcel(request: &RequestHeader, ctx: &RequestContext, held: Option<&Held>) -> Result<Parcel, Fault> {
+    let admitted = ctx.admitted.as_ref().ok_or(Fault::Internal("not admitted"))?;
+    let body = held.map(|held| held.bytes.clone());
+    let whole = Some(whole(&request.method, body.as_ref()));
+    let outbound = Outbound { whole, plain: admitted.answer_is_read(), ..Outbound::of(request, ctx)? };
+    let mut fields = outbound.fields(&request.headers)?;
+    for_whole(&mut fields, admitted.permit.obligations.rewrites_body());
+    let forward = ctx.forward()?;
+    let mut parts = http::Request::new(()).into_parts().0; // HTTP/1.1
+    (parts.method, parts.uri, parts.headers) = (request.method.clone(), forward.target.clone(), fields);
+    Ok(Parcel { pool: Arc::clone(&admitted.pool), request: parts.into(), body, deadline: forward.deadline })
 }
 
 /// RFC 9110 §8.6: a method that anticipates a body says that there is none.
@@ -156,7 +158,7 @@ async fn while_wanted<T>(
 }
 
 /// A header of the back end on its way to the caller.
-fn outgoing(mut header: ResponseHeader) -> ResponseHeader {
+fn outgoing(mut header: Box<ResponseHeader>) -> Box<ResponseHeader> {
     header.set_version(Version::HTTP_11); // That of the caller's connection is the business of whoever writes it.
     strip_response(&mut header, false);
     header
@@ -260,7 +262,7 @@ async fn write_interim(caller: &mut Caller<'_>, interim: Vec<ResponseHeader>) ->
         return Ok(());
     }
     for header in interim {
-        let written = caller.write_header(Box::new(outgoing(header))).await;
+        let written = caller.write_header(outgoing(Box::new(header))).await;
         written.map_err(|_| Fault::CallerGone)?;
     }
     Ok(())
@@ -269,15 +271,15 @@ async fn write_interim(caller: &mut Caller<'_>, interim: Vec<ResponseHeader>) ->
 fn dressed(
     caller: &Caller<'_>,
     ctx: &RequestContext,
-    mut header: ResponseHeader,
+    mut header: Box<ResponseHeader>,
 ) -> Result<Box<ResponseHeader>, Fault> {
     dress(&mut header, ctx, caller.request().uri.path())
         .map_err(|_| Fault::Internal("the header cannot be written"))?;
-    Ok(Box::new(header))
+    Ok(header)
 }
 
 /// Writes an answer that is its header alone.
-async fn write_header(caller: &mut Caller<'_>, ctx: &RequestContext, header: ResponseHeader) -> Result<(), Fault> {
+async fn write_header(caller: &mut Caller<'_>, ctx: &RequestContext, header: Box<ResponseHeader>) -> Result<(), Fault> {
     let header = dressed(caller, ctx, header)?;
     caller.write_tasks(vec![HttpTask::Header(header, true)]).await.map_err(|_| Fault::CallerGone)
 }
@@ -285,7 +287,7 @@ async fn write_header(caller: &mut Caller<'_>, ctx: &RequestContext, header: Res
 async fn write_whole(
     caller: &mut Caller<'_>,
     ctx: &RequestContext,
-    mut header: ResponseHeader,
+    mut header: Box<ResponseHeader>,
     bytes: Bytes,
 ) -> Result<(), End> {
     let set = header.insert_header(header::CONTENT_LENGTH, bytes.len());
@@ -299,7 +301,7 @@ async fn write_whole(
 async fn pass(
     caller: &mut Caller<'_>,
     ctx: &RequestContext,
-    mut header: ResponseHeader,
+    mut header: Box<ResponseHeader>,
     mut body: AnswerBody,
     begin: Vec<Bytes>,
 ) -> Result<(), End> {

@@ -3,13 +3,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::Method;
 
 use super::fan::Fan;
 use super::pattern::Pattern;
-use super::table::{self, AFFIXED_MAX, FEW_MAX, Literals, RouteIssue, RouteOrigin, RouteSpec, RouteTable, Routes};
+use super::table::{
+    self, AFFIXED_MAX, FEW_MAX, Literals, RouteIssue, RouteOrigin, RouteSpec, RouteTable, Routes, Step,
+};
 use super::template::{Segment, Template};
 use crate::domain::{OperationIndex, once};
 
@@ -31,9 +34,7 @@ pub(super) fn build(specs: &[RouteSpec]) -> Result<RouteTable, Vec<RouteIssue>> 
     if !issues.is_empty() {
         return Err(issues);
     }
-    let mut known = Known::default();
-    let nodes = tree.nodes.into_iter().map(|node| node.pack(&mut known)).collect();
-    Ok(RouteTable { nodes, methods: known.methods.in_order(), names: known.names.in_order() })
+    Ok(tree.pack())
 }
 
 /// The table while it grows.
@@ -178,8 +179,15 @@ impl Node {
 #[derive(Default)]
 struct Known {
     segments: HashSet<Arc<[u8]>>,
+    ways: Numbered<Box<[Step]>>,
     names: Numbered<Arc<[Box<str>]>>,
     methods: Numbered<Method>,
+}
+
+impl Known {
+    fn segment(&mut self, text: &[u8]) -> Arc<[u8]> {
+        once(&mut self.segments, text, |text| Arc::from(text))
+    }
 }
 
 /// Different values, each with its number.
@@ -194,7 +202,7 @@ impl<T> Default for Numbered<T> {
 impl<T: Eq + Hash> Numbered<T> {
     /// There are no more than nodes, which are numbered by `u32` as well.
     fn number(&mut self, value: T) -> u32 {
-        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        let next = number(self.0.len());
         *self.0.entry(value).or_insert(next)
     }
 
@@ -205,37 +213,95 @@ impl<T: Eq + Hash> Numbered<T> {
     }
 }
 
+fn number(position: usize) -> u32 {
+    u32::try_from(position).unwrap_or(u32::MAX)
+}
+
+impl Tree {
+    /// As it is looked up: without the nodes from which there is one way only.
+    fn pack(mut self) -> RouteTable {
+        let mut known = Known::default();
+        let mut kept = vec![self.straight(0, &mut known)]; // Position: the number in the table.
+        let mut nodes = Vec::new();
+        while let Some((way, at)) = kept.get(nodes.len()).copied() {
+            let Node { literals, affixed, parameter, routes } =
+                self.nodes.get_mut(at as usize).map(std::mem::take).unwrap_or_default();
+            let mut keep = |child| {
+                let straight = self.straight(child, &mut known);
+                kept.push(straight);
+                number(kept.len() - 1)
+            };
+            let literals: Vec<_> = literals.into_iter().map(|(text, child)| (text, keep(child))).collect();
+            let affixed: Vec<_> = affixed.into_iter().map(|(pattern, child)| (pattern, keep(child))).collect();
+            let parameter = parameter.map(keep).and_then(NonZeroU32::new);
+            nodes.push(table::Node {
+                way,
+                parameter,
+                literals: known.literals(literals),
+                routes: known.routes(routes),
+                affixed: if affixed.is_empty() { None } else { Some(Box::new(affixed)) },
+            });
+        }
+        RouteTable {
+            nodes: nodes.into(),
+            ways: known.ways.in_order(),
+            methods: known.methods.in_order(),
+            names: known.names.in_order(),
+        }
+    }
+
+    /// The way from a node to where ways part or an operation ends, and that place.
+    fn straight(&self, mut at: u32, known: &mut Known) -> (u32, u32) {
+        let mut way = Vec::new();
+        while let Some((step, child)) = self.nodes.get(at as usize).and_then(|node| node.only_way(known)) {
+            way.push(step);
+            at = child;
+        }
+        (known.ways.number(way.into()), at)
+    }
+}
+
 impl Node {
-    /// As it is looked up.
-    fn pack(self, known: &mut Known) -> table::Node {
-        let few = self.literals.len() <= FEW_MAX;
-        let literals = if few {
-            let mut few: Vec<_> = self
-                .literals
-                .into_iter()
-                .map(|(text, child)| (once(&mut known.segments, &*text, |text| Arc::from(text)), child))
-                .collect();
-            match (few.pop(), few.is_empty()) {
-                (Some((text, child)), true) => Literals::One(text, child),
-                (last, _) => Literals::Few(few.into_iter().chain(last).collect()),
-            }
-        } else {
-            Literals::Many(Fan::of(self.literals))
-        };
+    /// The one way on, if there is no other and nothing ends here. A segment with affixes takes more than a comparison, and
+    /// stays where it is.
+    fn only_way(&self, known: &mut Known) -> Option<(Step, u32)> {
+        if !self.routes.is_empty() || !self.affixed.is_empty() {
+            return None;
+        }
+        let mut literals = self.literals.iter();
+        match (literals.next(), literals.next(), self.parameter) {
+            (Some((text, child)), None, None) => Some((Step::Literal(known.segment(text)), *child)),
+            (None, None, Some(child)) => Some((Step::Parameter, child)),
+            _ => None,
+        }
+    }
+}
+
+impl Known {
+    fn literals(&mut self, children: Vec<(Box<[u8]>, u32)>) -> Literals {
+        if children.len() > FEW_MAX {
+            return Literals::Many(Fan::of(children));
+        }
+        let mut few: Vec<_> = children.into_iter().map(|(text, child)| (self.segment(&text), child)).collect();
+        match (few.pop(), few.is_empty()) {
+            (Some((text, child)), true) => Literals::One(text, child),
+            (last, _) => Literals::Few(few.into_iter().chain(last).collect()),
+        }
+    }
+
+    fn routes(&mut self, routes: Vec<Route>) -> Routes {
         let route = |Route { method, index, names, origin: _ }| {
-            let (method, names) = (known.methods.number(method), known.names.number(names.into()));
+            let (method, names) = (self.methods.number(method), self.names.number(names.into()));
             table::Route { method, index, names }
         };
-        let mut routes: Vec<_> = self.routes.into_iter().map(route).collect();
-        let routes = match (routes.pop(), routes.is_empty()) {
+        let mut routes: Vec<_> = routes.into_iter().map(route).collect();
+        match (routes.pop(), routes.is_empty()) {
             (None, _) => Routes::None,
             (Some(route), true) => Routes::One(route),
             (Some(last), false) => {
                 routes.push(last);
                 Routes::More(routes.into())
             }
-        };
-        let affixed = if self.affixed.is_empty() { None } else { Some(Box::new(self.affixed)) };
-        table::Node { literals, routes, affixed, parameter: self.parameter }
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The route table: a tree of segments, compiled once, read without locks and nearly without allocation.
 
+use std::borrow::Cow;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -121,27 +123,40 @@ impl CaptureSpans {
 /// comparison or hash per segment, however many operations there are.
 #[derive(Debug)]
 pub struct RouteTable {
-    pub(super) nodes: Box<[Node]>, // Invariant: the root is at 0; child numbers are valid.
+    pub(super) nodes: Box<[Node]>, // Invariant: the root is at 0; child numbers are valid, and name no root.
     /// Each once.
+    pub(super) ways: Box<[Box<[Step]>]>,
+    /// Likewise.
     pub(super) methods: Box<[Method]>,
     /// Names of parameters, in the order of their templates; each list once.
     pub(super) names: Box<[Arc<[Box<str>]>]>,
 }
 
-/// One cache line, and most lookups need no other to go on: a large table is read from memory that no cache holds.
+/// A place where ways part or operations end. One cache line, and most lookups need no other to go on: a large table is
+/// read from memory that no cache holds.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(super) struct Node {
+    /// Position among the table's ways: of what leads from the parent's child here, where nothing parts and nothing ends.
+    /// Many operations share theirs (`accounts/{id}/transactions`), so that it is at hand.
+    pub way: u32,
+    pub parameter: Option<NonZeroU32>,
     pub literals: Literals,
     /// What ends here.
     pub routes: Routes,
     /// Best first.
     #[expect(clippy::box_collection, reason = "there are hardly any, and a slice in place would not fit the line")]
     pub affixed: Option<Box<Vec<(Pattern, u32)>>>,
-    pub parameter: Option<u32>,
 }
 
 const _: () = assert!(size_of::<Node>() == 64);
+
+/// A segment of a way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Step {
+    Literal(Arc<[u8]>),
+    Parameter,
+}
 
 /// Children by their literal segments. Most nodes have one or a few, and comparing those is cheaper than a hash.
 #[derive(Debug)]
@@ -225,20 +240,24 @@ impl RouteTable {
         methods.join(", ")
     }
 
-    /// Best way first: literal, segment with affixes, parameter; a way that ends nowhere is walked back.
+    /// What ends where the rest of a path leads from here; if that is nowhere, no captures are left behind.
     fn find<'p>(&self, node: u32, rest: Option<&'p str>, values: &mut Vec<&'p str>) -> Option<&[Route]> {
+        let mark = values.len();
+        let found = self.walk(node, rest, values);
+        if found.is_none() {
+            values.truncate(mark);
+        }
+        found
+    }
+
+    /// Best way first: literal, segment with affixes, parameter; a way that ends nowhere is walked back.
+    fn walk<'p>(&self, node: u32, rest: Option<&'p str>, values: &mut Vec<&'p str>) -> Option<&[Route]> {
         let node = self.nodes.get(node as usize)?;
-        let Some(rest) = rest else {
+        let Some(rest) = follow(self.ways.get(node.way as usize)?, rest, values)? else {
             return Some(node.routes.as_slice()).filter(|routes| !routes.is_empty());
         };
         let (segment, tail) = split_segment(rest);
-        // Compared decoded: to a back end `/accounts/m%65` is `/accounts/me`, so it must be to us.
-        let literal = if segment.bytes().any(|byte| byte == b'%') {
-            node.literals.get(&decode(segment))
-        } else {
-            node.literals.get(segment.as_bytes())
-        };
-        if let Some(found) = literal.and_then(|child| self.find(child, tail, values)) {
+        if let Some(found) = node.literals.get(&decoded(segment)).and_then(|child| self.find(child, tail, values)) {
             return Some(found);
         }
         let mark = values.len();
@@ -252,12 +271,27 @@ impl RouteTable {
         }
         let child = node.parameter.filter(|_| !segment.is_empty())?;
         values.push(segment);
-        let found = self.find(child, tail, values);
-        if found.is_none() {
-            values.truncate(mark);
-        }
-        found
+        self.find(child.get(), tail, values)
     }
+}
+
+/// What of a path is left behind a way; nothing if it leads elsewhere.
+fn follow<'p>(way: &[Step], rest: Option<&'p str>, values: &mut Vec<&'p str>) -> Option<Option<&'p str>> {
+    way.iter().try_fold(rest, |rest, step| {
+        let (segment, tail) = split_segment(rest?);
+        match step {
+            Step::Literal(text) if **text != *decoded(segment) => return None,
+            Step::Parameter if segment.is_empty() => return None,
+            Step::Literal(_) => {}
+            Step::Parameter => values.push(segment),
+        }
+        Some(tail)
+    })
+}
+
+/// Segments are compared decoded: to a back end `/accounts/m%65` is `/accounts/me`, so it must be to us.
+fn decoded(segment: &str) -> Cow<'_, [u8]> {
+    if segment.bytes().any(|byte| byte == b'%') { decode(segment) } else { Cow::Borrowed(segment.as_bytes()) }
 }
 
 impl RouteSpec {

@@ -252,6 +252,23 @@ fn literals_that_travel_encoded_are_matched() {
 }
 
 #[test]
+fn where_nothing_parts_and_nothing_ends_there_is_no_place() {
+    let paths: Vec<String> =
+        (0..100).map(|number| format!("/bank/v1/group{number}/accounts/{{id}}/balances")).collect();
+    let mut routes: Vec<(&str, &str)> = paths.iter().map(|path| ("GET", path.as_str())).collect();
+    let table = |routes: &[(&str, &str)]| {
+        let table = table(routes);
+        (table.nodes.len(), table.ways.len())
+    };
+    // `/bank/v1` leads to the root; all groups share the way to their end.
+    assert_eq!(table(&routes), (101, 2));
+    routes.push(("POST", "/bank/v1/group7/accounts"));
+    assert_eq!(table(&routes), (102, 4), "an operation ends between: `accounts`, then `{{id}}/balances`");
+    routes.push(("GET", "/bank/v1/group8/accounts/{id}/parties"));
+    assert_eq!(table(&routes), (104, 6), "two ways part: `accounts/{{id}}`, then nothing twice");
+}
+
+#[test]
 fn ten_thousand_operations() {
     let methods = ["GET", "POST", "PUT", "DELETE"];
     let routes: Vec<(&str, String)> = (0..10_000)

@@ -78,7 +78,7 @@ impl Http1 {
     }
 
     /// The next header section of the answer: an interim one, or the final one, which the body follows.
-    pub async fn read_header(&mut self) -> Result<ResponseHeader> {
+    pub async fn read_header(&mut self) -> Result<Box<ResponseHeader>> {
         let mut scanned = 0;
         let header = loop {
             if let Some(end) = end_of_section(&self.inbox, &mut scanned) {
@@ -193,7 +193,7 @@ fn end_of_section(bytes: &[u8], scanned: &mut usize) -> Option<usize> {
 }
 
 /// RFC 9112 §5.1: whitespace before a colon is removed from an answer; §5.2: a folded field is no answer.
-fn read(section: Bytes) -> Result<ResponseHeader> {
+fn read(section: Bytes) -> Result<Box<ResponseHeader>> {
     let malformed = |what: &'static str| Error::explain(ErrorType::InvalidHTTPHeader, what);
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
@@ -215,7 +215,7 @@ fn read(section: Bytes) -> Result<ResponseHeader> {
         parts.headers.try_append(name, value).map_err(|_| malformed("too many fields"))?;
     }
     let own_words = parsed.reason.filter(|reason| Some(*reason) != parts.status.canonical_reason());
-    let mut header = ResponseHeader::from(parts);
+    let mut header = Box::new(ResponseHeader::from(parts));
     if own_words.is_some() {
         header.set_reason_phrase(own_words)?;
     }

@@ -46,7 +46,7 @@ impl Session {
     }
 
     /// The next header of the answer: an interim one, or the final one.
-    pub async fn read_header(&mut self) -> Result<ResponseHeader> {
+    pub async fn read_header(&mut self) -> Result<Box<ResponseHeader>> {
         let session = match self {
             Self::Http1(session) => return session.read_header().await,
             Self::Either(session) => session,
@@ -60,7 +60,7 @@ impl Session {
         {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "its length is said beside its chunks");
         }
-        Ok(header.clone())
+        Ok(Box::new(header.clone()))
     }
 
     /// The next bytes of the body; `None` at its end.

@@ -61,12 +61,12 @@ async fn other(stream: &mut GuardedStream) -> Option<Stream> {
     None
 }
 
-fn header(status: u16, fields: &[(&'static str, &'static str)]) -> ResponseHeader {
+fn header(status: u16, fields: &[(&'static str, &'static str)]) -> Box<ResponseHeader> {
     let mut header = ResponseHeader::build_no_case(status, None).unwrap();
     for (name, value) in fields {
         header.append_header(*name, *value).unwrap();
     }
-    header
+    Box::new(header)
 }
 
 impl Plain {
@@ -129,7 +129,7 @@ async fn echo(exchange: &mut Exchange<'_>) -> std::io::Result<()> {
     body.push(b']');
     let mut header = ResponseHeader::build_no_case(200, None).unwrap();
     header.append_header("content-length", body.len()).unwrap();
-    exchange.write_header(header).await?;
+    exchange.write_header(Box::new(header)).await?;
     exchange.write_body(&Bytes::from(body)).await?;
     exchange.end().await
 }

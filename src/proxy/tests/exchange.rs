@@ -33,7 +33,7 @@ async fn exchange_within(
         request.insert_header("content-length", body.len()).unwrap();
     }
     let body = body.map(Bytes::from_static);
-    let mut parcel = Parcel { pool, request, body, deadline: Instant::now() + limit };
+    let mut parcel = Parcel { pool: Arc::clone(pool), request, body, deadline: Instant::now() + limit };
     send(&mut parcel, &mut Tried::default()).await
 }
 
