@@ -6,6 +6,8 @@
 
 pub mod domain;
 
+pub mod disk;
+
 pub mod audit;
 pub mod jose;
 pub mod outbound;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// The order of rooms. A room uses only rooms of earlier groups.
 const GROUPS: &[&[&str]] = &[
     &["domain"],
+    &["disk"],
     &["problem", "jose", "audit", "signal", "outbound"],
     &["authn", "route", "contract", "quota", "upstream"],
     &["catalogue"],

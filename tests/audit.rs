@@ -353,7 +353,7 @@ async fn records_go_on_after_a_kill_in_the_same_file() {
 }
 
 #[tokio::test]
-async fn the_file_is_rotated_by_renaming_it() {
+async fn files_are_rotated_by_renaming_them() {
     let backend = Backend::agreeable().await;
     let site = Site::plain(&[&backend]);
     let gateway = site.start().await;
@@ -363,13 +363,15 @@ async fn the_file_is_rotated_by_renaming_it() {
     };
     assert_eq!(call(0).await, 200);
     let (path, older) = (site.path("state/audit.jsonl"), site.path("state/audit.jsonl.1"));
+    let (access, older_access) = (site.path("state/access.jsonl"), site.path("state/access.jsonl.1"));
     std::fs::rename(&path, &older).unwrap();
+    std::fs::rename(&access, &older_access).unwrap();
     let begun = async {
-        while whole_lines(&site).is_empty() {
+        while whole_lines(&site).is_empty() || !access.exists() {
             tokio::task::yield_now().await
         }
     };
-    crate::harness::within("a new file", begun).await;
+    crate::harness::within("new files", begun).await;
     assert_eq!(call(1).await, 200);
     gateway.stop().await;
     let lines = whole_lines(&site);
@@ -378,6 +380,9 @@ async fn the_file_is_rotated_by_renaming_it() {
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let older = std::fs::read_to_string(older).unwrap();
     assert!((older + &site.read("state/audit.jsonl")).contains(&interaction(0)), "{lines:?}");
+    assert!(site.read("state/access.jsonl").contains(&interaction(1)));
+    let older = std::fs::read_to_string(older_access).unwrap();
+    assert!((older + &site.read("state/access.jsonl")).contains(&interaction(0)));
 }
 
 /// The lines that are whole.

@@ -1,21 +1,21 @@
 //! The file on the disk: who may read it, who may write it, and whether it still has its name.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::AuditOpenError;
 use super::line::{Notice, append};
 use super::writer::Sink;
+use crate::disk::{FileIdentity, make_folder_of};
 use crate::domain::Clock;
 
 /// A file that is ours as long as it is open, and the path at which it is expected.
 pub(super) struct NamedFile {
     file: File,
-    /// Device and inode.
-    identity: (u64, u64),
+    identity: FileIdentity,
     path: PathBuf,
     clock: Arc<dyn Clock>,
 }
@@ -24,7 +24,7 @@ impl NamedFile {
     /// See [`super::AuditFile::open`].
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, AuditOpenError> {
         let failed = |source| AuditOpenError::File { path: path.to_owned(), source };
-        make_directory(path)?;
+        make_folder_of(path).map_err(|(path, source)| AuditOpenError::Directory { path, source })?;
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
         file.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => AuditOpenError::Locked { path: path.to_owned() },
@@ -32,16 +32,8 @@ impl NamedFile {
         })?;
         protect(&file).map_err(failed)?;
         end_torn_line(&file, &*clock).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        Ok(Self { file, identity: (metadata.dev(), metadata.ino()), path: path.to_owned(), clock })
-    }
-
-    fn has_its_name(&self) -> io::Result<bool> {
-        match std::fs::metadata(&self.path) {
-            Ok(there) => Ok((there.dev(), there.ino()) == self.identity),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        let identity = FileIdentity::of(&file).map_err(failed)?;
+        Ok(Self { file, identity, path: path.to_owned(), clock })
     }
 }
 
@@ -55,7 +47,7 @@ impl Sink for NamedFile {
     }
 
     fn follow(&mut self) -> io::Result<bool> {
-        if self.has_its_name()? {
+        if self.identity.is_at(&self.path)? {
             return Ok(false);
         }
         *self = Self::open(&self.path, Arc::clone(&self.clock)).map_err(|error| match error {
@@ -65,17 +57,6 @@ impl Sink for NamedFile {
             | AuditOpenError::Thread(source) => source,
         })?;
         Ok(true)
-    }
-}
-
-fn make_directory(path: &Path) -> Result<(), AuditOpenError> {
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(parent)
-            .map_err(|source| AuditOpenError::Directory { path: parent.to_owned(), source }),
-        None => Ok(()),
     }
 }
 

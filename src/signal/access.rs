@@ -1,21 +1,22 @@
 //! The access log: one JSON line per request, for operators. It may lose lines under pressure; it never holds up a
 //! request.
 
-use std::fs::OpenOptions;
+mod file;
+
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::capped::Tally;
 use crate::domain::{
     ApiId, ClientId, InstitutionId, InteractionId, JsonLine, LineQueue, Lines, OperationId, TenantId, Timestamp,
     emptied,
 };
+use file::LogFile;
 
 /// Most lines that wait to be written.
 const LINES_MAX: usize = 8_192;
@@ -28,6 +29,9 @@ const GATHER: Duration = Duration::from_millis(100);
 
 /// The same while there are some: what waits then is so little that it is still near when it is written.
 const GATHER_BUSY: Duration = Duration::from_millis(10);
+
+/// A file that was renamed or removed is found out within this time.
+const FOLLOW: Duration = Duration::from_secs(1);
 
 /// What a line may say: these fields and no others. Never a raw path, a query, a body or a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +71,7 @@ pub struct AccessLine<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessOutput {
     Stdout,
-    /// Appended to; made with mode 0600.
+    /// Appended to; made with mode 0600. Once it is renamed or removed, lines go on in a new one of its name.
     File(PathBuf),
     /// Nowhere.
     Off,
@@ -109,14 +113,14 @@ impl AccessLog {
             AccessOutput::Off => Ok(Self { running: None, dropped }),
             AccessOutput::Stdout => Self::start(Box::new(io::stdout()), LINES_MAX, dropped),
             AccessOutput::File(path) => {
-                let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+                let file = LogFile::open(path);
                 let file = file.map_err(|source| AccessLogError::File { path: path.clone(), source })?;
                 Self::start(Box::new(file), LINES_MAX, dropped)
             }
         }
     }
 
-    fn start(to: Box<dyn Write + Send>, lines_max: usize, dropped: Arc<Tally>) -> Result<Self, AccessLogError> {
+    fn start(to: Box<dyn Output>, lines_max: usize, dropped: Arc<Tally>) -> Result<Self, AccessLogError> {
         let queue = Arc::new(Queue { lines: LineQueue::default(), lines_max, stopping: AtomicBool::new(false) });
         let (lines, lost) = (Arc::clone(&queue), Arc::clone(&dropped));
         let handle = thread::Builder::new()
@@ -175,10 +179,28 @@ impl Queue {
     }
 }
 
-fn write_lines(mut to: Box<dyn Write + Send>, queue: &Queue, lost: &Tally) {
+/// What lines are written to.
+trait Output: Write + Send {
+    /// Whether what was written to until now is no longer found by its name; if so, a new one is written to from now on.
+    fn follow(&mut self) -> io::Result<bool> {
+        Ok(false)
+    }
+}
+
+impl Output for io::Stdout {}
+
+fn write_lines(mut to: Box<dyn Output>, queue: &Queue, lost: &Tally) {
     let mut spare = Vec::new();
     let mut torn = false;
+    let mut followed = Instant::now();
+    let mut astray = false;
     loop {
+        if followed.elapsed() >= FOLLOW {
+            let outcome = to.follow();
+            torn &= !matches!(outcome, Ok(true)); // A new file has no line that could go on.
+            tell(&outcome, &mut astray);
+            followed = Instant::now();
+        }
         // Read before the queue, so that what was taken before the end is written.
         let last = queue.stopping.load(Ordering::Acquire);
         let Lines { bytes, counted: lines } = queue.lines.take(spare);
@@ -198,6 +220,18 @@ fn write_lines(mut to: Box<dyn Write + Send>, queue: &Queue, lost: &Tally) {
         }
         spare = emptied(bytes, KEPT_BYTES_MAX);
     }
+}
+
+/// Says what became of a file that was looked for; of one that cannot be followed only once.
+fn tell(followed: &io::Result<bool>, astray: &mut bool) {
+    match followed {
+        Ok(true) => tracing::info!("the access log was renamed or removed; lines go to a new one"),
+        Err(error) if !*astray => {
+            tracing::warn!(%error, "the access log is not where it was, and cannot be made anew; lines go to the old one");
+        }
+        Ok(false) | Err(_) => {}
+    }
+    *astray = followed.is_err();
 }
 
 /// Writes until it fails, and says how much was taken.

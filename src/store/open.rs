@@ -1,8 +1,8 @@
 //! Opening the database: protect the file, make sure that it is ours, bring the schema up to date.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection, SqlSafeStr, SqliteConnection, SqlitePool};
 
 use super::{DEADLINE, StoreOpenError};
+use crate::disk::make_folder_of;
 
 /// The first bytes of every database file (SQLite file format §1.3).
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -24,7 +25,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(1_500);
 const READERS: u32 = 2;
 
 pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreOpenError> {
-    make_directory(path)?;
+    make_folder_of(path).map_err(|(path, source)| StoreOpenError::Directory { path, source })?;
     protect(path).map_err(|source| StoreOpenError::File { path: path.to_owned(), source })?;
     if !looks_like_a_database(path).map_err(|source| StoreOpenError::File { path: path.to_owned(), source })? {
         return Err(StoreOpenError::NotADatabase { path: path.to_owned() });
@@ -89,18 +90,6 @@ fn migrator() -> Migrator {
         migration(2, "grants", include_str!("migrations/0002_grants.sql")),
         migration(3, "registered clients", include_str!("migrations/0003_registered_clients.sql")),
     ])
-}
-
-/// Makes what is missing of the directory, for us alone. Directories that exist are left as they are.
-fn make_directory(path: &Path) -> Result<(), StoreOpenError> {
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(parent)
-            .map_err(|source| StoreOpenError::Directory { path: parent.to_owned(), source }),
-        None => Ok(()),
-    }
 }
 
 /// Makes the file with mode 0600, or takes the permissions of others from it. SQLite gives its log and index files the

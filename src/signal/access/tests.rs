@@ -88,6 +88,8 @@ impl Write for Paper {
     }
 }
 
+impl Output for Paper {}
+
 /// Operators' tools read these lines: whoever changes one breaks them.
 #[test]
 fn lines_are_as_they_were() {
@@ -182,6 +184,49 @@ fn a_file_is_appended_to() {
     }
     let nowhere = AccessOutput::File(directory.path().join("no/such/place"));
     assert!(matches!(AccessLog::open(&nowhere, Arc::default()), Err(AccessLogError::File { .. })));
+}
+
+#[test]
+fn a_file_that_loses_its_name_is_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, old) = (directory.path().join("access.jsonl"), directory.path().join("access.jsonl.1"));
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+    let mut file = LogFile::open(&path).unwrap();
+    let mut write = |text: &str, followed: Option<bool>| {
+        assert_eq!(file.follow().ok(), followed, "{text}");
+        file.write_all(text.as_bytes()).unwrap();
+    };
+    write("a", Some(false));
+    std::fs::rename(&path, &old).unwrap();
+    write("b", Some(true));
+    write("c", Some(false));
+    std::fs::remove_file(&path).unwrap();
+    write("d", Some(true));
+    std::fs::rename(&path, &old).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    write("e", None);
+    assert_eq!(read(&old), "de", "what cannot be followed is written to the old one");
+    std::fs::remove_dir(&path).unwrap();
+    write("f", Some(true));
+    assert_eq!(read(&path), "f");
+}
+
+/// Also while there is nothing to write: who renames it sees the new one.
+#[test]
+fn a_renamed_log_goes_on_under_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, old) = (directory.path().join("access.jsonl"), directory.path().join("access.jsonl.1"));
+    let log = AccessLog::open(&AccessOutput::File(path.clone()), Arc::default()).unwrap();
+    std::fs::rename(&path, &old).unwrap();
+    let began = Instant::now();
+    while !path.exists() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it is not followed");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    log.line(&line());
+    log.close();
+    let count = |path| std::fs::read_to_string(path).unwrap().lines().count();
+    assert_eq!((count(old), count(path)), (0, 1));
 }
 
 #[test]
