@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::line::{Notice, append};
 use super::queue::{Places, Waiting};
+use crate::disk::FOLLOW;
 use crate::domain::{Clock, Lines, Timestamp, emptied};
 
 /// Within this much time the disk has a record, as long as it obeys: half of it to gather a group, half to write it.
@@ -22,9 +23,6 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// The same where each try writes the group again: the wait doubles up to this, or a failing disk would be filled.
 const REPEAT_MAX: Duration = Duration::from_secs(10);
-
-/// How often the file is looked for by its name.
-const FOLLOW: Duration = Duration::from_secs(1);
 
 /// A buffer of as much is kept for the next group: a line has about 700 bytes.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -4,6 +4,10 @@ use std::fs::{DirBuilder, File, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often a file that is written to is looked for by its name, so that one that was renamed or removed is followed.
+pub const FOLLOW: Duration = Duration::from_secs(1);
 
 /// Makes the folder of a file, and those above it, for us alone (mode 0700). Those that exist are left as they are. A failure
 /// names the folder.

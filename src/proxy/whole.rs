@@ -44,7 +44,8 @@ impl From<Fault> for End {
     }
 }
 
-/// Carries an admitted request to a back end and its answer to the caller.
+/// Carries an admitted request to a back end and its answer to the caller. What is held of the request is given up once there
+/// is an answer.
 pub(super) async fn serve(
     gateway: &Gateway,
     caller: &mut Caller<'_>,

@@ -184,12 +184,6 @@ struct Known {
     methods: Numbered<Method>,
 }
 
-impl Known {
-    fn segment(&mut self, text: &[u8]) -> Arc<[u8]> {
-        once(&mut self.segments, text, |text| Arc::from(text))
-    }
-}
-
 /// Different values, each with its number.
 struct Numbered<T>(HashMap<T, u32>);
 
@@ -278,6 +272,10 @@ impl Node {
 }
 
 impl Known {
+    fn segment(&mut self, text: &[u8]) -> Arc<[u8]> {
+        once(&mut self.segments, text, |text| Arc::from(text))
+    }
+
     fn literals(&mut self, children: Vec<(Box<[u8]>, u32)>) -> Literals {
         if children.len() > FEW_MAX {
             return Literals::Many(Fan::of(children));

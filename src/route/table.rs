@@ -137,8 +137,8 @@ pub struct RouteTable {
 #[derive(Debug)]
 #[repr(align(64))]
 pub(super) struct Node {
-    /// Position among the table's ways: of what leads from the parent's child here, where nothing parts and nothing ends.
-    /// Many operations share theirs (`accounts/{id}/transactions`), so that it is at hand.
+    /// Position among the table's ways: the segments between the one that the parent names and this place, where nothing
+    /// parts and nothing ends. Many operations share theirs (`accounts/{id}/transactions`), so that it is at hand.
     pub way: u32,
     pub parameter: Option<NonZeroU32>,
     pub literals: Literals,

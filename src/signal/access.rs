@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use super::capped::Tally;
+use crate::disk::FOLLOW;
 use crate::domain::{
     ApiId, ClientId, InstitutionId, InteractionId, JsonLine, LineQueue, Lines, OperationId, TenantId, Timestamp,
     emptied,
@@ -29,9 +30,6 @@ const GATHER: Duration = Duration::from_millis(100);
 
 /// The same while there are some: what waits then is so little that it is still near when it is written.
 const GATHER_BUSY: Duration = Duration::from_millis(10);
-
-/// A file that was renamed or removed is found out within this time.
-const FOLLOW: Duration = Duration::from_secs(1);
 
 /// What a line may say: these fields and no others. Never a raw path, a query, a body or a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,9 +111,8 @@ impl AccessLog {
             AccessOutput::Off => Ok(Self { running: None, dropped }),
             AccessOutput::Stdout => Self::start(Box::new(io::stdout()), LINES_MAX, dropped),
             AccessOutput::File(path) => {
-                let file = LogFile::open(path);
-                let file = file.map_err(|source| AccessLogError::File { path: path.clone(), source })?;
-                Self::start(Box::new(file), LINES_MAX, dropped)
+                let failed = |source| AccessLogError::File { path: path.clone(), source };
+                Self::start(Box::new(LogFile::open(path).map_err(failed)?), LINES_MAX, dropped)
             }
         }
     }
