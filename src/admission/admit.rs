@@ -81,6 +81,7 @@ pub async fn admit_head(snapshot: &Arc<Snapshot>, head: &Head<'_>, now: Timestam
     let operation = snapshot.operation(route.index).ok_or(Rejection::Inconsistent)?;
     snapshot.foresee(route.index, operation);
     let caller = identify(snapshot, head, now).await?; // RFC 9068 §4, RFC 8705 §3, RFC 9449 §7
+    operation.foresee();
     caller.token.check_part(&operation.terms.base_path)?; // RFC 8707 §2
     let subscription = caller.partner.subscription(route.index).ok_or(Rejection::NotSubscribed)?.clone();
     check_naming(&caller, &subscription, head.headers)?; // Open Finance Brasil BR-AS-23

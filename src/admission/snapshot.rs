@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use branches::prefetch_read_data;
+
 use crate::authn::dpop::{DpopProofs, ExternalUrls};
 use crate::authn::{Authenticator, Challenges};
 use crate::contract::{Contract, Mode};
@@ -56,6 +58,12 @@ pub struct OperationTerms {
 }
 
 impl Operation {
+    /// Asks for what the request will need last, its record's; the operation itself must be near ([`Snapshot::foresee`]).
+    pub fn foresee(&self) {
+        prefetch_read_data::<_, 0>(self.id.as_str().as_ptr());
+        self.metrics.foresee();
+    }
+
     pub fn pool(&self, environment: Environment) -> Option<&Arc<Pool>> {
         match environment {
             Environment::Sandbox => self.sandbox.as_ref(),
@@ -117,16 +125,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks at each place where the rest of a request will look for what is known of its operation. Of ten thousand
-    /// operations no cache holds it all, and memory that is asked for at once comes at once.
-    pub fn foresee(&self, index: OperationIndex, operation: &Operation) {
-        let Operation { id, metrics, .. } = operation;
-        let seen = (id.as_str().as_bytes().first().copied(), metrics.foresee(), self.policies.foresee(index));
-        std::hint::black_box(seen);
-    }
-
     pub fn operation(&self, index: OperationIndex) -> Option<&Operation> {
         self.operations.get(index.0 as usize)
+    }
+
+    /// Asks for what the request will need of its operation first. Of ten thousand operations no cache holds it all, and
+    /// memory that is asked for before there is something else to do is there when that is done.
+    pub fn foresee(&self, index: OperationIndex, operation: &Operation) {
+        prefetch_read_data::<_, 0>(operation);
+        self.policies.foresee(index);
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use branches::prefetch_read_data;
 use cedar_policy::{Authorizer, Decision as Verdict, PolicyId};
 use moka::sync::Cache;
 
@@ -171,9 +172,11 @@ impl PolicySet {
         }
     }
 
-    /// Looks where a question about this operation will be answered.
-    pub fn foresee(&self, operation: OperationIndex) -> bool {
-        self.places.get(operation.0 as usize).is_some_and(|place| place.slice > 0)
+    /// Asks the memory for what a question about this operation will need.
+    pub fn foresee(&self, operation: OperationIndex) {
+        if let Some(place) = self.places.get(operation.0 as usize) {
+            prefetch_read_data::<_, 0>(place);
+        }
     }
 
     fn slice(&self, operation: OperationIndex) -> Option<(&ActionKind, &Slice)> {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::fan::Fan;
+use super::fan::{Child, Fan};
 use super::pattern::Pattern;
 use super::table::{
-    self, AFFIXED_MAX, FEW_MAX, Literals, RouteIssue, RouteOrigin, RouteSpec, RouteTable, Routes, Step,
+    self, AFFIXED_MAX, Ending, FEW_MAX, Literals, RouteIssue, RouteOrigin, RouteSpec, RouteTable, Routes, Step,
 };
 use super::template::{Segment, Template};
 use crate::domain::{OperationIndex, once};
@@ -182,6 +182,7 @@ struct Known {
     ways: Numbered<Box<[Step]>>,
     names: Numbered<Arc<[Box<str>]>>,
     methods: Numbered<Method>,
+    endings: Numbered<Ending>,
 }
 
 /// Different values, each with its number.
@@ -220,18 +221,28 @@ impl Tree {
         while let Some((way, at)) = kept.get(nodes.len()).copied() {
             let Node { literals, affixed, parameter, routes } =
                 self.nodes.get_mut(at as usize).map(std::mem::take).unwrap_or_default();
-            let mut keep = |child| {
-                let straight = self.straight(child, &mut known);
+            let mut keep = |straight| {
                 kept.push(straight);
                 number(kept.len() - 1)
             };
-            let literals: Vec<_> = literals.into_iter().map(|(text, child)| (text, keep(child))).collect();
-            let affixed: Vec<_> = affixed.into_iter().map(|(pattern, child)| (pattern, keep(child))).collect();
-            let parameter = parameter.map(keep).and_then(NonZeroU32::new);
+            let literals = if literals.len() > FEW_MAX {
+                let mut child = |child, known: &mut Known| {
+                    let (way, at) = self.straight(child, known);
+                    self.end(way, at, known).unwrap_or_else(|| Child::Node(keep((way, at))))
+                };
+                let children = literals.into_iter().map(|(text, node)| (text, child(node, &mut known)));
+                Literals::Many(Fan::of(children.collect::<Vec<_>>()))
+            } else {
+                let few = literals.into_iter();
+                few_literals(few.map(|(text, child)| (known.segment(&text), keep(self.straight(child, &mut known)))))
+            };
+            let mut node = |child| keep(self.straight(child, &mut known));
+            let affixed: Vec<_> = affixed.into_iter().map(|(pattern, child)| (pattern, node(child))).collect();
+            let parameter = parameter.map(node).and_then(NonZeroU32::new);
             nodes.push(table::Node {
                 way,
                 parameter,
-                literals: known.literals(literals),
+                literals,
                 routes: known.routes(routes),
                 affixed: if affixed.is_empty() { None } else { Some(Box::new(affixed)) },
             });
@@ -239,6 +250,7 @@ impl Tree {
         RouteTable {
             nodes: nodes.into(),
             ways: known.ways.in_order(),
+            endings: known.endings.in_order(),
             methods: known.methods.in_order(),
             names: known.names.in_order(),
         }
@@ -252,6 +264,24 @@ impl Tree {
             at = child;
         }
         (known.ways.number(way.into()), at)
+    }
+
+    /// The place behind a way, if all there is of it is the end of one operation.
+    fn end(&self, way: u32, at: u32, known: &mut Known) -> Option<Child> {
+        let node = self.nodes.get(at as usize).filter(|node| node.edges().next().is_none())?;
+        let [Route { method, index, names, origin: _ }] = node.routes.as_slice() else { return None };
+        let (method, names) = (known.methods.number(method.clone()), known.names.number(names.clone().into()));
+        let ending = known.endings.number(Ending { way, method, names });
+        Some(Child::End { ending: u16::try_from(ending).ok()?, index: *index })
+    }
+}
+
+/// No more than [`FEW_MAX`].
+fn few_literals(children: impl Iterator<Item = (Arc<[u8]>, u32)>) -> Literals {
+    let mut few: Vec<_> = children.collect();
+    match (few.pop(), few.is_empty()) {
+        (Some((text, child)), true) => Literals::One(text, child),
+        (last, _) => Literals::Few(few.into_iter().chain(last).collect()),
     }
 }
 
@@ -274,17 +304,6 @@ impl Node {
 impl Known {
     fn segment(&mut self, text: &[u8]) -> Arc<[u8]> {
         once(&mut self.segments, text, |text| Arc::from(text))
-    }
-
-    fn literals(&mut self, children: Vec<(Box<[u8]>, u32)>) -> Literals {
-        if children.len() > FEW_MAX {
-            return Literals::Many(Fan::of(children));
-        }
-        let mut few: Vec<_> = children.into_iter().map(|(text, child)| (self.segment(&text), child)).collect();
-        match (few.pop(), few.is_empty()) {
-            (Some((text, child)), true) => Literals::One(text, child),
-            (last, _) => Literals::Few(few.into_iter().chain(last).collect()),
-        }
     }
 
     fn routes(&mut self, routes: Vec<Route>) -> Routes {

@@ -4,6 +4,8 @@
 //! away. A map of the standard library keeps what is looked at first and what is found in two places; here text and child
 //! lie together, two to a cache line, and the table is so empty that the first line mostly decides.
 
+use crate::domain::OperationIndex;
+
 /// Invariant: the number of lines is a power of two, and no more than half of all places are taken, so that every search
 /// ends at one that is free.
 #[derive(Debug)]
@@ -16,7 +18,20 @@ struct Line([Option<Entry>; 2]);
 #[derive(Debug)]
 struct Entry {
     text: Text,
-    child: u32,
+    child: Child,
+}
+
+/// Where a literal leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Child {
+    /// To a node.
+    Node(u32),
+    /// Behind a way, to the end of one operation: all that a node would say of it, so that none is looked at.
+    End {
+        /// Position among the table's endings.
+        ending: u16,
+        index: OperationIndex,
+    },
 }
 
 const _: () = assert!(size_of::<Line>() == 64);
@@ -28,6 +43,7 @@ enum Text {
     Long(Box<[u8]>),
 }
 
+/// As many as leave room for two entries in a line.
 const SHORT_MAX: usize = 22;
 
 impl Text {
@@ -52,7 +68,7 @@ impl Text {
 
 impl Fan {
     /// The texts must differ.
-    pub fn of<T: AsRef<[u8]>>(children: impl IntoIterator<Item = (T, u32), IntoIter: ExactSizeIterator>) -> Self {
+    pub fn of<T: AsRef<[u8]>>(children: impl IntoIterator<Item = (T, Child), IntoIter: ExactSizeIterator>) -> Self {
         let children = children.into_iter();
         let mut fan = Self((0..children.len().next_power_of_two()).map(|_| Line::default()).collect());
         for (text, child) in children {
@@ -61,7 +77,7 @@ impl Fan {
         fan
     }
 
-    fn insert(&mut self, text: &[u8], child: u32) {
+    fn insert(&mut self, text: &[u8], child: Child) {
         for line in self.search(text) {
             let places = self.0.get_mut(line).map(|line| &mut line.0);
             if let Some(place) = places.and_then(|places| places.iter_mut().find(|place| place.is_none())) {
@@ -71,7 +87,7 @@ impl Fan {
         }
     }
 
-    pub fn get(&self, text: &[u8]) -> Option<u32> {
+    pub fn get(&self, text: &[u8]) -> Option<Child> {
         for line in self.search(text) {
             for place in &self.0.get(line)?.0 {
                 let entry = place.as_ref()?; // Places are taken in the order of the search.
@@ -106,8 +122,13 @@ mod tests {
     #[test]
     fn each_of_many_is_found_and_nothing_else_is() {
         let texts: Vec<String> = (0..10_000).map(|number| format!("operation-{number}")).collect();
-        let fan = Fan::of(texts.iter().zip(0..10_000));
-        for (text, child) in texts.iter().zip(0..10_000) {
+        let child = |number| match number % 2 {
+            0 => Child::Node(number),
+            _ => Child::End { ending: 7, index: OperationIndex(number) },
+        };
+        let children: Vec<Child> = (0..10_000).map(child).collect();
+        let fan = Fan::of(texts.iter().zip(children.iter().copied()));
+        for (text, child) in texts.iter().zip(children) {
             assert_eq!(fan.get(text.as_bytes()), Some(child), "{text}");
         }
         for text in ["", "operation-", "operation-10000", "OPERATION-1", "operation-1\0"] {
@@ -122,9 +143,9 @@ mod tests {
         /// As a map of the standard library, whatever the texts: none, long ones, some that share a place.
         #[test]
         fn it_is_a_map(texts in proptest::collection::hash_map("[a-c]{0,4}|[a-z/%]{20,25}", any::<u32>(), 0..60), others in proptest::collection::vec("[a-d]{0,4}", 0..20)) {
-            let fan = Fan::of(texts.clone());
+            let fan = Fan::of(texts.iter().map(|(text, child)| (text, Child::Node(*child))));
             for text in texts.keys().chain(&others) {
-                prop_assert_eq!(fan.get(text.as_bytes()), texts.get(text).copied());
+                prop_assert_eq!(fan.get(text.as_bytes()), texts.get(text).copied().map(Child::Node));
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::build::build;
-use super::fan::Fan;
+use super::fan::{Child, Fan};
 use super::path::{CanonicalPath, split_segment};
 use super::pattern::{Pattern, decode};
 use super::template::TemplateError;
@@ -126,6 +126,8 @@ pub struct RouteTable {
     pub(super) nodes: Box<[Node]>, // Invariant: the root is at 0; child numbers are valid, and name no root.
     /// Each once.
     pub(super) ways: Box<[Box<[Step]>]>,
+    /// Likewise: those of operations to which a literal among many leads.
+    pub(super) endings: Box<[Ending]>,
     /// Likewise.
     pub(super) methods: Box<[Method]>,
     /// Names of parameters, in the order of their templates; each list once.
@@ -151,6 +153,15 @@ pub(super) struct Node {
 
 const _: () = assert!(size_of::<Node>() == 64);
 
+/// The end of an operation at which nothing else ends or goes on, but for which operation it is: most are alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Ending {
+    /// Positions among the table's ways, methods and names.
+    pub way: u32,
+    pub method: u32,
+    pub names: u32,
+}
+
 /// A segment of a way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Step {
@@ -170,12 +181,13 @@ pub(super) enum Literals {
 pub(super) const FEW_MAX: usize = 4;
 
 impl Literals {
-    fn get(&self, segment: &[u8]) -> Option<u32> {
-        match self {
+    fn get(&self, segment: &[u8]) -> Option<Child> {
+        let node = match self {
             Self::One(text, child) => (**text == *segment).then_some(*child),
             Self::Few(children) => children.iter().find(|(text, _)| **text == *segment).map(|(_, child)| *child),
-            Self::Many(children) => children.get(segment),
-        }
+            Self::Many(children) => return children.get(segment),
+        };
+        node.map(Child::Node)
     }
 }
 
@@ -187,23 +199,28 @@ pub(super) enum Routes {
     More(Box<[Route]>),
 }
 
-impl Routes {
-    fn as_slice(&self) -> &[Route] {
-        match self {
-            Self::None => &[],
-            Self::One(route) => std::slice::from_ref(route),
-            Self::More(routes) => routes,
-        }
-    }
-}
-
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Route {
     /// Position among the table's methods.
     pub method: u32,
     pub index: OperationIndex,
     /// Position among the table's names.
     pub names: u32,
+}
+
+/// What ends at a place; never nothing.
+enum Found<'t> {
+    One(Route),
+    More(&'t [Route]),
+}
+
+impl Found<'_> {
+    fn as_slice(&self) -> &[Route] {
+        match self {
+            Self::One(route) => std::slice::from_ref(route),
+            Self::More(routes) => routes,
+        }
+    }
 }
 
 impl RouteTable {
@@ -216,7 +233,8 @@ impl RouteTable {
     pub fn resolve<'p>(&self, method: &Method, path: CanonicalPath<'p>) -> Result<Match<'p>, RouteError> {
         let rest = path.as_str().strip_prefix('/');
         let mut values = Vec::new();
-        let routes = self.find(0, rest, &mut values).ok_or(RouteError::NotFound)?;
+        let found = self.find(Child::Node(0), rest, &mut values).ok_or(RouteError::NotFound)?;
+        let routes = found.as_slice();
         let declared = |wanted: &Method| {
             let method = self.methods.iter().position(|method| method == wanted)?;
             routes.iter().find(|route| route.method as usize == method)
@@ -241,9 +259,12 @@ impl RouteTable {
     }
 
     /// What ends where the rest of a path leads from here; if that is nowhere, no captures are left behind.
-    fn find<'p>(&self, node: u32, rest: Option<&'p str>, values: &mut Vec<&'p str>) -> Option<&[Route]> {
+    fn find<'p>(&self, child: Child, rest: Option<&'p str>, values: &mut Vec<&'p str>) -> Option<Found<'_>> {
         let mark = values.len();
-        let found = self.walk(node, rest, values);
+        let found = match child {
+            Child::Node(node) => self.walk(node, rest, values),
+            Child::End { ending, index } => self.end(ending, index, rest, values),
+        };
         if found.is_none() {
             values.truncate(mark);
         }
@@ -251,10 +272,14 @@ impl RouteTable {
     }
 
     /// Best way first: literal, segment with affixes, parameter; a way that ends nowhere is walked back.
-    fn walk<'p>(&self, node: u32, rest: Option<&'p str>, values: &mut Vec<&'p str>) -> Option<&[Route]> {
+    fn walk<'p>(&self, node: u32, rest: Option<&'p str>, values: &mut Vec<&'p str>) -> Option<Found<'_>> {
         let node = self.nodes.get(node as usize)?;
         let Some(rest) = follow(self.ways.get(node.way as usize)?, rest, values)? else {
-            return Some(node.routes.as_slice()).filter(|routes| !routes.is_empty());
+            return match &node.routes {
+                Routes::None => None,
+                Routes::One(route) => Some(Found::One(*route)),
+                Routes::More(routes) => Some(Found::More(routes)),
+            };
         };
         let (segment, tail) = split_segment(rest);
         if let Some(found) = node.literals.get(&decoded(segment)).and_then(|child| self.find(child, tail, values)) {
@@ -263,7 +288,7 @@ impl RouteTable {
         let mark = values.len();
         for (pattern, child) in node.affixed.as_deref().into_iter().flatten() {
             if pattern.capture(segment, values) {
-                if let Some(found) = self.find(*child, tail, values) {
+                if let Some(found) = self.find(Child::Node(*child), tail, values) {
                     return Some(found);
                 }
                 values.truncate(mark);
@@ -271,7 +296,22 @@ impl RouteTable {
         }
         let child = node.parameter.filter(|_| !segment.is_empty())?;
         values.push(segment);
-        self.find(child.get(), tail, values)
+        self.find(Child::Node(child.get()), tail, values)
+    }
+
+    /// As a node would that says no more.
+    fn end<'p>(
+        &self,
+        ending: u16,
+        index: OperationIndex,
+        rest: Option<&'p str>,
+        values: &mut Vec<&'p str>,
+    ) -> Option<Found<'_>> {
+        let Ending { way, method, names } = *self.endings.get(usize::from(ending))?;
+        match follow(self.ways.get(way as usize)?, rest, values)? {
+            None => Some(Found::One(Route { method, index, names })),
+            Some(_) => None,
+        }
     }
 }
 

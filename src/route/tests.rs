@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use http::Method;
 use proptest::prelude::*;
 
@@ -258,14 +260,18 @@ fn where_nothing_parts_and_nothing_ends_there_is_no_place() {
     let mut routes: Vec<(&str, &str)> = paths.iter().map(|path| ("GET", path.as_str())).collect();
     let table = |routes: &[(&str, &str)]| {
         let table = table(routes);
-        (table.nodes.len(), table.ways.len())
+        (table.nodes.len(), table.ways.len(), table.endings.len())
     };
-    // `/bank/v1` leads to the root; all groups share the way to their end.
-    assert_eq!(table(&routes), (101, 2));
+    // `/bank/v1` leads to the root; all groups share the way to their end, and what there is of it.
+    assert_eq!(table(&routes), (1, 2, 1));
     routes.push(("POST", "/bank/v1/group7/accounts"));
-    assert_eq!(table(&routes), (102, 4), "an operation ends between: `accounts`, then `{{id}}/balances`");
+    assert_eq!(table(&routes), (3, 4, 1), "an operation ends between: `accounts`, then `{{id}}/balances`");
     routes.push(("GET", "/bank/v1/group8/accounts/{id}/parties"));
-    assert_eq!(table(&routes), (104, 6), "two ways part: `accounts/{{id}}`, then nothing twice");
+    assert_eq!(table(&routes), (6, 6, 1), "two ways part: `accounts/{{id}}`, then nothing twice");
+    routes.push(("PUT", "/bank/v1/group9/accounts/{id}/balances"));
+    assert_eq!(table(&routes), (7, 6, 1), "two methods end at one place");
+    routes.push(("DELETE", "/bank/v1/consents/{id}"));
+    assert_eq!(table(&routes), (7, 7, 2));
 }
 
 #[test]
@@ -324,15 +330,23 @@ fn template_text() -> impl Strategy<Value = String> {
     })
 }
 
+/// Below which a crowd of literals may stand.
+const CROWDS: [&str; 4] = ["", "/a", "/{w}", "/{w}/b"];
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 192, ..ProptestConfig::default() })]
 
     #[test]
     fn precedence_is_the_rule_and_does_not_depend_on_order(
         templates in proptest::collection::vec(template_text(), 1..8),
         paths in proptest::collection::vec("(/[ab]{1,3}(\\.j)?){1,4}", 1..12),
         rotation in 0_usize..8,
+        crowded in proptest::collection::vec(0..CROWDS.len(), 0..3),
     ) {
+        // So many literals at some places that they lie in a fan.
+        let crowds: BTreeSet<usize> = crowded.into_iter().collect();
+        let crowd = |at: usize| ["aa", "ab", "ba", "bb", "aab"].map(|text| format!("{}/{text}", CROWDS[at]));
+        let templates: Vec<String> = templates.into_iter().chain(crowds.into_iter().flat_map(crowd)).collect();
         let mut routes: Vec<(&str, &str)> = templates.iter().map(|path| ("GET", path.as_str())).collect();
         if let Ok(forward) = RouteTable::compile(&specs(&routes)) {
             let templates: Vec<&str> = templates.iter().map(String::as_str).collect();

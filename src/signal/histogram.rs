@@ -35,11 +35,6 @@ impl Histogram {
         self.sum_micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// Something that took time was observed.
-    pub fn has_sum(&self) -> bool {
-        self.sum_micros.load(Ordering::Relaxed) > 0
-    }
-
     #[cfg(test)]
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use branches::prefetch_write_data;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 
 use super::capped::OTHER;
@@ -108,9 +109,9 @@ impl OperationMetrics {
         Self { first, histogram: Histogram::default(), others, method, operation: operation.into(), shared }
     }
 
-    /// Looks where most requests will be noted.
-    pub fn foresee(&self) -> bool {
-        self.histogram.has_sum()
+    /// Asks the memory for where most requests are noted.
+    pub fn foresee(&self) {
+        prefetch_write_data::<_, 0>(self);
     }
 
     /// Notes a request of this operation; `status` is absent if no answer was sent.
