@@ -58,7 +58,8 @@ pub struct OperationTerms {
 }
 
 impl Operation {
-    /// Asks for what the request will need last, its record's; the operation itself must be near ([`Snapshot::foresee`]).
+    /// Asks the memory for what the record of a request will need: the id and the metrics. The operation itself should be at
+    /// hand by then ([`Snapshot::foresee`]).
     pub fn foresee(&self) {
         prefetch_read_data::<_, 0>(self.id.as_str().as_ptr());
         self.metrics.foresee();
@@ -129,8 +130,8 @@ impl Snapshot {
         self.operations.get(index.0 as usize)
     }
 
-    /// Asks for what the request will need of its operation first. Of ten thousand operations no cache holds it all, and
-    /// memory that is asked for before there is something else to do is there when that is done.
+    /// Asks the memory for what a request will need of its operation, before the token is judged: then it is there. Of ten
+    /// thousand operations no cache holds it all, and each place that is waited for costs a tenth of a microsecond and more.
     pub fn foresee(&self, index: OperationIndex, operation: &Operation) {
         prefetch_read_data::<_, 0>(operation);
         self.policies.foresee(index);
