@@ -226,12 +226,11 @@ impl Tree {
                 number(kept.len() - 1)
             };
             let literals = if literals.len() > FEW_MAX {
-                let mut child = |child, known: &mut Known| {
-                    let (way, at) = self.straight(child, known);
-                    self.end(way, at, known).unwrap_or_else(|| Child::Node(keep((way, at))))
-                };
-                let children = literals.into_iter().map(|(text, node)| (text, child(node, &mut known)));
-                Literals::Many(Fan::of(children.collect::<Vec<_>>()))
+                Literals::Many(Fan::of(literals.into_iter().map(|(text, child)| {
+                    let straight = self.straight(child, &mut known);
+                    let end = self.end(straight, &mut known);
+                    (text, end.unwrap_or_else(|| Child::Node(keep(straight))))
+                })))
             } else {
                 let few = literals.into_iter();
                 few_literals(few.map(|(text, child)| (known.segment(&text), keep(self.straight(child, &mut known)))))
@@ -243,7 +242,7 @@ impl Tree {
                 way,
                 parameter,
                 literals,
-                routes: known.routes(routes),
+                routes: known.routes(&routes),
                 affixed: if affixed.is_empty() { None } else { Some(Box::new(affixed)) },
             });
         }
@@ -267,12 +266,12 @@ impl Tree {
     }
 
     /// The place behind a way, if all there is of it is the end of one operation.
-    fn end(&self, way: u32, at: u32, known: &mut Known) -> Option<Child> {
+    fn end(&self, (way, at): (u32, u32), known: &mut Known) -> Option<Child> {
         let node = self.nodes.get(at as usize).filter(|node| node.edges().next().is_none())?;
-        let [Route { method, index, names, origin: _ }] = node.routes.as_slice() else { return None };
-        let (method, names) = (known.methods.number(method.clone()), known.names.number(names.clone().into()));
+        let [route] = node.routes.as_slice() else { return None };
+        let table::Route { method, index, names } = known.route(route);
         let ending = known.endings.number(Ending { way, method, names });
-        Some(Child::End { ending: u16::try_from(ending).ok()?, index: *index })
+        Some(Child::End { ending: u16::try_from(ending).ok()?, index })
     }
 }
 
@@ -306,12 +305,14 @@ impl Known {
         once(&mut self.segments, text, |text| Arc::from(text))
     }
 
-    fn routes(&mut self, routes: Vec<Route>) -> Routes {
-        let route = |Route { method, index, names, origin: _ }| {
-            let (method, names) = (self.methods.number(method), self.names.number(names.into()));
-            table::Route { method, index, names }
-        };
-        let mut routes: Vec<_> = routes.into_iter().map(route).collect();
+    fn route(&mut self, route: &Route) -> table::Route {
+        let (method, names) =
+            (self.methods.number(route.method.clone()), self.names.number(route.names.clone().into()));
+        table::Route { method, index: route.index, names }
+    }
+
+    fn routes(&mut self, routes: &[Route]) -> Routes {
+        let mut routes: Vec<_> = routes.iter().map(|route| self.route(route)).collect();
         match (routes.pop(), routes.is_empty()) {
             (None, _) => Routes::None,
             (Some(route), true) => Routes::One(route),
